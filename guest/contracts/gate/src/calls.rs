@@ -1,0 +1,169 @@
+//! The system calls a Keep answers, with the arguments it accepts. `nil` and `sim` start exec under a seccomp filter of
+//! exactly this table, so that what a Keep could not do is found on a laptop; the shim will serve the same table.
+//!
+//! Owns: numbers (x86-64), names and argument classes. `spec/gate.md` shows the table; a test keeps the two equal.
+//! Refuses, by leaving them out: every call that names a path, makes a process, changes credentials, or reaches a
+//! descriptor's owner (`open`, `execve`, `fork`, `kill`, `ptrace`, `mount`, …).
+//!
+//! Invariant: memory is never mapped or made writable and executable at once.
+
+/// One condition on one argument of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Is {
+    /// Argument index, 0 to 5.
+    pub argument: u8,
+    /// Bits that are looked at.
+    pub mask: u64,
+    /// What they must be. Arguments are compared as 32-bit values where the mask fits 32 bits.
+    pub value: u64,
+}
+
+/// One answered call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Number in the x86-64 table of Linux.
+    pub number: u16,
+    /// Name in that table.
+    pub name: &'static str,
+    /// Alternatives, each a conjunction; no alternative at all means any arguments.
+    pub when: &'static [&'static [Is]],
+    /// Who needs it.
+    pub why: &'static str,
+}
+
+const fn any(number: u16, name: &'static str, why: &'static str) -> Call {
+    Call { number, name, when: &[], why }
+}
+
+const fn only(number: u16, name: &'static str, when: &'static [&'static [Is]], why: &'static str) -> Call {
+    Call { number, name, when, why }
+}
+
+/// The argument equals `value` in its low 32 bits.
+const fn is(argument: u8, value: u64) -> Is {
+    Is { argument, mask: 0xffff_ffff, value }
+}
+
+/// None of `bits` is set.
+const fn without(argument: u8, bits: u64) -> Is {
+    Is { argument, mask: bits, value: 0 }
+}
+
+const PROT_WRITE: u64 = 2;
+const PROT_EXEC: u64 = 4;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_SHARED: u64 = 1;
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+/// `SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC`
+const STREAM: u64 = 1 | 0o4000 | 0o200_0000;
+/// `CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM|SETTLS|PARENT_SETTID|CHILD_CLEARTID|DETACHED`: a thread as musl makes it.
+const THREAD: u64 = 0x007d_0f00;
+const FIONBIO: u64 = 0x5421;
+const TIOCGWINSZ: u64 = 0x5413;
+
+/// The table, by number.
+pub const TABLE: &[Call] = &[
+    any(0, "read", "standard input, descriptor 3, sockets"),
+    any(1, "write", "standard output, descriptor 3, sockets"),
+    any(3, "close", "every descriptor"),
+    any(5, "fstat", "is standard input a file"),
+    any(7, "poll", "standard input"),
+    any(8, "lseek", "standard input, when it is a file"),
+    only(
+        9,
+        "mmap",
+        &[
+            &[without(2, PROT_EXEC), Is { argument: 3, mask: MAP_ANONYMOUS | MAP_SHARED, value: MAP_ANONYMOUS }],
+            // A data image that Wasmtime keeps in a memfd, mapped copy-on-write.
+            &[without(2, PROT_EXEC), Is { argument: 3, mask: MAP_SHARED, value: 0 }],
+        ],
+        "memory; private, never executable",
+    ),
+    only(
+        10,
+        "mprotect",
+        &[&[without(2, PROT_EXEC)], &[without(2, PROT_WRITE)]],
+        "guard pages; compiled code becomes executable only when it is no longer writable",
+    ),
+    any(11, "munmap", "memory"),
+    any(12, "brk", "C library start"),
+    any(13, "rt_sigaction", "traps of WebAssembly"),
+    any(14, "rt_sigprocmask", "threads, signals"),
+    any(15, "rt_sigreturn", "traps of WebAssembly"),
+    only(16, "ioctl", &[&[is(1, TIOCGWINSZ)], &[is(1, FIONBIO)]], "is this a terminal; non-blocking sockets"),
+    any(19, "readv", "sockets"),
+    any(20, "writev", "sockets, standard output"),
+    any(24, "sched_yield", "locks"),
+    any(25, "mremap", "memory that grows"),
+    any(28, "madvise", "memory given back"),
+    any(35, "nanosleep", "C library"),
+    any(39, "getpid", "C library"),
+    only(41, "socket", &[&[is(0, AF_INET), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }], &[is(0, AF_INET6), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }]], "TCP over IPv4 and IPv6"),
+    any(42, "connect", "TCP"),
+    any(44, "sendto", "TCP"),
+    any(45, "recvfrom", "TCP"),
+    any(48, "shutdown", "TCP"),
+    any(49, "bind", "TCP"),
+    any(50, "listen", "TCP"),
+    any(51, "getsockname", "TCP"),
+    any(52, "getpeername", "TCP"),
+    any(54, "setsockopt", "TCP"),
+    any(55, "getsockopt", "TCP"),
+    only(56, "clone", &[&[is(0, THREAD)]], "a thread, never a process"),
+    any(60, "exit", "end of a thread"),
+    any(72, "fcntl", "close-on-exec, status flags"),
+    any(77, "ftruncate", "data images of Wasmtime (memfd)"),
+    any(131, "sigaltstack", "traps of WebAssembly"),
+    any(157, "prctl", "thread names"),
+    any(158, "arch_prctl", "thread-local storage"),
+    any(186, "gettid", "C library"),
+    any(200, "tkill", "abort"),
+    any(202, "futex", "locks between threads"),
+    any(204, "sched_getaffinity", "number of processors"),
+    any(218, "set_tid_address", "C library start"),
+    any(228, "clock_gettime", "time"),
+    any(229, "clock_getres", "time"),
+    any(230, "clock_nanosleep", "C library"),
+    any(231, "exit_group", "the end"),
+    any(232, "epoll_wait", "readiness"),
+    any(233, "epoll_ctl", "readiness"),
+    any(281, "epoll_pwait", "readiness"),
+    any(288, "accept4", "TCP"),
+    any(290, "eventfd2", "readiness"),
+    any(291, "epoll_create1", "readiness"),
+    any(318, "getrandom", "randomness"),
+    any(319, "memfd_create", "data images of Wasmtime"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_unique() {
+        for pair in TABLE.windows(2) {
+            assert!(pair[0].number < pair[1].number, "{} before {}", pair[0].name, pair[1].name);
+        }
+    }
+
+    /// Writable and executable at once is not in any alternative.
+    #[test]
+    fn no_alternative_allows_write_and_execute() {
+        for call in TABLE.iter().filter(|call| matches!(call.number, 9 | 10)) {
+            assert!(!call.when.is_empty());
+            for alternative in call.when {
+                let forbids = alternative.iter().any(|is| is.argument == 2 && is.value == 0 && is.mask & (PROT_WRITE | PROT_EXEC) != 0);
+                assert!(forbids, "{} with {alternative:?}", call.name);
+            }
+        }
+    }
+
+    #[test]
+    fn calls_that_name_paths_or_make_processes_are_absent() {
+        // open, stat, execve, fork, vfork, kill, ptrace, mount, openat, execveat, clone3, io_uring_setup
+        for number in [2, 4, 59, 57, 58, 62, 101, 165, 257, 322, 435, 425] {
+            assert!(TABLE.iter().all(|call| call.number != number), "{number}");
+        }
+    }
+}

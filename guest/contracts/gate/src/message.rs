@@ -1,0 +1,383 @@
+//! What exec asks of its platform over descriptor 3, and the answers. Owns the meaning and the bounds of each field.
+//!
+//! Refuses: any message whose bytes are not exactly one value of the closed lists below. Kinds 6 (`SealKey`) and
+//! 7 (`Replace`) are reserved by `spec/gate.md` and unknown until something in a Keep uses them.
+//!
+//! Invariant: there is no request for raw report data, a raw key or a raw system call. The lower side composes the
+//! report data from [`Request::Attest`], so nothing above it can make evidence speak for another key or brief.
+
+use alloc::vec::Vec;
+
+use crate::frame::{self, FrameError, Reader};
+
+/// The most bytes of a blob in one [`Reply::Blob`].
+pub const CHUNK: usize = 256 * 1024;
+
+/// The most bytes of a text that travels to people ([`Request::Milestone`], [`Outcome::Refused`]).
+pub const TEXT: usize = 16 * 1024;
+
+/// What evidence is asked for (`trust.md` rule 2). Part of the binding, so evidence of one purpose never serves another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A certificate from a Steward.
+    Issue = 1,
+    /// The direct flow: a client verifies by itself.
+    Direct = 2,
+    /// The workload's own question.
+    User = 3,
+}
+
+/// What exec asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// The brief this Keep was launched with, and the owner's Deployment if the host has one.
+    Brief,
+    /// Evidence over `spki` and `nonce`; the platform adds purpose and brief hash and composes the report data.
+    Attest {
+        /// What for.
+        purpose: Purpose,
+        /// The key to speak for: DER `SubjectPublicKeyInfo`.
+        spki: &'a [u8],
+        /// The verifier's nonce as received.
+        nonce: &'a [u8],
+    },
+    /// Bytes of a blob the host holds, from `offset`; the caller checks them against the digest in the brief.
+    Blob {
+        /// SHA-256 of the blob.
+        digest: [u8; 32],
+        /// Where to go on.
+        offset: u64,
+    },
+    /// Where the host wants the listener of this name to be bound (a hint: the host owns the network anyway).
+    Bind {
+        /// The listener's name in the manifest.
+        name: &'a str,
+    },
+    /// The address of an authority this Keep wants to reach. The answer is a hint: what is reached proves itself by
+    /// its key, its digest or its certificate.
+    Resolve {
+        /// `host:port`.
+        authority: &'a str,
+    },
+    /// A listener accepts connections at this address.
+    Listening {
+        /// The listener's name in the manifest.
+        name: &'a str,
+        /// `address:port`.
+        address: &'a str,
+    },
+    /// Step `step` of the deploy is done (numbers as in the product's thirteen steps). Public facts only.
+    Milestone {
+        /// 1 to 13.
+        step: u8,
+        /// Sizes, digests, names; never content.
+        detail: &'a str,
+    },
+    /// The last message of a Keep.
+    Outcome(Outcome<'a>),
+}
+
+/// How a Keep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// The program exited by itself.
+    Exit(u8),
+    /// The program trapped; the backtrace went to its standard error.
+    Trap,
+    /// The Keep would not, or could not, run it.
+    Refused {
+        /// Which of the thirteen steps refused.
+        step: u8,
+        /// A stable identifier, such as `wasm.invalid`.
+        code: &'a str,
+        /// What failed, what was expected and found.
+        message: &'a str,
+        /// What to do.
+        hint: &'a str,
+    },
+}
+
+/// What the platform answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// To [`Request::Brief`].
+    Brief {
+        /// The brief's canonical bytes.
+        brief: &'a [u8],
+        /// The owner-signed Deployment; empty if the host has none.
+        deployment: &'a [u8],
+    },
+    /// To [`Request::Attest`].
+    Evidence {
+        /// Media type of `evidence`, such as `application/vnd.donjon.snp-report`.
+        media_type: &'a str,
+        /// The evidence.
+        evidence: &'a [u8],
+        /// Certificates that endorse it, leaf first, DER.
+        endorsements: Vec<&'a [u8]>,
+        /// The vendor's revocation list, DER; empty if the platform has none.
+        crl: &'a [u8],
+    },
+    /// To [`Request::Attest`]: this platform cannot attest.
+    Unavailable,
+    /// To [`Request::Blob`].
+    Blob {
+        /// The whole blob's length.
+        total: u64,
+        /// At most [`CHUNK`] bytes from the offset asked for.
+        bytes: &'a [u8],
+    },
+    /// To [`Request::Blob`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]: no such
+    /// name.
+    Absent,
+    /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric.
+    Address(&'a str),
+    /// To [`Request::Listening`], [`Request::Milestone`] and [`Request::Outcome`].
+    Noted,
+}
+
+/// The most endorsements that travel with one evidence.
+const ENDORSEMENTS: usize = 8;
+
+impl<'a> Request<'a> {
+    /// Appends the request as one frame.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`] if it does not fit a frame.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        frame::append(out, |w| match *self {
+            Self::Brief => {
+                w.u8(1);
+            }
+            Self::Attest { purpose, spki, nonce } => {
+                w.u8(2).u8(purpose as u8).bytes(spki).bytes(nonce);
+            }
+            Self::Blob { digest, offset } => {
+                w.u8(3).fixed(&digest).u64(offset);
+            }
+            Self::Bind { name } => {
+                w.u8(4).bytes(name.as_bytes());
+            }
+            Self::Listening { name, address } => {
+                w.u8(5).bytes(name.as_bytes()).bytes(address.as_bytes());
+            }
+            Self::Resolve { authority } => {
+                w.u8(10).bytes(authority.as_bytes());
+            }
+            Self::Milestone { step, detail } => {
+                w.u8(8).u8(step).bytes(detail.as_bytes());
+            }
+            Self::Outcome(Outcome::Exit(status)) => {
+                w.u8(9).u8(0).u8(status);
+            }
+            Self::Outcome(Outcome::Trap) => {
+                w.u8(9).u8(1);
+            }
+            Self::Outcome(Outcome::Refused { step, code, message, hint }) => {
+                w.u8(9).u8(2).u8(step).bytes(code.as_bytes()).bytes(message.as_bytes()).bytes(hint.as_bytes());
+            }
+        })
+    }
+
+    /// Reads the payload of one frame.
+    ///
+    /// # Errors
+    /// Anything that is not exactly one request.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
+        let mut r = Reader(payload);
+        let request = match r.u8()? {
+            1 => Self::Brief,
+            2 => Self::Attest { purpose: purpose(r.u8()?)?, spki: r.bytes()?, nonce: r.bytes()? },
+            3 => Self::Blob { digest: r.array()?, offset: r.u64()? },
+            4 => Self::Bind { name: r.text()? },
+            5 => Self::Listening { name: r.text()?, address: r.text()? },
+            8 => Self::Milestone { step: r.u8()?, detail: r.text()? },
+            9 => Self::Outcome(match r.u8()? {
+                0 => Outcome::Exit(r.u8()?),
+                1 => Outcome::Trap,
+                2 => Outcome::Refused { step: r.u8()?, code: r.text()?, message: r.text()?, hint: r.text()? },
+                found => return Err(FrameError::Unknown { what: "outcome", found }),
+            }),
+            10 => Self::Resolve { authority: r.text()? },
+            found => return Err(FrameError::Unknown { what: "request", found }),
+        };
+        r.end()?;
+        Ok(request)
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Appends the reply as one frame.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`] if it does not fit a frame.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        if let Self::Evidence { endorsements, .. } = self
+            && endorsements.len() > ENDORSEMENTS
+        {
+            return Err(FrameError::TooLong { found: endorsements.len() });
+        }
+        frame::append(out, |w| match self {
+            Self::Brief { brief, deployment } => {
+                w.u8(1).bytes(brief).bytes(deployment);
+            }
+            Self::Evidence { media_type, evidence, endorsements, crl } => {
+                w.u8(2).bytes(media_type.as_bytes()).bytes(evidence).bytes(crl);
+                w.u8(u8::try_from(endorsements.len()).unwrap_or(u8::MAX));
+                for endorsement in endorsements {
+                    w.bytes(endorsement);
+                }
+            }
+            Self::Unavailable => {
+                w.u8(3);
+            }
+            Self::Blob { total, bytes } => {
+                w.u8(4).u64(*total).bytes(bytes);
+            }
+            Self::Absent => {
+                w.u8(5);
+            }
+            Self::Address(address) => {
+                w.u8(6).bytes(address.as_bytes());
+            }
+            Self::Noted => {
+                w.u8(7);
+            }
+        })
+    }
+
+    /// Reads the payload of one frame.
+    ///
+    /// # Errors
+    /// Anything that is not exactly one reply.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
+        let mut r = Reader(payload);
+        let reply = match r.u8()? {
+            1 => Self::Brief { brief: r.bytes()?, deployment: r.bytes()? },
+            2 => {
+                let (media_type, evidence, crl) = (r.text()?, r.bytes()?, r.bytes()?);
+                let count = r.u8()?;
+                if usize::from(count) > ENDORSEMENTS {
+                    return Err(FrameError::Unknown { what: "number of endorsements", found: count });
+                }
+                let endorsements = (0..count).map(|_| r.bytes()).collect::<Result<_, _>>()?;
+                Self::Evidence { media_type, evidence, endorsements, crl }
+            }
+            3 => Self::Unavailable,
+            4 => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
+            5 => Self::Absent,
+            6 => Self::Address(r.text()?),
+            7 => Self::Noted,
+            found => return Err(FrameError::Unknown { what: "reply", found }),
+        };
+        r.end()?;
+        Ok(reply)
+    }
+}
+
+fn purpose(found: u8) -> Result<Purpose, FrameError> {
+    match found {
+        1 => Ok(Purpose::Issue),
+        2 => Ok(Purpose::Direct),
+        3 => Ok(Purpose::User),
+        _ => Err(FrameError::Unknown { what: "purpose", found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn requests() -> Vec<Request<'static>> {
+        vec![
+            Request::Brief,
+            Request::Attest { purpose: Purpose::Issue, spki: b"spki", nonce: b"" },
+            Request::Attest { purpose: Purpose::Direct, spki: b"", nonce: b"n" },
+            Request::Attest { purpose: Purpose::User, spki: b"s", nonce: b"n" },
+            Request::Blob { digest: [7; 32], offset: u64::MAX },
+            Request::Bind { name: "web" },
+            Request::Resolve { authority: "steward.example:443" },
+            Request::Listening { name: "web", address: "127.0.0.1:1" },
+            Request::Milestone { step: 13, detail: "ok" },
+            Request::Outcome(Outcome::Exit(255)),
+            Request::Outcome(Outcome::Trap),
+            Request::Outcome(Outcome::Refused { step: 8, code: "a.b", message: "m", hint: "" }),
+        ]
+    }
+
+    fn replies() -> Vec<Reply<'static>> {
+        vec![
+            Reply::Brief { brief: b"b", deployment: b"" },
+            Reply::Evidence { media_type: "t", evidence: b"e", endorsements: vec![b"1", b""], crl: b"c" },
+            Reply::Unavailable,
+            Reply::Blob { total: 1, bytes: b"x" },
+            Reply::Absent,
+            Reply::Address("127.0.0.1:0"),
+            Reply::Noted,
+        ]
+    }
+
+    /// Round trip, every truncation and one byte too many, for every variant.
+    #[test]
+    fn exactly_one_value_or_an_error() {
+        for request in requests() {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes).unwrap();
+            let (payload, rest) = frame::split(&bytes).unwrap().unwrap();
+            assert!(rest.is_empty());
+            assert_eq!(Request::decode(payload), Ok(request));
+            for end in 0..payload.len() {
+                assert!(Request::decode(&payload[..end]).is_err(), "{request:?} cut at {end}");
+            }
+            let longer = [payload, &[0]].concat();
+            assert!(Request::decode(&longer).is_err(), "{request:?} with a byte more");
+        }
+        for reply in replies() {
+            let mut bytes = Vec::new();
+            reply.encode(&mut bytes).unwrap();
+            let (payload, _) = frame::split(&bytes).unwrap().unwrap();
+            assert_eq!(Reply::decode(payload), Ok(reply.clone()));
+            for end in 0..payload.len() {
+                assert!(Reply::decode(&payload[..end]).is_err(), "{reply:?} cut at {end}");
+            }
+            let longer = [payload, &[0]].concat();
+            assert!(Reply::decode(&longer).is_err(), "{reply:?} with a byte more");
+        }
+    }
+
+    #[test]
+    fn every_first_byte_is_a_known_kind_or_refused() {
+        for kind in 0..=u8::MAX {
+            let payload = [kind];
+            let request = Request::decode(&payload);
+            let reply = Reply::decode(&payload);
+            if !matches!(kind, 1..=5 | 8..=10) {
+                assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
+            }
+            if !matches!(kind, 1..=7) {
+                assert_eq!(reply, Err(FrameError::Unknown { what: "reply", found: kind }));
+            }
+        }
+    }
+
+    #[test]
+    fn more_endorsements_than_the_bound_are_refused_on_both_sides() {
+        let reply = Reply::Evidence { media_type: "", evidence: b"", endorsements: vec![&b""[..]; 9], crl: b"" };
+        assert!(reply.encode(&mut Vec::new()).is_err());
+        let payload = [&[2u8][..], &[0; 12], &[9], &[0; 36]].concat();
+        assert_eq!(Reply::decode(&payload), Err(FrameError::Unknown { what: "number of endorsements", found: 9 }));
+    }
+
+    #[test]
+    fn a_chunk_fits_a_frame_and_a_larger_blob_does_not() {
+        let full = vec![0; CHUNK];
+        assert!(Reply::Blob { total: 1, bytes: &full }.encode(&mut Vec::new()).is_ok());
+        let over = vec![0; frame::MAX];
+        assert!(matches!(
+            Reply::Blob { total: 1, bytes: &over }.encode(&mut Vec::new()),
+            Err(FrameError::TooLong { .. })
+        ));
+    }
+}
