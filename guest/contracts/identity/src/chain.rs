@@ -1,0 +1,342 @@
+//! From a chain of certificates to a Keep one may believe: the path validation of our small world (RFC 5280 section 6,
+//! restricted by `spec/certificate.md`).
+//!
+//! Owns the walk from the Keep's certificate to an anchor. Refuses chains without a self-signed root whose key is an anchor,
+//! and anchors given as nothing at all. Invariant: a [`VerifiedKeep`] is only made here. A root is named by its key, so a
+//! root may renew its certificate without anybody's pin changing.
+
+use alloc::vec::Vec;
+use core::ops::Deref;
+
+use workload::Digest;
+
+use crate::certificate::{KeepCertificate, ProfileError};
+use crate::ear::{Ear, EarError};
+use crate::issuer::{Issuer, IssuerError};
+use crate::keys::Verifier;
+use crate::x509::Received;
+
+/// The most certificates in a chain: Keep, two intermediates, root.
+pub const MAX_CHAIN: usize = 4;
+
+/// A Keep whose certificate chains to an anchor, valid at the time asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedKeep {
+    certificate: KeepCertificate,
+    anchor: Digest,
+}
+
+impl VerifiedKeep {
+    /// The key (SHA-256 of the SPKI) of the root it chains to; one of the anchors that were asked for.
+    #[must_use]
+    pub const fn anchor(&self) -> &Digest {
+        &self.anchor
+    }
+
+    /// The certificate without the proof.
+    #[must_use]
+    pub fn into_certificate(self) -> KeepCertificate {
+        self.certificate
+    }
+}
+
+impl Deref for VerifiedKeep {
+    type Target = KeepCertificate;
+
+    fn deref(&self) -> &KeepCertificate {
+        &self.certificate
+    }
+}
+
+/// Why a chain is not believed. Positions count from 0, the Keep's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// Without an anchor nothing can be believed; certainly not everything.
+    #[error("no trust anchor is configured")]
+    NoAnchors,
+    /// Not a Keep and a root, or too many in between.
+    #[error("a chain has 2 to {max} certificates, root included; this one has {found}", max = MAX_CHAIN)]
+    Length {
+        /// How many there are.
+        found: usize,
+    },
+    /// The first certificate is no Keep's.
+    #[error(transparent)]
+    Keep(#[from] ProfileError),
+    /// One above is no authority's.
+    #[error("certificate {position}: {error}")]
+    Issuer {
+        /// Which.
+        position: usize,
+        /// Why.
+        error: IssuerError,
+    },
+    /// The last one is not an anchor's.
+    #[error("the chain ends at key {found}, which is not an anchor")]
+    NotAnchored {
+        /// SHA-256 of the last certificate's SPKI.
+        found: Digest,
+    },
+    /// It names another issuer than the certificate above it.
+    #[error("certificate {position} was not issued by the one after it")]
+    Unlinked {
+        /// Which.
+        position: usize,
+    },
+    /// More authorities below than it allows.
+    #[error("certificate {position} allows {allowed} authorities below it, there are {found}")]
+    PathLength {
+        /// Which.
+        position: usize,
+        /// Its limit.
+        allowed: u8,
+        /// How many there are.
+        found: usize,
+    },
+    /// The signature is wrong.
+    #[error("the signature of certificate {position} does not verify")]
+    Signature {
+        /// Which.
+        position: usize,
+    },
+    /// Not yet.
+    #[error("certificate {position} is valid from {not_before}, it is {now} (Unix seconds)")]
+    NotYetValid {
+        /// Which.
+        position: usize,
+        /// Unix seconds.
+        not_before: u64,
+        /// Unix seconds.
+        now: u64,
+    },
+    /// No longer.
+    #[error("certificate {position} expired at {not_after}, it is {now} (Unix seconds)")]
+    Expired {
+        /// Which.
+        position: usize,
+        /// Unix seconds.
+        not_after: u64,
+        /// Unix seconds.
+        now: u64,
+    },
+    /// The EAR was signed by somebody else than the certificate.
+    #[error("EAR: {0}")]
+    Ear(#[from] EarError),
+}
+
+/// Verifies a chain, Keep first, root last, each DER, at the time `now` (Unix seconds), against anchors that are SHA-256
+/// digests of root keys (SPKI).
+///
+/// # Errors
+/// See [`ChainError`].
+pub fn verify_chain<C: AsRef<[u8]>>(
+    chain: &[C],
+    anchors: &[Digest],
+    now: u64,
+    verifier: &dyn Verifier,
+) -> Result<VerifiedKeep, ChainError> {
+    if anchors.is_empty() {
+        return Err(ChainError::NoAnchors);
+    }
+    let (Some((keep, above)), 2..=MAX_CHAIN) = (chain.split_first(), chain.len()) else {
+        return Err(ChainError::Length { found: chain.len() });
+    };
+    let certificate = KeepCertificate::read(keep.as_ref())?;
+    let issuers = above
+        .iter()
+        .zip(1..)
+        .map(|(der, position)| Issuer::read(der.as_ref()).map_err(|error| ChainError::Issuer { position, error }))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (Some(first), Some(root)) = (issuers.first(), issuers.last()) else {
+        return Err(ChainError::Length { found: chain.len() });
+    };
+    let anchor = root.key();
+    if !anchors.contains(&anchor) {
+        return Err(ChainError::NotAnchored { found: anchor });
+    }
+
+    let root_position = issuers.len();
+    if !root.is_self_signed(verifier) {
+        return Err(ChainError::Signature { position: root_position });
+    }
+    for ((position, lower), upper) in (1..).zip(&issuers).zip(issuers.iter().skip(1)) {
+        if lower.issuer != upper.subject {
+            return Err(ChainError::Unlinked { position });
+        }
+        if !Received::read(&lower.der).is_ok_and(|received| received.signed_by(&upper.spki, verifier)) {
+            return Err(ChainError::Signature { position });
+        }
+    }
+    for (position, issuer) in (1..).zip(&issuers) {
+        validity(position, issuer.not_before, issuer.not_after, now)?;
+        let below = position.saturating_sub(1);
+        if let Some(allowed) = issuer.path_len
+            && below > usize::from(allowed)
+        {
+            return Err(ChainError::PathLength { position, allowed, found: below });
+        }
+    }
+    if certificate.issuer != first.subject || certificate.issuer_key_id != first.key_id {
+        return Err(ChainError::Unlinked { position: 0 });
+    }
+    if !certificate.signed_by(&first.spki, verifier) {
+        return Err(ChainError::Signature { position: 0 });
+    }
+    validity(0, certificate.not_before, certificate.not_after, now)?;
+    Ear::verify(&certificate.ear_jwt, &first.spki, verifier)?;
+    Ok(VerifiedKeep { certificate, anchor })
+}
+
+fn validity(position: usize, not_before: u64, not_after: u64, now: u64) -> Result<(), ChainError> {
+    if now < not_before {
+        return Err(ChainError::NotYetValid { position, not_before, now });
+    }
+    if now > not_after {
+        return Err(ChainError::Expired { position, not_after, now });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::asn1::tag;
+    use crate::certificate::{self, Template};
+    use crate::issuer::{self, RootTemplate};
+    use crate::keys::{Signer, key_digest};
+    use crate::testing::{NOW, P256, P384, Software, chain, ear, root, template};
+    use crate::x509::{self, Tbs};
+
+    fn anchors(steward: &dyn Signer) -> [Digest; 1] {
+        [key_digest(steward.spki())]
+    }
+
+    /// Puts `lower`'s key under `upper`: an intermediate.
+    fn intermediate(lower: &dyn Signer, upper_der: &[u8], upper: &dyn Signer, path_len: u8) -> Vec<u8> {
+        let template = RootTemplate {
+            common_name: "Donjon test intermediate".to_string(),
+            not_before: NOW - 10,
+            not_after: NOW + 86_400,
+            serial: [8; 16],
+            path_len,
+        };
+        let own = issuer::root(&template, lower).unwrap();
+        let above = Issuer::read(upper_der).unwrap();
+        let tbs = Tbs { algorithm: upper.algorithm(), issuer: &above.subject, ..Received::read(&own).unwrap().tbs };
+        x509::sign(&tbs.encode().unwrap(), upper).unwrap()
+    }
+
+    fn root_with(path_len: u8, key: &dyn Signer) -> Vec<u8> {
+        let template = RootTemplate {
+            common_name: "Donjon test root".to_string(),
+            not_before: NOW - 86_400,
+            not_after: NOW + 365 * 86_400,
+            serial: [9; 16],
+            path_len,
+        };
+        issuer::root(&template, key).unwrap()
+    }
+
+    #[test]
+    fn rule_11_a_chain_holds_only_against_its_anchor() {
+        let (keep, steward, other) = (P256::new(7), P384::new(3), P256::new(4));
+        let chain = chain(&keep, &ear(&keep), &steward);
+        let verified = verify_chain(&chain, &anchors(&steward), NOW, &Software).unwrap();
+        assert_eq!((*verified.anchor(), verified.key()), (key_digest(steward.spki()), key_digest(keep.spki())));
+        let found = key_digest(steward.spki());
+        assert_eq!(verify_chain(&chain, &anchors(&other), NOW, &Software), Err(ChainError::NotAnchored { found }));
+        assert_eq!(verify_chain(&chain, &[], NOW, &Software), Err(ChainError::NoAnchors));
+        assert_eq!(verify_chain(&chain[..1], &anchors(&steward), NOW, &Software), Err(ChainError::Length { found: 1 }));
+        let none: [&[u8]; 0] = [];
+        assert_eq!(verify_chain(&none, &anchors(&steward), NOW, &Software), Err(ChainError::Length { found: 0 }));
+    }
+
+    #[test]
+    fn rule_7_classes_have_separate_roots() {
+        // An insecure Steward certifies what it likes, and may even call it hardware: its root is another one.
+        let (keep, hardware, insecure) = (P256::new(7), P256::new(3), P256::new(4));
+        assert!(
+            verify_chain(&chain(&keep, &ear(&keep), &hardware), &anchors(&hardware), NOW, &Software).is_ok(),
+            "control"
+        );
+        let liar = chain(&keep, &ear(&keep), &insecure);
+        assert!(matches!(
+            verify_chain(&liar, &anchors(&hardware), NOW, &Software),
+            Err(ChainError::NotAnchored { .. })
+        ));
+        // With the hardware Steward's root certificate put on top of it.
+        let mixed = [&liar[0], &root(&hardware)];
+        assert_eq!(
+            verify_chain(&mixed, &anchors(&hardware), NOW, &Software),
+            Err(ChainError::Unlinked { position: 0 })
+        );
+    }
+
+    #[test]
+    fn signatures_count_not_names() {
+        let (keep, steward, thief) = (P256::new(7), P256::new(3), P256::new(4));
+        let good = chain(&keep, &ear(&keep), &steward);
+        // All names and identifiers of the Steward, the signature of somebody else.
+        let signed = Received::read(&good[0]).unwrap().signed().to_vec();
+        let forged = x509::sign(&signed, &thief).unwrap();
+        let error = verify_chain(&[&forged, &good[1]], &anchors(&steward), NOW, &Software);
+        assert_eq!(error, Err(ChainError::Signature { position: 0 }));
+        // The anchor's key in a certificate that key did not sign: its dates and limits would be anybody's.
+        let signed = Received::read(&good[1]).unwrap().signed().to_vec();
+        let forged = x509::sign(&signed, &thief).unwrap();
+        let error = verify_chain(&[&good[0], &forged], &anchors(&steward), NOW, &Software);
+        assert_eq!(error, Err(ChainError::Signature { position: 1 }));
+        // An EAR of another Steward inside a good certificate.
+        let mut template = template(&keep, &ear(&keep), &steward);
+        template.ear_jwt = ear(&keep).to_jwt(&thief).unwrap();
+        let leaf = certificate::issue(&template, &Issuer::read(&good[1]).unwrap(), &steward).unwrap();
+        let error = verify_chain(&[&leaf, &good[1]], &anchors(&steward), NOW, &Software);
+        assert!(matches!(error, Err(ChainError::Ear(EarError::Key { .. }))));
+    }
+
+    #[test]
+    fn rule_12_valid_at_both_ends_and_not_beyond() {
+        let (keep, steward) = (P256::new(7), P256::new(3));
+        let chain = chain(&keep, &ear(&keep), &steward);
+        let at = |now| verify_chain(&chain, &anchors(&steward), now, &Software).map(drop);
+        assert_eq!((at(NOW - 60), at(NOW + 3600)), (Ok(()), Ok(())));
+        assert_eq!(at(NOW - 61), Err(ChainError::NotYetValid { position: 0, not_before: NOW - 60, now: NOW - 61 }));
+        assert_eq!(at(NOW + 3601), Err(ChainError::Expired { position: 0, not_after: NOW + 3600, now: NOW + 3601 }));
+        assert!(matches!(at(NOW + 366 * 86_400), Err(ChainError::Expired { position: 1, .. })));
+    }
+
+    #[test]
+    fn intermediates_count() {
+        let (keep, lower, middle, top) = (P256::new(7), P256::new(5), P384::new(6), P256::new(3));
+        let build = |top_len, middle_len| {
+            let root = root_with(top_len, &top);
+            let middle_der = intermediate(&middle, &root, &top, middle_len);
+            let lower_der = intermediate(&lower, &middle_der, &middle, 0);
+            let template = Template { not_after: NOW + 100, ..template(&keep, &ear(&keep), &lower) };
+            let leaf = certificate::issue(&template, &Issuer::read(&lower_der).unwrap(), &lower).unwrap();
+            [leaf, lower_der, middle_der, root]
+        };
+        let good = build(2, 1);
+        assert!(verify_chain(&good, &anchors(&top), NOW, &Software).is_ok(), "control");
+        let error = verify_chain(&build(1, 1), &anchors(&top), NOW, &Software);
+        assert_eq!(error, Err(ChainError::PathLength { position: 3, allowed: 1, found: 2 }));
+        let error = verify_chain(&build(2, 0), &anchors(&top), NOW, &Software);
+        assert_eq!(error, Err(ChainError::PathLength { position: 2, allowed: 0, found: 1 }));
+        let [leaf, lower_der, middle_der, root] = &good;
+        let error = verify_chain(&[leaf, middle_der, lower_der, root], &anchors(&top), NOW, &Software);
+        assert!(matches!(error, Err(ChainError::Unlinked { .. })), "{error:?}");
+        let error = verify_chain(&[leaf, lower_der, middle_der, middle_der, root], &anchors(&top), NOW, &Software);
+        assert_eq!(error, Err(ChainError::Length { found: 5 }));
+        // A Keep is no authority.
+        let error = verify_chain(&[leaf, leaf, root], &anchors(&top), NOW, &Software);
+        assert!(matches!(error, Err(ChainError::Issuer { position: 1, .. })), "{error:?}");
+        // The middle signed by somebody else than the root.
+        let forged = x509::sign(Received::read(middle_der).unwrap().signed(), &keep).unwrap();
+        let error = verify_chain(&[leaf, lower_der, &forged, root], &anchors(&top), NOW, &Software);
+        assert_eq!(error, Err(ChainError::Signature { position: 2 }));
+        assert_eq!(root[0], tag::SEQUENCE);
+    }
+}

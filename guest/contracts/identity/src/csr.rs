@@ -1,0 +1,521 @@
+//! The certificate request that carries evidence (trust rule 9): PKCS#10 (RFC 2986) with one attestation attribute
+//! (draft-ietf-lamps-csr-attestation), one statement, one conceptual message wrapper (draft-ietf-rats-msg-wrap).
+//!
+//! Owns carrier and statement; evidence is opaque. Refuses other attributes, several statements, a subject, other spellings,
+//! and a request whose own signature does not verify over the bytes as received.
+//! Invariant: a [`Request`] comes only out of [`Request::parse`], so its sender holds the key. Nothing else in it is true yet.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use workload::brief::{BRIEF_LIMIT, BRIEF_MEDIA_TYPE};
+
+use crate::asn1::{Der, Malformed, bit_string, integer, tag, tlv};
+use crate::cbor::{Reader, Writer};
+use crate::deployment::DEPLOYMENT_MEDIA_TYPE;
+use crate::keys::{self, Algorithm, KeyError, SignError, Signer, Verifier};
+use crate::names::{Nonce, NonceError};
+
+/// The longest request, in bytes.
+pub const CSR_LIMIT: usize = 256 * 1024;
+/// The media type of a request in DER (RFC 5967).
+pub const CSR_MEDIA_TYPE: &str = "application/pkcs10";
+/// The media type of an AMD SEV-SNP report: the 1184 bytes as the firmware made them.
+pub const SNP_MEDIA_TYPE: &str = "application/vnd.donjon.snp-report";
+/// The media type under which the nonce travels.
+pub const NONCE_MEDIA_TYPE: &str = "application/vnd.donjon.nonce";
+/// The media type of a CRL in DER (RFC 2585).
+pub const CRL_MEDIA_TYPE: &str = "application/pkix-crl";
+/// The most endorsement certificates.
+pub const MAX_ENDORSEMENTS: usize = 8;
+
+/// Evidence as the hardware made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// What it is, e.g. [`SNP_MEDIA_TYPE`]. Lowercase, at most 127 bytes.
+    pub media_type: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a Keep says about itself, and what it needs to be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The evidence; its report data is the binding of this request's key, brief and nonce for purpose `issue`.
+    pub evidence: Evidence,
+    /// The brief's canonical bytes.
+    pub brief: Vec<u8>,
+    /// The Steward's nonce.
+    pub nonce: Nonce,
+    /// The signed Deployment; without it the certificate has no names.
+    pub deployment: Option<Vec<u8>>,
+    /// The vendor's CRL, DER, if the Keep's host has it.
+    pub crl: Option<Vec<u8>>,
+    /// Certificates of the evidence's key and its vendor, each DER, e.g. VCEK and ASK.
+    pub endorsements: Vec<Vec<u8>>,
+}
+
+/// A request whose sender has shown that he holds the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// The key, SPKI in DER.
+    pub spki: Vec<u8>,
+    /// Its algorithm.
+    pub algorithm: Algorithm,
+    /// What it says.
+    pub statement: Statement,
+}
+
+/// Why no request was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The statement would not be read back.
+    #[error(transparent)]
+    Statement(#[from] CsrError),
+    /// The key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// Why bytes are not a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CsrError {
+    /// Longer than [`CSR_LIMIT`].
+    #[error("a request has at most {limit} bytes, this one has {found}")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+        /// Its length.
+        found: usize,
+    },
+    /// Not PKCS#10, or not the parts that trust rule 9 wants in it.
+    #[error("not a certificate request as spec/trust.md has it: {0}")]
+    Malformed(&'static str),
+    /// It asks for a subject; names come from a Deployment.
+    #[error("the request has a subject; names are granted through a Deployment, never asked for")]
+    Subject,
+    /// The key is not P-256 or P-384, or the request is signed with another algorithm.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No attribute, two of them, or another one.
+    #[error("the request must have exactly one attribute, id-aa-attestation, with one value")]
+    Attributes,
+    /// Not exactly one statement, or not a conceptual message wrapper.
+    #[error("the attestation bundle must have exactly one statement of type 2.23.133.5.4.9")]
+    Statements,
+    /// The wrapper has a member that is unknown or missing, or one with another media type.
+    #[error("the statement's member {0} is missing or unknown, or has another media type")]
+    Member(&'static str),
+    /// The brief is longer than a brief can be.
+    #[error("the brief is longer than {limit} bytes", limit = BRIEF_LIMIT)]
+    Brief,
+    /// The nonce is none.
+    #[error("nonce length {found}")]
+    Nonce {
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// More than [`MAX_ENDORSEMENTS`], or one that is not a single DER SEQUENCE.
+    #[error("the endorsements must be at most {max} certificates in DER", max = MAX_ENDORSEMENTS)]
+    Endorsements,
+    /// The signature does not fit key and bytes.
+    #[error("the request's own signature does not verify: its sender does not hold the key")]
+    Signature,
+    /// Everything can be read, but it is not the one encoding.
+    #[error("the request is not the one encoding of its contents")]
+    NotCanonical,
+}
+
+impl From<Malformed> for CsrError {
+    fn from(Malformed(place): Malformed) -> Self {
+        Self::Malformed(place)
+    }
+}
+
+// Contents of OBJECT IDENTIFIERs. id-aa-attestation, 1.2.840.113549.1.9.16.2.59.
+const ATTESTATION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02, 0x3b];
+// tcg-dice-conceptual-message-wrapper, 2.23.133.5.4.9: SEQUENCE { OCTET STRING cmw }.
+const WRAPPER: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x09];
+
+/// Makes and signs a request, DER.
+///
+/// # Errors
+/// A statement that no Steward would read; a key that does not sign.
+pub fn build(statement: &Statement, signer: &dyn Signer) -> Result<Vec<u8>, BuildError> {
+    let info = info(signer.spki(), statement);
+    let signature = keys::sign(signer, &info)?;
+    let der = tlv(tag::SEQUENCE, &[&info, signer.algorithm().identifier(), &bit_string(&signature)]);
+    read(&der)?;
+    Ok(der)
+}
+
+impl Request {
+    /// Reads a request. Bounded before parsed; the signature is checked over the bytes as received.
+    ///
+    /// # Errors
+    /// See [`CsrError`].
+    pub fn parse(der: &[u8], verifier: &dyn Verifier) -> Result<Self, CsrError> {
+        let Read { request, signed, signature } = read(der)?;
+        if !verifier.verify(request.algorithm, &request.spki, signed, signature) {
+            return Err(CsrError::Signature);
+        }
+        Ok(request)
+    }
+}
+
+/// A request whose signature nobody has looked at.
+struct Read<'a> {
+    request: Request,
+    signed: &'a [u8],
+    signature: &'a [u8],
+}
+
+fn read(der: &[u8]) -> Result<Read<'_>, CsrError> {
+    if der.len() > CSR_LIMIT {
+        return Err(CsrError::TooLong { limit: CSR_LIMIT, found: der.len() });
+    }
+    let mut outer = Der::new(der);
+    let mut request = Der::new(outer.take(tag::SEQUENCE, "request")?);
+    outer.done("end of the request")?;
+    let signed = request.element(tag::SEQUENCE, "certificationRequestInfo")?;
+    let identifier = request.element(tag::SEQUENCE, "signatureAlgorithm")?;
+    let signature = request.bits("signature")?;
+    request.done("end of the request")?;
+
+    let mut info = Der::new(Der::new(signed).take(tag::SEQUENCE, "certificationRequestInfo")?);
+    if info.unsigned("version")? != [0] {
+        return Err(CsrError::Malformed("version"));
+    }
+    if !info.take(tag::SEQUENCE, "subject")?.is_empty() {
+        return Err(CsrError::Subject);
+    }
+    let spki = info.element(tag::SEQUENCE, "subjectPKInfo")?;
+    let algorithm = Algorithm::of(spki)?;
+    if identifier != algorithm.identifier() {
+        return Err(CsrError::Malformed("signatureAlgorithm"));
+    }
+    // The attributes are [0] IMPLICIT SET OF; without the tag there are none.
+    let attributes = info.take(tag::constructed(0), "attributes").map_err(|_| CsrError::Attributes)?;
+    info.done("certificationRequestInfo")?;
+    let statement = attribute(attributes)?;
+    if self::info(spki, &statement) != signed {
+        return Err(CsrError::NotCanonical);
+    }
+    let spki = spki.to_vec();
+    Ok(Read { request: Request { spki, algorithm, statement }, signed, signature })
+}
+
+fn attribute(attributes: &[u8]) -> Result<Statement, CsrError> {
+    let mut set = Der::new(attributes);
+    let mut attribute = Der::new(set.take(tag::SEQUENCE, "attribute").map_err(|_| CsrError::Attributes)?);
+    if set.more() || attribute.take(tag::OID, "attribute type")? != ATTESTATION {
+        return Err(CsrError::Attributes);
+    }
+    let mut values = Der::new(attribute.take(tag::SET, "attribute values")?);
+    attribute.done("attribute")?;
+    let mut bundle = Der::new(values.take(tag::SEQUENCE, "attestation bundle").map_err(|_| CsrError::Attributes)?);
+    if values.more() {
+        return Err(CsrError::Attributes);
+    }
+    let mut statements = Der::new(bundle.take(tag::SEQUENCE, "attestations")?);
+    let mut statement = Der::new(statements.take(tag::SEQUENCE, "statement").map_err(|_| CsrError::Statements)?);
+    if statements.more() || statement.take(tag::OID, "statement type")? != WRAPPER {
+        return Err(CsrError::Statements);
+    }
+    let mut wrapper = Der::new(statement.take(tag::SEQUENCE, "wrapper")?);
+    statement.done("statement")?;
+    let cmw = wrapper.take(tag::OCTET_STRING, "wrapper")?;
+    wrapper.done("wrapper")?;
+
+    let mut endorsements = Vec::new();
+    if bundle.more() {
+        let mut certificates = Der::new(bundle.take(tag::SEQUENCE, "certs")?);
+        bundle.done("attestation bundle")?;
+        while certificates.more() {
+            if endorsements.len() == MAX_ENDORSEMENTS {
+                return Err(CsrError::Endorsements);
+            }
+            let certificate = certificates.element(tag::SEQUENCE, "certs").map_err(|_| CsrError::Endorsements)?;
+            endorsements.push(certificate.to_vec());
+        }
+    }
+    unwrap(cmw, endorsements)
+}
+
+/// A CMW collection (draft-ietf-rats-msg-wrap section 3.3) of records `[media type, bytes]`.
+fn unwrap(cmw: &[u8], endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError> {
+    let mut reader = Reader::new(cmw);
+    let (mut evidence, mut brief, mut nonce, mut deployment, mut crl) = (None, None, None, None, None);
+    for _ in 0..reader.map("collection")? {
+        let label = reader.text("label")?;
+        if reader.array("record")? != 2 {
+            return Err(CsrError::Malformed("record"));
+        }
+        let (media_type, bytes) = (reader.text("media type")?, reader.bytes("value")?);
+        // A label that is there twice shows when the collection is encoded again.
+        let (slot, place, expected) = match label {
+            "evidence" => {
+                if !is_media_type(media_type) {
+                    return Err(CsrError::Member("evidence"));
+                }
+                evidence = Some(Evidence { media_type: media_type.to_owned(), bytes: bytes.to_vec() });
+                continue;
+            }
+            "brief" => (&mut brief, "brief", BRIEF_MEDIA_TYPE),
+            "nonce" => (&mut nonce, "nonce", NONCE_MEDIA_TYPE),
+            "deployment" => (&mut deployment, "deployment", DEPLOYMENT_MEDIA_TYPE),
+            "crl" => (&mut crl, "crl", CRL_MEDIA_TYPE),
+            _ => return Err(CsrError::Member("(another label)")),
+        };
+        if media_type != expected {
+            return Err(CsrError::Member(place));
+        }
+        *slot = Some(bytes.to_vec());
+    }
+    reader.done("end of the collection")?;
+    let brief: Vec<u8> = brief.ok_or(CsrError::Member("brief"))?;
+    if brief.len() > BRIEF_LIMIT {
+        return Err(CsrError::Brief);
+    }
+    let nonce = Nonce::new(nonce.ok_or(CsrError::Member("nonce"))?).map_err(|error| match error {
+        NonceError::Length { found } => CsrError::Nonce { found },
+        NonceError::Encoding => CsrError::Malformed("nonce"),
+    })?;
+    Ok(Statement {
+        evidence: evidence.ok_or(CsrError::Member("evidence"))?,
+        brief,
+        nonce,
+        deployment,
+        crl,
+        endorsements,
+    })
+}
+
+fn is_media_type(text: &str) -> bool {
+    text.len() <= 127
+        && text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'+' | b'-'))
+}
+
+/// CertificationRequestInfo.
+fn info(spki: &[u8], statement: &Statement) -> Vec<u8> {
+    let Statement { evidence: Evidence { media_type, bytes }, brief, nonce, deployment, crl, endorsements } = statement;
+    let mut members = Vec::from([
+        ("brief", BRIEF_MEDIA_TYPE, &brief[..]),
+        ("nonce", NONCE_MEDIA_TYPE, nonce.as_bytes()),
+        ("evidence", media_type, bytes),
+    ]);
+    members.extend(deployment.as_ref().map(|bytes| ("deployment", DEPLOYMENT_MEDIA_TYPE, &bytes[..])));
+    members.extend(crl.as_ref().map(|bytes| ("crl", CRL_MEDIA_TYPE, &bytes[..])));
+    // Map keys in the order of their encodings: shorter first.
+    members.sort_by_key(|(label, _, _)| (label.len(), *label));
+    let mut cmw = Writer::default();
+    cmw.map(members.len());
+    for (label, media_type, bytes) in members {
+        cmw.text(label).array(2).text(media_type).bytes(bytes);
+    }
+    let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[&cmw.finish()])]);
+    let statement = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &wrapper]);
+    let mut bundle = tlv(tag::SEQUENCE, &[&statement]);
+    if !endorsements.is_empty() {
+        bundle.extend(tlv(tag::SEQUENCE, &endorsements.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    }
+    let values = tlv(tag::SET, &[&tlv(tag::SEQUENCE, &[&bundle])]);
+    let attribute = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[ATTESTATION]), &values]);
+    tlv(tag::SEQUENCE, &[&integer(&[0]), &[tag::SEQUENCE, 0], spki, &tlv(tag::constructed(0), &[&attribute])])
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+    use crate::testing::{P256, P384, Software, brief};
+
+    fn statement() -> Statement {
+        Statement {
+            evidence: Evidence { media_type: SNP_MEDIA_TYPE.to_string(), bytes: vec![0xe5; 1184] },
+            brief: brief(&P256::new(1)).encode(),
+            nonce: Nonce::new(vec![5; 56]).unwrap(),
+            deployment: Some(vec![0xd2; 500]),
+            crl: Some(vec![0x30; 300]),
+            endorsements: vec![tlv(tag::SEQUENCE, &[&[1; 1000]]), tlv(tag::SEQUENCE, &[&[2; 1200]])],
+        }
+    }
+
+    /// Wraps and signs whatever stands between the key and the signature.
+    fn request(subject: &[u8], attributes: &[u8]) -> Vec<u8> {
+        let key = P256::new(7);
+        let info = tlv(tag::SEQUENCE, &[&integer(&[0]), subject, key.spki(), attributes]);
+        let signature = keys::sign(&key, &info).unwrap();
+        tlv(tag::SEQUENCE, &[&info, key.algorithm().identifier(), &bit_string(&signature)])
+    }
+
+    fn attribute(oid: &[u8], values: &[&[u8]]) -> Vec<u8> {
+        tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[oid]), &tlv(tag::SET, values)])
+    }
+
+    fn wrapped(cmw: &[u8]) -> Vec<u8> {
+        let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[cmw])]);
+        tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &wrapper])
+    }
+
+    fn bundle(statements: &[&[u8]]) -> Vec<u8> {
+        tlv(tag::SEQUENCE, &[&tlv(tag::SEQUENCE, statements)])
+    }
+
+    const NO_SUBJECT: &[u8] = &[tag::SEQUENCE, 0];
+
+    fn with_attributes(attributes: &[&[u8]]) -> Result<Request, CsrError> {
+        Request::parse(&request(NO_SUBJECT, &tlv(tag::constructed(0), attributes)), &Software)
+    }
+
+    fn with_cmw(cmw: &[u8]) -> Result<Request, CsrError> {
+        with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[&wrapped(cmw)])])])
+    }
+
+    /// The three members that must be there, and more.
+    fn collection(members: &[(&str, &str, &[u8])]) -> Vec<u8> {
+        let mut cmw = Writer::default();
+        cmw.map(members.len());
+        for (label, media_type, bytes) in members {
+            cmw.text(label).array(2).text(media_type).bytes(bytes);
+        }
+        cmw.finish()
+    }
+
+    const BRIEF: (&str, &str, &[u8]) = ("brief", BRIEF_MEDIA_TYPE, b"brief");
+    const NONCE: (&str, &str, &[u8]) = ("nonce", NONCE_MEDIA_TYPE, &[5; 16]);
+    const REPORT: (&str, &str, &[u8]) = ("evidence", SNP_MEDIA_TYPE, b"report");
+
+    #[test]
+    fn rule_9_what_a_keep_builds_a_steward_reads() {
+        let signers: [&dyn Signer; 2] = [&P256::new(7), &P384::new(7)];
+        for signer in signers {
+            let minimal = Statement { deployment: None, crl: None, endorsements: vec![], ..statement() };
+            for statement in [statement(), minimal] {
+                let read = Request::parse(&build(&statement, signer).unwrap(), &Software).unwrap();
+                assert_eq!(read, Request { spki: signer.spki().to_vec(), algorithm: signer.algorithm(), statement });
+            }
+        }
+    }
+
+    #[test]
+    fn rule_9_one_carrier_one_statement() {
+        let cmw = collection(&[BRIEF, NONCE, REPORT]);
+        let statement = wrapped(&cmw);
+        let good = attribute(ATTESTATION, &[&bundle(&[&statement])]);
+        assert!(with_attributes(&[&good]).is_ok(), "control");
+
+        let attributes = Err(CsrError::Attributes);
+        assert_eq!(with_attributes(&[]), attributes);
+        assert_eq!(with_attributes(&[&good, &good]), attributes);
+        // extensionRequest (1.2.840.113549.1.9.14): names asked for, or the founding project's carrier.
+        let extension_request = attribute(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e], &[NO_SUBJECT]);
+        assert_eq!(with_attributes(&[&extension_request]), attributes);
+        assert_eq!(with_attributes(&[&good, &extension_request]), attributes);
+        assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[])]), attributes);
+        let bundle_twice = attribute(ATTESTATION, &[&bundle(&[&statement]), &bundle(&[&statement])]);
+        assert_eq!(with_attributes(&[&bundle_twice]), attributes);
+        assert_eq!(Request::parse(&request(NO_SUBJECT, &[]), &Software), attributes);
+
+        let statements = Err(CsrError::Statements);
+        assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[])])]), statements);
+        assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[&statement, &statement])])]), statements);
+        let other_type = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[&[0x67, 0x81, 5, 5, 4, 1]]), &[5, 0]]);
+        assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[&other_type])])]), statements);
+    }
+
+    #[test]
+    fn rule_9_the_statement_has_its_members_and_no_other() {
+        assert!(with_cmw(&collection(&[BRIEF, NONCE, REPORT])).is_ok(), "control");
+        assert_eq!(with_cmw(&collection(&[NONCE, REPORT])), Err(CsrError::Member("brief")));
+        assert_eq!(with_cmw(&collection(&[BRIEF, REPORT])), Err(CsrError::Member("nonce")));
+        assert_eq!(with_cmw(&collection(&[BRIEF, NONCE])), Err(CsrError::Member("evidence")));
+        let other = ("zzz", "text/plain", &b"x"[..]);
+        assert_eq!(with_cmw(&collection(&[other, BRIEF, NONCE, REPORT])), Err(CsrError::Member("(another label)")));
+        let mistyped = ("brief", NONCE_MEDIA_TYPE, &b"brief"[..]);
+        assert_eq!(with_cmw(&collection(&[mistyped, NONCE, REPORT])), Err(CsrError::Member("brief")));
+        for media_type in ["", "x", "Application/x", "a/", "/b", "a/b; c=d"] {
+            let report = ("evidence", media_type, &b"report"[..]);
+            assert_eq!(
+                with_cmw(&collection(&[BRIEF, NONCE, report])),
+                Err(CsrError::Member("evidence")),
+                "{media_type}"
+            );
+        }
+        let short = ("nonce", NONCE_MEDIA_TYPE, &[5; 15][..]);
+        assert_eq!(with_cmw(&collection(&[BRIEF, short, REPORT])), Err(CsrError::Nonce { found: 15 }));
+        let long = vec![0; BRIEF_LIMIT + 1];
+        assert_eq!(with_cmw(&collection(&[("brief", BRIEF_MEDIA_TYPE, &long), NONCE, REPORT])), Err(CsrError::Brief));
+        // Twice the same, another order, a longer length, and something behind.
+        assert_eq!(with_cmw(&collection(&[BRIEF, BRIEF, NONCE, REPORT])), Err(CsrError::NotCanonical));
+        assert_eq!(with_cmw(&collection(&[REPORT, NONCE, BRIEF])), Err(CsrError::NotCanonical));
+        let mut long = collection(&[BRIEF, NONCE, REPORT]);
+        long.splice(..1, [0xb8, 3]);
+        assert_eq!(with_cmw(&long), Err(CsrError::NotCanonical));
+        let mut more = collection(&[BRIEF, NONCE, REPORT]);
+        more.push(0);
+        assert_eq!(with_cmw(&more), Err(CsrError::Malformed("end of the collection")));
+    }
+
+    #[test]
+    fn rule_6_nothing_can_be_asked_for() {
+        let good = tlv(
+            tag::constructed(0),
+            &[&attribute(ATTESTATION, &[&bundle(&[&wrapped(&collection(&[BRIEF, NONCE, REPORT]))])])],
+        );
+        assert!(Request::parse(&request(NO_SUBJECT, &good), &Software).is_ok(), "control");
+        let named = [0x30, 12, 0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1, b'x'];
+        assert_eq!(Request::parse(&request(&named, &good), &Software), Err(CsrError::Subject));
+    }
+
+    #[test]
+    fn the_sender_holds_the_key() {
+        let key = P256::new(7);
+        let der = build(&statement(), &key).unwrap();
+        assert!(Request::parse(&der, &Software).is_ok(), "control");
+        // The same request under another's signature.
+        let read = read(&der).unwrap();
+        let signature = keys::sign(&P256::new(8), read.signed).unwrap();
+        let stolen = tlv(tag::SEQUENCE, &[read.signed, key.algorithm().identifier(), &bit_string(&signature)]);
+        assert_eq!(Request::parse(&stolen, &Software), Err(CsrError::Signature));
+        for at in (0..der.len()).filter(|at| *at < 200 || *at + 100 > der.len() || at.is_multiple_of(41)) {
+            let mut changed = der.clone();
+            changed[at] ^= 1;
+            assert!(Request::parse(&changed, &Software).is_err(), "byte {at}");
+        }
+        for length in (0..der.len()).step_by(7) {
+            assert!(Request::parse(&der[..length], &Software).is_err(), "cut at {length}");
+        }
+        assert_eq!(
+            Request::parse(&[&der[..], &[0]].concat(), &Software),
+            Err(CsrError::Malformed("end of the request"))
+        );
+    }
+
+    #[test]
+    fn sizes_are_bounded_on_both_sides() {
+        let key = P256::new(7);
+        let huge = Statement { crl: Some(vec![0; CSR_LIMIT]), ..statement() };
+        assert!(matches!(build(&huge, &key), Err(BuildError::Statement(CsrError::TooLong { .. }))));
+        assert!(matches!(Request::parse(&vec![0x30; CSR_LIMIT + 1], &Software), Err(CsrError::TooLong { .. })));
+        let one = tlv(tag::SEQUENCE, &[]);
+        let eight = Statement { endorsements: vec![one.clone(); 8], ..statement() };
+        assert!(build(&eight, &key).is_ok(), "control");
+        let nine = Statement { endorsements: vec![one; 9], ..statement() };
+        assert_eq!(build(&nine, &key), Err(BuildError::Statement(CsrError::Endorsements)));
+        let not_der = Statement { endorsements: vec![b"-----BEGIN".to_vec()], ..statement() };
+        assert_eq!(build(&not_der, &key), Err(BuildError::Statement(CsrError::Endorsements)));
+        // Two certificates given as one would come out as two.
+        let two_in_one = Statement { endorsements: vec![[tag::SEQUENCE, 0, tag::SEQUENCE, 0].to_vec()], ..statement() };
+        let read =
+            build(&two_in_one, &key).map(|der| Request::parse(&der, &Software).unwrap().statement.endorsements.len());
+        assert_eq!(read, Ok(2));
+    }
+}

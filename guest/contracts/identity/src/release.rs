@@ -1,0 +1,554 @@
+//! The release policy: which facts about a Keep open a repository of the owner's (who checks what: Drawbridge).
+//!
+//! Owns its deterministic CBOR, and the decision as a pure function. Refuses Keeps of other owners, always; policies without
+//! anchors or measurements, because "any" must be said. Invariant: a [`Grant`] is only made by [`OwnerSigned::decide`], from
+//! a policy its owner signed and a Keep whose chain was verified. What a policy does not say means the stronger thing: class
+//! `hardware` (trust rule 7).
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use workload::Digest;
+use workload::names::{Name, Repository, TrustDomain};
+
+use crate::cbor::{Reader, Writer};
+use crate::chain::VerifiedKeep;
+use crate::deployment::{digest, header, key, name, set};
+use crate::ear::{Class, Measurement};
+use crate::keys::{Algorithm, Signer, Verifier};
+use crate::signed::{self, Document, DocumentError, OpenError, OwnerSigned, SealError};
+
+/// The media type of a signed release policy.
+pub const RELEASE_MEDIA_TYPE: &str = "application/vnd.donjon.release-policy+cose";
+
+/// The version of the format, key 0.
+const FORMAT: u64 = 1;
+
+/// What an owner signs about one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleasePolicy {
+    /// The repository.
+    pub repository: Repository,
+    /// Counts from 1.
+    pub version: u64,
+    /// [`OwnerSigned::digest`] of the version before; `None` exactly for version 1.
+    pub previous: Option<Digest>,
+    /// The owner's public key, SPKI in DER. Only Keeps of the same owner are let in.
+    pub owner: Vec<u8>,
+    /// The trust domain the Keep's name must be in.
+    pub trust_domain: TrustDomain,
+    /// The Stewards: SHA-256 of the SPKI of their roots; at least one.
+    pub anchors: BTreeSet<Digest>,
+    /// The trust class.
+    pub class: Class,
+    /// The launch measurements of shim and exec; at least one.
+    pub measurements: BTreeSet<Measurement>,
+    /// The workloads that may be fetched.
+    pub workloads: Allowed<Digest>,
+    /// The owner's deployments whose Keeps may fetch.
+    pub deployments: Allowed<Name>,
+    /// The Steward policies (`policy` of the EAR) under which the Keep may have been judged (trust rule 19).
+    pub policies: Allowed<Digest>,
+    /// The oldest certificate, in seconds since its `notBefore`; `None` = as long as it is valid.
+    pub maximum_age: Option<u64>,
+}
+
+/// A list, or everything, said in so many words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allowed<T> {
+    /// Whatever it is.
+    Any,
+    /// One of these; an empty set allows nothing.
+    Only(BTreeSet<T>),
+}
+
+impl<T: Ord> Allowed<T> {
+    /// Whether it is allowed.
+    pub fn contains(&self, item: &T) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(items) => items.contains(item),
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Allowed<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => out.write_str("any"),
+            Self::Only(items) => out.write_str(&one_of(items)),
+        }
+    }
+}
+
+/// Leave to fetch one workload from one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// The repository.
+    pub repository: Repository,
+    /// The workload: its manifest, and what the manifest names.
+    pub workload: Digest,
+    /// The Keep's key, SHA-256 of its SPKI.
+    pub key: Digest,
+    /// The version of the policy that allowed it.
+    pub policy_version: u64,
+    /// When it ends, Unix seconds: with the certificate, or with its age.
+    pub until: u64,
+}
+
+/// A fact that does not satisfy the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One of [`REFUSALS`].
+    pub id: &'static str,
+    /// What the policy demands.
+    pub expected: String,
+    /// What the certificate says.
+    pub found: String,
+}
+
+/// All ids of refusals, with one line each.
+pub const REFUSALS: [(&str, &str); 11] = [
+    ("release.anchor", "the certificate chains to a Steward root the policy names"),
+    ("release.validity", "the certificate is valid now"),
+    ("release.age", "the certificate is young enough"),
+    ("release.trust_domain", "the Keep's name is in the policy's trust domain"),
+    ("release.owner", "the Keep belongs to the owner who signed the policy"),
+    ("release.class", "the Keep's trust class is the policy's"),
+    ("release.measurement", "shim and exec have a measurement the policy names"),
+    ("release.steward_policy", "the Keep was judged under a Steward policy the policy accepts"),
+    ("release.deployment", "the Keep's deployment may fetch from this repository"),
+    ("release.workload", "the workload asked for is the one the Keep was launched for"),
+    ("release.workload_allowed", "the workload may be fetched from this repository"),
+];
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, expected, found } = self;
+        write!(out, "{id}: expected {expected}, found {found}")
+    }
+}
+
+impl ReleasePolicy {
+    /// Signs with the owner's key: the bytes of the envelope.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn seal(&self, signer: &dyn Signer) -> Result<Vec<u8>, SealError> {
+        signed::seal(self, signer)
+    }
+
+    /// Opens an envelope; the same as [`OwnerSigned::open`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(bytes: &[u8], verifier: &dyn Verifier) -> Result<OwnerSigned<Self>, OpenError> {
+        OwnerSigned::open(bytes, verifier)
+    }
+}
+
+impl OwnerSigned<ReleasePolicy> {
+    /// Whether this Keep may have `workload` from the policy's repository at `now` (Unix seconds).
+    ///
+    /// # Errors
+    /// Every fact that does not satisfy the policy, in the order of [`REFUSALS`].
+    pub fn decide(&self, keep: &VerifiedKeep, workload: &Digest, now: u64) -> Result<Grant, Vec<Refusal>> {
+        // Destructured in full: a field added to the policy must be decided about here.
+        let ReleasePolicy {
+            repository,
+            version,
+            previous: _,
+            owner: _,
+            trust_domain,
+            anchors,
+            class,
+            measurements,
+            workloads,
+            deployments,
+            policies,
+            maximum_age,
+        } = &**self;
+        let ear = &keep.ear;
+        let until = maximum_age.map_or(keep.not_after, |age| keep.not_after.min(keep.not_before.saturating_add(age)));
+        let mut refusals = Vec::new();
+        let mut demand = |holds: bool, id, expected: String, found: String| {
+            if !holds {
+                refusals.push(Refusal { id, expected, found });
+            }
+        };
+        demand(anchors.contains(keep.anchor()), "release.anchor", one_of(anchors), keep.anchor().to_string());
+        let valid = (keep.not_before..=keep.not_after).contains(&now);
+        demand(valid, "release.validity", format!("{} to {}", keep.not_before, keep.not_after), now.to_string());
+        demand(now <= until || now > keep.not_after, "release.age", format!("used until {until}"), now.to_string());
+        let found = ear.id.trust_domain.to_string();
+        demand(ear.id.trust_domain == *trust_domain, "release.trust_domain", trust_domain.to_string(), found);
+        let found = ear.owner.map_or_else(|| "none (an anonymous Keep)".to_string(), |owner| owner.to_string());
+        demand(ear.owner == Some(*self.owner()), "release.owner", self.owner().to_string(), found);
+        demand(ear.class == *class, "release.class", class.to_string(), ear.class.to_string());
+        let found = ear.measurement.to_string();
+        demand(measurements.contains(&ear.measurement), "release.measurement", one_of(measurements), found);
+        demand(policies.contains(&ear.policy), "release.steward_policy", policies.to_string(), ear.policy.to_string());
+        let found = ear.id.deployment.to_string();
+        demand(deployments.contains(&ear.id.deployment), "release.deployment", deployments.to_string(), found);
+        demand(ear.workload == *workload, "release.workload", workload.to_string(), ear.workload.to_string());
+        demand(workloads.contains(workload), "release.workload_allowed", workloads.to_string(), workload.to_string());
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let (repository, workload, key) = (repository.clone(), *workload, keep.key());
+        Ok(Grant { repository, workload, key, policy_version: *version, until })
+    }
+}
+
+fn one_of<T: fmt::Display>(items: &BTreeSet<T>) -> String {
+    match items.len() {
+        0 => "nothing".to_string(),
+        1 => items.iter().map(ToString::to_string).collect(),
+        _ => format!("one of {}", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+impl Document for ReleasePolicy {
+    const CONTENT_TYPE: &'static str = "application/vnd.donjon.release-policy+cbor";
+    const LIMIT: usize = 64 * 1024;
+
+    fn owner(&self) -> &[u8] {
+        &self.owner
+    }
+
+    fn subject(&self) -> &str {
+        &self.repository
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn previous(&self) -> Option<Digest> {
+        self.previous
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let Self {
+            repository,
+            version,
+            previous,
+            owner,
+            trust_domain,
+            anchors,
+            class,
+            measurements,
+            workloads,
+            deployments,
+            policies,
+            maximum_age,
+        } = self;
+        let optional = [previous.is_some(), maximum_age.is_some()].into_iter().filter(|there| *there).count();
+        let mut out = Writer::default();
+        out.map(optional.saturating_add(11));
+        out.uint(0).uint(FORMAT).uint(1).text(repository).uint(2).uint(*version);
+        if let Some(previous) = previous {
+            out.uint(3).bytes(previous.as_bytes());
+        }
+        out.uint(4).bytes(owner).uint(5).text(trust_domain).uint(6).array(anchors.len());
+        for anchor in anchors {
+            out.bytes(anchor.as_bytes());
+        }
+        out.uint(7).uint(match class {
+            Class::Hardware => 0,
+            Class::Insecure => 1,
+        });
+        out.uint(8).array(measurements.len());
+        for measurement in measurements {
+            out.bytes(measurement.as_bytes());
+        }
+        write_allowed(out.uint(9), workloads, |out, digest| {
+            out.bytes(digest.as_bytes());
+        });
+        write_allowed(out.uint(10), deployments, |out, name| {
+            out.text(name);
+        });
+        write_allowed(out.uint(11), policies, |out, digest| {
+            out.bytes(digest.as_bytes());
+        });
+        if let Some(age) = maximum_age {
+            out.uint(12).uint(*age);
+        }
+        out.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DocumentError> {
+        if bytes.len() > Self::LIMIT {
+            return Err(DocumentError::TooLong { limit: Self::LIMIT, found: bytes.len() });
+        }
+        let mut reader = Reader::new(bytes);
+        let keys = reader.map("the map")?;
+        header(&mut reader, FORMAT)?;
+        key(&mut reader, 1, "key 1")?;
+        let repository = name(&mut reader, "repository")?;
+        key(&mut reader, 2, "key 2")?;
+        let version = reader.uint("version")?;
+        let mut next = reader.uint("key 3 or 4")?;
+        let mut previous = None;
+        if next == 3 {
+            previous = Some(digest(&mut reader, "previous")?);
+            next = reader.uint("key 4")?;
+        }
+        if next != 4 {
+            return Err(DocumentError::Malformed("key 4"));
+        }
+        let owner = reader.bytes("owner")?.to_vec();
+        key(&mut reader, 5, "key 5")?;
+        let trust_domain = name(&mut reader, "trust domain")?;
+        key(&mut reader, 6, "key 6")?;
+        let anchors = set(&mut reader, "anchors", digest)?;
+        key(&mut reader, 7, "key 7")?;
+        let class = match reader.uint("class")? {
+            0 => Class::Hardware,
+            1 => Class::Insecure,
+            _ => return Err(DocumentError::Malformed("class")),
+        };
+        key(&mut reader, 8, "key 8")?;
+        let measurements = set(&mut reader, "measurements", |reader, place| {
+            Measurement::new(reader.bytes(place)?).map_err(|_| DocumentError::Malformed(place))
+        })?;
+        key(&mut reader, 9, "key 9")?;
+        let workloads = read_allowed(&mut reader, "workloads", digest)?;
+        key(&mut reader, 10, "key 10")?;
+        let deployments = read_allowed(&mut reader, "deployments", name)?;
+        key(&mut reader, 11, "key 11")?;
+        let policies = read_allowed(&mut reader, "Steward policies", digest)?;
+        // How many keys the map claims and how many there are is compared when it is encoded again.
+        let maximum_age = if keys == if previous.is_some() { 13 } else { 12 } {
+            key(&mut reader, 12, "key 12")?;
+            Some(reader.uint("maximum age")?)
+        } else {
+            None
+        };
+        reader.done("end of the document")?;
+        let policy = Self {
+            repository,
+            version,
+            previous,
+            owner,
+            trust_domain,
+            anchors,
+            class,
+            measurements,
+            workloads,
+            deployments,
+            policies,
+            maximum_age,
+        };
+        policy.consistent()?;
+        if policy.encode() != bytes {
+            return Err(DocumentError::NotCanonical);
+        }
+        Ok(policy)
+    }
+}
+
+impl ReleasePolicy {
+    fn consistent(&self) -> Result<(), DocumentError> {
+        if self.version == 0 || (self.version == 1) != self.previous.is_none() {
+            return Err(DocumentError::Version(self.version));
+        }
+        Algorithm::of(&self.owner)?;
+        if self.anchors.is_empty() {
+            return Err(DocumentError::Empty("anchors"));
+        }
+        if self.measurements.is_empty() {
+            return Err(DocumentError::Empty("measurements"));
+        }
+        Ok(())
+    }
+}
+
+/// `true` for any, else the array.
+fn write_allowed<T>(out: &mut Writer, allowed: &Allowed<T>, item: impl Fn(&mut Writer, &T)) {
+    match allowed {
+        Allowed::Any => {
+            out.yes();
+        }
+        Allowed::Only(items) => {
+            out.array(items.len());
+            items.iter().for_each(|one| item(out, one));
+        }
+    }
+}
+
+fn read_allowed<T: Ord>(
+    reader: &mut Reader<'_>,
+    place: &'static str,
+    item: impl Fn(&mut Reader<'_>, &'static str) -> Result<T, DocumentError>,
+) -> Result<Allowed<T>, DocumentError> {
+    if reader.yes() { Ok(Allowed::Any) } else { set(reader, place, item).map(Allowed::Only) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::verify_chain;
+    use crate::ear::Ear;
+    use crate::keys::key_digest;
+    use crate::names::SpiffeId;
+    use crate::testing::{NOW, P256, Software, chain, ear};
+
+    fn policy() -> ReleasePolicy {
+        ReleasePolicy {
+            repository: "acme/shop".parse().unwrap(),
+            version: 1,
+            previous: None,
+            owner: P256::new(1).spki().to_vec(),
+            trust_domain: "example.org".parse().unwrap(),
+            anchors: [key_digest(P256::new(3).spki())].into(),
+            class: Class::default(),
+            measurements: [Measurement::new([0xab; 48]).unwrap()].into(),
+            workloads: Allowed::Only([Digest::of(b"workload")].into()),
+            deployments: Allowed::Only(["shop".parse().unwrap()].into()),
+            policies: Allowed::Only([Digest::of(b"policy")].into()),
+            maximum_age: None,
+        }
+    }
+
+    fn keep(change: impl FnOnce(&mut Ear), steward: &P256) -> VerifiedKeep {
+        let key = P256::new(7);
+        let mut facts = ear(&key);
+        change(&mut facts);
+        verify_chain(&chain(&key, &facts, steward), &[key_digest(steward.spki())], NOW, &Software).unwrap()
+    }
+
+    fn decide(
+        policy: &ReleasePolicy,
+        keep: &VerifiedKeep,
+        workload: &[u8],
+        now: u64,
+    ) -> Result<Grant, Vec<&'static str>> {
+        let signed = ReleasePolicy::open(&policy.seal(&P256::new(1)).unwrap(), &Software).unwrap();
+        signed
+            .decide(keep, &Digest::of(workload), now)
+            .map_err(|refusals| refusals.iter().map(|refusal| refusal.id).collect())
+    }
+
+    #[test]
+    fn the_right_keep_gets_its_workload() {
+        let keep = keep(|_| {}, &P256::new(3));
+        let grant = decide(&policy(), &keep, b"workload", NOW).unwrap();
+        assert_eq!((grant.workload, grant.key, grant.until), (Digest::of(b"workload"), keep.key(), NOW + 3600));
+        let any =
+            ReleasePolicy { workloads: Allowed::Any, deployments: Allowed::Any, policies: Allowed::Any, ..policy() };
+        assert!(decide(&any, &keep, b"workload", NOW).is_ok());
+    }
+
+    #[test]
+    fn each_fact_is_demanded() {
+        let steward = P256::new(3);
+        let refused = |change: fn(&mut Ear)| decide(&policy(), &keep(change, &steward), b"workload", NOW).unwrap_err();
+        assert_eq!(refused(|ear| ear.measurement = Measurement::new([0xac; 48]).unwrap()), ["release.measurement"]);
+        assert_eq!(refused(|ear| ear.policy = Digest::of(b"lax policy")), ["release.steward_policy"]);
+        assert_eq!(refused(|ear| ear.workload = Digest::of(b"other")), ["release.workload"]);
+        assert_eq!(refused(|ear| ear.owner = Some(Digest::of(b"other"))), ["release.owner"]);
+        assert_eq!(refused(|ear| ear.id.deployment = "shop2".parse().unwrap()), ["release.deployment"]);
+        assert_eq!(refused(|ear| ear.id.trust_domain = "other.org".parse().unwrap()), ["release.trust_domain"]);
+        // Several at once are all said.
+        let anonymous = refused(|ear| {
+            ear.owner = None;
+            ear.id = SpiffeId::anonymous(ear.id.trust_domain.clone()).unwrap();
+        });
+        assert_eq!(anonymous, ["release.owner", "release.deployment"]);
+        // Another workload of the same owner, asked for by this Keep.
+        let both = ReleasePolicy { workloads: Allowed::Any, ..policy() };
+        assert_eq!(decide(&both, &keep(|_| {}, &steward), b"other", NOW).unwrap_err(), ["release.workload"]);
+        let none = ReleasePolicy { workloads: Allowed::Only(BTreeSet::new()), ..policy() };
+        assert_eq!(decide(&none, &keep(|_| {}, &steward), b"workload", NOW).unwrap_err(), ["release.workload_allowed"]);
+        // A Steward that somebody else believes.
+        assert_eq!(decide(&policy(), &keep(|_| {}, &P256::new(4)), b"workload", NOW).unwrap_err(), ["release.anchor"]);
+    }
+
+    #[test]
+    fn rule_7_a_policy_means_hardware_unless_it_says_otherwise() {
+        let steward = P256::new(3);
+        let insecure = keep(|ear| ear.class = Class::Insecure, &steward);
+        assert_eq!(decide(&policy(), &insecure, b"workload", NOW).unwrap_err(), ["release.class"]);
+        let lax = ReleasePolicy { class: Class::Insecure, ..policy() };
+        assert!(decide(&lax, &insecure, b"workload", NOW).is_ok());
+        assert_eq!(
+            decide(&lax, &keep(|_| {}, &steward), b"workload", NOW).unwrap_err(),
+            ["release.class"],
+            "classes never mix"
+        );
+    }
+
+    #[test]
+    fn rule_12_time_ends_a_grant() {
+        let keep = keep(|_| {}, &P256::new(3));
+        assert_eq!(decide(&policy(), &keep, b"workload", NOW + 3601).unwrap_err(), ["release.validity"]);
+        assert_eq!(decide(&policy(), &keep, b"workload", NOW - 61).unwrap_err(), ["release.validity"]);
+        let young = ReleasePolicy { maximum_age: Some(900), ..policy() };
+        // notBefore is 60 seconds before NOW.
+        assert_eq!(decide(&young, &keep, b"workload", NOW + 840).unwrap().until, NOW + 840);
+        assert_eq!(decide(&young, &keep, b"workload", NOW + 841).unwrap_err(), ["release.age"]);
+        let forever = ReleasePolicy { maximum_age: Some(u64::MAX), ..policy() };
+        assert_eq!(decide(&forever, &keep, b"workload", NOW).unwrap().until, NOW + 3600);
+    }
+
+    #[test]
+    fn all_ids_are_listed() {
+        let source = include_str!("release.rs").split("#[cfg(test)]").next().unwrap();
+        for (id, _) in REFUSALS {
+            assert_eq!(source.matches(&format!("\"{id}\"")).count(), 2, "{id}: in the list and where it is demanded");
+        }
+        let demanded = source.matches("demand(").count();
+        assert_eq!(demanded, REFUSALS.len());
+        let specification = include_str!("../../../../spec/trust.md");
+        for (id, meaning) in REFUSALS {
+            assert!(specification.contains(&format!("| `{id}` | {meaning} |")), "spec/trust.md lacks {id}");
+        }
+    }
+
+    #[test]
+    fn one_encoding_of_every_policy() {
+        let owner = P256::new(1);
+        let next = ReleasePolicy { version: 2, previous: Some(Digest::of(b"1")), ..policy() };
+        let aged = ReleasePolicy { maximum_age: Some(900), ..policy() };
+        let both = ReleasePolicy { maximum_age: Some(900), ..next.clone() };
+        let any = ReleasePolicy {
+            workloads: Allowed::Any,
+            deployments: Allowed::Any,
+            policies: Allowed::Any,
+            class: Class::Insecure,
+            ..policy()
+        };
+        for policy in [policy(), next, aged, both, any] {
+            let bytes = policy.encode();
+            assert_eq!(ReleasePolicy::decode(&bytes), Ok(policy.clone()));
+            for length in 0..bytes.len() {
+                assert!(ReleasePolicy::decode(&bytes[..length]).is_err());
+            }
+            let opened = ReleasePolicy::open(&policy.seal(&owner).unwrap(), &Software).unwrap();
+            assert_eq!(*opened, policy);
+        }
+        let mut bytes = policy().encode();
+        assert_eq!(bytes[0], 0xab);
+        bytes.splice(..1, [0xb8, 11]);
+        assert_eq!(ReleasePolicy::decode(&bytes), Err(DocumentError::NotCanonical));
+        // A map that claims one key more than there is.
+        let mut bytes = policy().encode();
+        bytes[0] = 0xac;
+        assert!(ReleasePolicy::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_must_be_said() {
+        let owner = P256::new(1);
+        assert!(policy().seal(&owner).is_ok(), "control");
+        let empty = ReleasePolicy { anchors: BTreeSet::new(), ..policy() };
+        assert_eq!(empty.seal(&owner), Err(SealError::Document(DocumentError::Empty("anchors"))));
+        let empty = ReleasePolicy { measurements: BTreeSet::new(), ..policy() };
+        assert_eq!(empty.seal(&owner), Err(SealError::Document(DocumentError::Empty("measurements"))));
+    }
+}
