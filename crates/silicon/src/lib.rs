@@ -1,0 +1,45 @@
+//! Simulated silicon: the whole AMD side of SEV-SNP attestation, byte for byte, from a 32-byte
+//! seed.
+//!
+//! **These keys are public.** The six RSA-4096 root and intermediate keys in `keys/` are committed
+//! to a public repository; everything below them follows from the seed. Whoever has the source can
+//! sign anything. They exist so that the *real* attester, carrier, verifier and Steward can run and
+//! be attacked on machines without the hardware: nothing above this crate knows that it talks to a
+//! simulation. What protects the world from them is that they are separate trust anchors: file
+//! names and certificate subjects say `SIMULATED-PUBLIC`, no verifier has them built in, and only a
+//! Steward of class `insecure` whose policy names them accepts what they sign (`spec/trust.md`,
+//! trust classes).
+//!
+//! What is here: ARK and ASK certificates, VCEKs with every 1.3.6.1.4.1.3704.1 extension, CRLs and
+//! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin. What is not: VLEKs, launch
+//! measurement, guest messages, Intel. Same seed, same bytes: every signature is deterministic (RFC
+//! 6979 for ECDSA, a derived salt for RSASSA-PSS), and a golden test holds the hashes.
+//!
+//! ```text
+//!   keys/ (committed)     ARK --PSS--> ARK, ASK, CRL
+//!                         ASK --PSS--> VCEK(TCB)
+//!   seed --> chip id, VCEK private key of each TCB --ECDSA P-384--> report
+//! ```
+//!
+//! ```
+//! use silicon::{Amd, Product, ReportRequest};
+//!
+//! let amd = Amd::from_seed([7; 32], Product::Genoa);
+//! let request = ReportRequest { report_data: [1; 64], host_data: [2; 32], ..amd.request() };
+//! let report = amd.report(&request);
+//! let (vcek, ask) = (amd.vcek_der(amd.tcb()), amd.ask_der());
+//! let crl = amd.crl_der(1_764_547_200, 1_796_083_200, &[]);
+//! assert_eq!(report[0x50], 1);
+//! # drop((vcek, ask, crl));
+//! ```
+//!
+//! Invariant: no clock, no I/O, no randomness but the seed. Panics are reserved for requests that
+//! have no encoding at all (stated at each function); no hostile input reaches this crate.
+
+#![forbid(unsafe_code)]
+
+pub mod amd;
+mod der;
+mod derive;
+
+pub use amd::{Amd, CrlTemplate, Product, REPORT_LEN, ReportRequest, Tcb, VcekTemplate};
