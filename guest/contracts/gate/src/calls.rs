@@ -128,6 +128,7 @@ pub const TABLE: &[Call] = &[
     any(231, "exit_group", "the end"),
     any(232, "epoll_wait", "readiness"),
     any(233, "epoll_ctl", "readiness"),
+    any(271, "ppoll", "standard input"),
     any(281, "epoll_pwait", "readiness"),
     any(288, "accept4", "TCP"),
     any(290, "eventfd2", "readiness"),

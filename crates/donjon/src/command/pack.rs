@@ -1,0 +1,59 @@
+//! `donjon pack`: from a project to an OCI image layout, reproducibly.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use workload::package::{Built, MANIFEST};
+
+use crate::failure::Failure;
+use crate::project::Project;
+
+/// Pack a program and its manifest; prints the workload's digest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pack {
+    /// A .wasm file, a Donjon.toml, or a folder that has one.
+    #[arg(default_value = ".")]
+    project: PathBuf,
+    /// Write an OCI image layout into this folder, which must not exist or be empty.
+    #[arg(long, value_name = "DIR")]
+    layout: Option<PathBuf>,
+}
+
+impl Pack {
+    #[allow(clippy::print_stdout, reason = "the digest is this command's data")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let built = Project::read(&self.project)?.pack()?;
+        if let Some(dir) = &self.layout {
+            write(dir, &built).map_err(|error| {
+                Failure::caused(format_args!("cannot write the image layout {}", dir.display()), &error)
+                    .hint("name a folder that does not exist yet")
+            })?;
+        }
+        println!("{}", built.digest);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// An OCI image layout (image-spec 1.1, image-layout.md): `oci-layout`, `index.json`, `blobs/sha256/…`.
+fn write(dir: &Path, built: &Built) -> std::io::Result<()> {
+    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the folder is not empty"));
+    }
+    let blobs = dir.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs)?;
+    std::fs::write(blobs.join(built.digest.to_hex()), &built.manifest)?;
+    for (descriptor, bytes) in &built.blobs {
+        std::fs::write(blobs.join(descriptor.digest.to_hex()), bytes)?;
+    }
+    std::fs::write(dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": MANIFEST,
+            "digest": built.digest.to_string(),
+            "size": built.manifest.len(),
+        }],
+    });
+    std::fs::write(dir.join("index.json"), index.to_string())
+}

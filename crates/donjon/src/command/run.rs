@@ -1,0 +1,138 @@
+//! `donjon run`: a program in a Keep of this machine, at this terminal, without a Steward or a Drawbridge.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use keep::backend::Nil;
+use keep::{Backend, End, Event, Host, Image, Launch, RunError, Stdio};
+use workload::brief::{Brief, Source};
+use workload::package::Built;
+
+use crate::failure::{FAILED, Failure};
+use crate::project::Project;
+
+/// Run a program in a Keep on this machine, at this terminal.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// A .wasm file, a Donjon.toml, or a folder that has one.
+    #[arg(default_value = ".")]
+    project: PathBuf,
+    /// Arguments for the program, after those of the manifest.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+    /// Set an environment variable; those that the manifest fixes win.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Bind a listener of the manifest here, such as web=127.0.0.1:8080 (port 0: any free one).
+    #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
+    listen: Vec<(String, String)>,
+    /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
+    #[arg(long, value_name = "FILE")]
+    outcome: Option<PathBuf>,
+    /// Do not say what protection there is.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Run {
+    #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let project = Project::read(&self.project)?;
+        let built = project.pack()?;
+        let backend = Nil;
+        if !self.quiet {
+            eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
+        }
+        let launch = self.launch(&built)?;
+        let quiet = self.quiet;
+        let host = Host {
+            blobs: Box::new(blobs(built)),
+            listen: self.listen.iter().cloned().collect(),
+            stdio: Stdio::Inherit,
+            events: Box::new(move |event| {
+                if let Event::Listening { name, address } = event
+                    && !quiet
+                {
+                    eprintln!("donjon: {name} listens on {address}");
+                }
+            }),
+        };
+        let keep = backend.start(&launch, host).map_err(|error| {
+            Failure::caused("cannot start the Keep", &error)
+                .hint("`donjon platform` shows what this machine can run")
+        })?;
+        let end = keep.wait();
+        if let Some(file) = &self.outcome {
+            std::fs::write(file, outcome(&end).to_string())
+                .map_err(|error| Failure::caused(format_args!("cannot write {}", file.display()), &error))?;
+        }
+        ended(end)
+    }
+
+    /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
+    fn launch(&self, built: &Built) -> Result<Launch, Failure> {
+        let name = |text: &str| text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error));
+        let mut env: Vec<_> = self.env.clone();
+        env.sort();
+        let brief = Brief {
+            trust_domain: "local".parse().map_err(|error| Failure::caused("cannot name the trust domain", &error))?,
+            steward: None,
+            source: Source::Host,
+            owner: None,
+            deployment: name("run")?,
+            role: name("main")?,
+            workload: built.digest,
+            args: self.args.clone(),
+            env,
+        };
+        let brief = brief.try_encode().map_err(|error| {
+            Failure::caused("these arguments and variables cannot be given to a Keep", &error)
+                .hint("arguments and environment together may take 64 KiB, each variable once")
+        })?;
+        let image = Image::built_in().map_err(Failure::new)?;
+        Launch::new(image, brief, None).map_err(|error| Failure::caused("cannot fix the brief", &error))
+    }
+}
+
+/// Everything of the package, by digest.
+pub(crate) fn blobs(built: Built) -> BTreeMap<workload::Digest, Vec<u8>> {
+    let mut blobs: BTreeMap<_, _> =
+        built.blobs.into_iter().map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
+    blobs.insert(built.digest, built.manifest);
+    blobs
+}
+
+/// The end of a Keep as an exit status, or as a failure.
+pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
+    match end {
+        Ok(End::Exit(status)) => Ok(ExitCode::from(status)),
+        Ok(End::Trap) => Ok(ExitCode::from(134)),
+        Ok(End::Refused { code, message, hint, step: _ }) => {
+            Err(Failure::new(format_args!("{message} [{code}]")).hint(hint))
+        }
+        Err(error @ RunError::Call { .. }) => Err(Failure::new(error)
+            .hint("no Keep on any backend answers this call: report it, with the program")),
+        Err(error) => Err(Failure::caused("the Keep did not end by itself", &error)),
+    }
+}
+
+/// For `--outcome`.
+fn outcome(end: &Result<End, RunError>) -> serde_json::Value {
+    match end {
+        Ok(End::Exit(status)) => serde_json::json!({ "ended": "exit", "status": status }),
+        Ok(End::Trap) => serde_json::json!({ "ended": "trap", "status": 134 }),
+        Ok(End::Refused { step, code, message, hint }) => serde_json::json!({
+            "ended": "refused", "status": FAILED, "step": step, "code": code, "message": message, "hint": hint,
+        }),
+        Err(error) => serde_json::json!({ "ended": "failed", "status": FAILED, "message": error.to_string() }),
+    }
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

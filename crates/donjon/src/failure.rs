@@ -1,0 +1,50 @@
+//! A failure as people see it: what failed, the causes under it, and what to do.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// The exit code when Donjon itself failed, as opposed to the program it ran.
+pub(crate) const FAILED: u8 = 125;
+
+/// Ends a command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { message: message.to_string(), hint: None }
+    }
+
+    /// What failed, and every cause that the error itself does not say yet.
+    pub(crate) fn caused(what: impl Display, error: &dyn Error) -> Self {
+        let mut message = what.to_string();
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = error.source();
+        }
+        Self { message, hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Writes it to standard error.
+    #[allow(clippy::print_stderr, reason = "this is where failures reach people")]
+    pub(crate) fn show(&self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(FAILED)
+    }
+}

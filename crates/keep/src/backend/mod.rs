@@ -1,0 +1,72 @@
+//! How a Keep is started. Above this trait nobody asks which backend it is.
+//!
+//! | backend | protection | evidence |
+//! |---|---|---|
+//! | [`Nil`] | none | none |
+//! | [`Sim`] | none | SNP reports of simulated silicon |
+//!
+//! Weak is named and chosen: nothing here picks a backend.
+
+mod process;
+mod sim;
+
+pub use sim::Sim;
+
+use crate::launch::{Host, Launch, Running, StartError};
+
+/// One way to start a Keep.
+pub trait Backend: Send + Sync {
+    /// As the command line names it.
+    fn name(&self) -> &'static str;
+
+    /// One line for people: what protection there is.
+    fn protection(&self) -> &'static str;
+
+    /// Starts the Keep. The brief in `launch` is in the launch field from here on.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError>;
+}
+
+/// A Keep's evidence as a platform makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) media_type: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    /// DER certificates, leaf first.
+    pub(crate) endorsements: Vec<Vec<u8>>,
+    /// DER.
+    pub(crate) crl: Vec<u8>,
+}
+
+/// The hardware below a Keep, or its stand-in: signs report data together with the launch field.
+pub(crate) trait Attester: Send + Sync {
+    /// Evidence over `report_data`, for a Keep of this measurement launched with this field; `None` if there is no
+    /// hardware to make any.
+    fn attest(&self, report_data: [u8; 64], launch_field: [u8; 32], measurement: [u8; 48]) -> Option<Evidence>;
+}
+
+/// No TEE: the Keep's call table is enforced by seccomp, nothing is hidden from the host, and there is no evidence.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nil;
+
+impl Backend for Nil {
+    fn name(&self) -> &'static str {
+        "nil"
+    }
+
+    fn protection(&self) -> &'static str {
+        "no protection: this host can read and change everything"
+    }
+
+    fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
+        process::start(launch, host, std::sync::Arc::new(Self))
+    }
+}
+
+impl Attester for Nil {
+    fn attest(&self, _: [u8; 64], _: [u8; 32], _: [u8; 48]) -> Option<Evidence> {
+        None
+    }
+}

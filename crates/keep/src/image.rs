@@ -1,0 +1,73 @@
+//! What is in a Keep before any workload: the exec ELF, and its measurement.
+//!
+//! Measurement of the `nil` and `sim` image, layout 1: SHA-384 over
+//! `"donjon-image"` ‖ `u8` layout ‖ `u64` big-endian length of exec ‖ exec. A micro-VM's measurement will be computed over
+//! its pages as the hardware does.
+//!
+//! Invariant: an [`Image`] always has its measurement; nothing starts that was not measured.
+
+use sha2::{Digest, Sha384};
+
+/// The built-in exec.
+#[cfg(guest)]
+static EXEC: &[u8] = include_bytes!(env!("DONJON_EXEC"));
+
+/// The number of the measured layout.
+const LAYOUT: u8 = 1;
+
+/// What is started, and what its measurement is.
+#[derive(Debug, Clone, Copy)]
+pub struct Image {
+    exec: &'static [u8],
+    measurement: [u8; 48],
+}
+
+/// This build has no guest in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Donjon runs Keeps on x86-64 Linux only, and this is not one")]
+pub struct Unsupported;
+
+impl Image {
+    /// The image this program was built with.
+    ///
+    /// # Errors
+    /// [`Unsupported`] on hosts that are not x86-64 Linux.
+    pub fn built_in() -> Result<Self, Unsupported> {
+        #[cfg(guest)]
+        return Ok(Self { exec: EXEC, measurement: measure(EXEC) });
+        #[cfg(not(guest))]
+        return Err(Unsupported);
+    }
+
+    /// SHA-384 as described at the top of this file.
+    #[must_use]
+    pub fn measurement(&self) -> [u8; 48] {
+        self.measurement
+    }
+
+    pub(crate) fn exec(&self) -> &'static [u8] {
+        self.exec
+    }
+}
+
+fn measure(exec: &[u8]) -> [u8; 48] {
+    let mut hash = Sha384::new();
+    hash.update(b"donjon-image");
+    hash.update([LAYOUT]);
+    hash.update(u64::try_from(exec.len()).unwrap_or(u64::MAX).to_be_bytes());
+    hash.update(exec);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The layout is a contract: these bytes are computed from the description, not from the function.
+    #[test]
+    fn the_measured_layout_is_as_documented() {
+        let described = [&b"donjon-image\x01\0\0\0\0\0\0\0\x03abc"[..]].concat();
+        assert_eq!(measure(b"abc"), <[u8; 48]>::from(Sha384::digest(&described)));
+        assert_ne!(measure(b"abc"), measure(b"abd"));
+    }
+}

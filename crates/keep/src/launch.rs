@@ -1,0 +1,207 @@
+//! The phases of a Keep as types: [`Launch`] (image and brief fixed), [`Running`], [`End`].
+//!
+//! Owns what the host gives to a Keep ([`Host`]) and what it learns from it ([`Event`], [`End`]). Everything that comes
+//! from a Keep is shown to people only after control characters are taken out: a Keep may be hostile to its host too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use workload::brief::{Brief, BriefError};
+use workload::digest::Digest;
+
+use crate::image::Image;
+use crate::sys;
+
+/// An image with the brief it will be started with. The launch field is fixed here.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub(crate) image: Image,
+    pub(crate) brief: Arc<[u8]>,
+    pub(crate) brief_hash: [u8; 32],
+    pub(crate) deployment: Option<Arc<[u8]>>,
+}
+
+impl Launch {
+    /// Fixes the brief. `deployment` is the owner-signed Deployment that travels with it; the Keep passes it on.
+    ///
+    /// # Errors
+    /// If `brief` is not the canonical form of a brief: exec would refuse it, later and less clearly.
+    pub fn new(image: Image, brief: Vec<u8>, deployment: Option<Vec<u8>>) -> Result<Self, BriefError> {
+        Brief::decode(&brief)?;
+        let brief_hash = workload::brief::hash(&brief);
+        Ok(Self { image, brief: brief.into(), brief_hash, deployment: deployment.map(Into::into) })
+    }
+
+    /// What the hardware's launch field (HOST_DATA, MRCONFIGID, CONFIGID) carries: SHA-256 of the brief.
+    #[must_use]
+    pub fn field(&self) -> [u8; 32] {
+        self.brief_hash
+    }
+}
+
+/// Blobs the host can hand to a Keep, by digest. The Keep checks them; a wrong answer is refused there.
+pub trait Blobs: Send {
+    /// Bytes of the blob from `offset`, at most `most`, and the blob's whole length; `None` if there is no such blob.
+    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, Vec<u8>)>;
+}
+
+impl Blobs for BTreeMap<Digest, Vec<u8>> {
+    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, Vec<u8>)> {
+        let blob = self.get(&digest)?;
+        let rest = blob.get(usize::try_from(offset).ok()?..)?;
+        Some((u64::try_from(blob.len()).ok()?, rest.get(..most.min(rest.len()))?.to_vec()))
+    }
+}
+
+/// Where a Keep's standard streams go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdio {
+    /// To this process's own.
+    Inherit,
+    /// Nowhere.
+    Null,
+}
+
+/// What the host gives to a Keep. None of it is trusted there.
+pub struct Host {
+    /// Blobs for a brief whose source is the host.
+    pub blobs: Box<dyn Blobs>,
+    /// Where to bind listeners, by name in the manifest; those not named go where the manifest says.
+    pub listen: BTreeMap<String, String>,
+    /// The standard streams.
+    pub stdio: Stdio,
+    /// Is told what happens, from the thread that serves descriptor 3.
+    pub events: Box<dyn FnMut(Event) + Send>,
+}
+
+/// What a Keep lets its host know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A step of the deploy is done.
+    Milestone {
+        /// 4 to 13.
+        step: u8,
+        /// What was exchanged.
+        detail: String,
+    },
+    /// A listener accepts connections.
+    Listening {
+        /// Its name in the manifest.
+        name: String,
+        /// `address:port`.
+        address: String,
+    },
+}
+
+/// How a Keep ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The program's own status.
+    Exit(u8),
+    /// The program trapped; the backtrace is on its standard error.
+    Trap,
+    /// The Keep would not run it.
+    Refused {
+        /// At which of the thirteen steps.
+        step: u8,
+        /// Stable identifier.
+        code: String,
+        /// What failed.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// Why a Keep could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The operating system refused.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        source: std::io::Error,
+    },
+    /// The seccomp filter could not be compiled.
+    #[error("the call table does not compile to a filter: {0}")]
+    Filter(String),
+}
+
+/// Why a Keep that was started did not end by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A system call that no Keep answers (`spec/gate.md`).
+    #[error("the Keep made the system call {name}({arguments}), which no Keep answers")]
+    Call {
+        /// Its name, or its number.
+        name: String,
+        /// Its six arguments, hexadecimal.
+        arguments: String,
+    },
+    /// The process ended without telling how.
+    #[error("the Keep ended without an outcome: {0}")]
+    Silent(String),
+    /// The Keep broke the protocol of descriptor 3.
+    #[error("the Keep broke the protocol of the gate: {0}")]
+    Protocol(String),
+    /// It was stopped on request.
+    #[error("the Keep was stopped")]
+    Stopped,
+    /// The operating system failed.
+    #[error("waiting for the Keep: {0}")]
+    Wait(std::io::Error),
+}
+
+/// A Keep that runs.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) process: sys::Child,
+    pub(crate) service: std::thread::JoinHandle<Result<Option<End>, RunError>>,
+}
+
+/// Stops a Keep from anywhere, any number of times.
+#[derive(Debug, Clone)]
+pub struct Stop(pub(crate) Arc<sys::Process>);
+
+impl Stop {
+    /// Ends the Keep at once. What it holds is given back when it is waited for.
+    pub fn stop(&self) {
+        self.0.kill();
+    }
+}
+
+impl Running {
+    /// A handle to stop it.
+    #[must_use]
+    pub fn stopper(&self) -> Stop {
+        Stop(Arc::clone(&self.process.process))
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// If it did not end by itself, or not in the way the protocol demands.
+    pub fn wait(self) -> Result<End, RunError> {
+        let left = self.process.wait()?;
+        let told = self.service.join().unwrap_or_else(|_| Err(RunError::Protocol("its server panicked".to_owned())));
+        if let Some((number, arguments)) = left.refused {
+            let name = syscalls::Sysno::new(number).map_or_else(|| number.to_string(), |call| call.name().to_owned());
+            let arguments = arguments.map(|argument| format!("{argument:#x}")).join(", ");
+            return Err(RunError::Call { name, arguments });
+        }
+        if left.stopped {
+            return Err(RunError::Stopped);
+        }
+        told?.ok_or(RunError::Silent(left.status))
+    }
+}
+
+/// Where the built-in image's sources of truth lie is of no concern here; this only names the file for messages.
+pub(crate) fn image_path(fd: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{fd}"))
+}

@@ -1,0 +1,27 @@
+//! The host side of a Keep: the image that is measured, the launch that fixes the brief, and the backends that run it.
+//!
+//! ```text
+//!   Image --measure--> Measured --launch(brief)--> Launch --start(host)--> Running --wait--> Ended
+//!                                   H(brief) fixed        Backend            fd 3: service
+//! ```
+//!
+//! Owns: [`image`] (what is in a Keep, and its measurement), [`launch`] (the phases as types), [`backend`] (how a Keep
+//! is started: `nil` without protection, `sim` with simulated evidence), the answers to what exec asks over
+//! descriptor 3, and `sys`, the only unsafe code.
+//!
+//! Refuses to start anything without a brief, and everything a Keep asks beyond `spec/gate.md`.
+//!
+//! Invariant: what a phase does not allow is not a method of its type. The brief's hash is in the launch field before the
+//! first instruction of exec runs and cannot be changed after.
+
+#![deny(unsafe_code)]
+
+pub mod backend;
+pub mod image;
+pub mod launch;
+mod service;
+mod sys;
+
+pub use backend::Backend;
+pub use image::Image;
+pub use launch::{Blobs, End, Event, Host, Launch, RunError, Running, StartError, Stdio};

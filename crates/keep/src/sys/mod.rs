@@ -1,0 +1,237 @@
+//! The only unsafe code of the host side: making a child process that can do no more than the call table says.
+//!
+//! Owns the child from start to end: exec runs from memory, finds its platform on descriptor 3, has no environment, no
+//! privileges to gain, dies with this process, and every system call outside the table stops it and is named.
+//!
+//! Invariant: the filter is in place before the first instruction of exec, and the one `execve` that starts it is the
+//! only call outside the table that is ever let through.
+
+#![allow(unsafe_code, reason = "fork, seccomp and its notifications have no safe interface")]
+
+mod filter;
+
+use std::io::{IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+
+use crate::launch::{RunError, StartError, Stdio, image_path};
+
+/// A child and the two threads that watch it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) process: Arc<Process>,
+    parent: JoinHandle<std::io::Result<ExitStatus>>,
+    calls: JoinHandle<Option<Refused>>,
+}
+
+/// How a child left.
+pub(crate) struct Left {
+    /// The call that stopped it.
+    pub(crate) refused: Option<(usize, [u64; 6])>,
+    /// It was stopped by [`Process::kill`].
+    pub(crate) stopped: bool,
+    /// For people.
+    pub(crate) status: String,
+}
+
+/// What it takes to end the child.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    pidfd: OnceLock<OwnedFd>,
+    stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Refused {
+    number: usize,
+    arguments: [u64; 6],
+}
+
+impl Process {
+    pub(crate) fn kill(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.signal();
+    }
+
+    fn signal(&self) {
+        if let Some(pidfd) = self.pidfd.get() {
+            // It may be gone already, which is what was wanted.
+            _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+}
+
+impl Child {
+    /// Waits for the end and gives back everything the child held.
+    pub(crate) fn wait(self) -> Result<Left, RunError> {
+        let panicked = || RunError::Wait(std::io::Error::other("a thread that watches the Keep panicked"));
+        let status = self.parent.join().map_err(|_| panicked())?.map_err(RunError::Wait)?;
+        let refused = self.calls.join().map_err(|_| panicked())?;
+        Ok(Left {
+            refused: refused.map(|call| (call.number, call.arguments)),
+            stopped: self.process.stopped.load(Ordering::SeqCst),
+            status: status.to_string(),
+        })
+    }
+}
+
+/// Starts `exec` with `platform` as its descriptor 3.
+pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
+    let failed = |what| move |source: std::io::Error| StartError::System { what, source };
+    let image = memory_file(exec).map_err(failed("put exec into memory"))?;
+    let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
+    // The child's descriptor 3 must be none of these, and std's own pipe must not get that number either: duplicates
+    // go to 10 and up while the originals, one of which has 3 if it was free, stay open until the child runs.
+    let lifted = [image.as_fd(), platform.as_fd(), theirs.as_fd()].map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 10));
+    let [high_image, high_platform, high_theirs] = lifted;
+    let lift = |fd: rustix::io::Result<OwnedFd>| fd.map_err(|e| failed("duplicate a descriptor")(e.into()));
+    let (high_image, high_platform, high_theirs) = (lift(high_image)?, lift(high_platform)?, lift(high_theirs)?);
+    let program = filter::compile(high_theirs.as_raw_fd()).map_err(StartError::Filter)?;
+
+    let process = Arc::new(Process::default());
+    let (started, starting) = mpsc::channel();
+    let calls = {
+        let process = Arc::clone(&process);
+        let name = "keep-calls".to_owned();
+        std::thread::Builder::new().name(name).spawn(move || watch(&ours, &process)).map_err(failed("start a thread"))?
+    };
+    let parent = {
+        let process = Arc::clone(&process);
+        let run = move || {
+            let mut command = Command::new(image_path(high_image.as_raw_fd()));
+            command.arg0("exec").env_clear().current_dir("/");
+            if stdio == Stdio::Null {
+                command.stdin(std::process::Stdio::null());
+                command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            }
+            let (raw_platform, raw_theirs) = (high_platform.as_raw_fd(), high_theirs.as_raw_fd());
+            // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing
+            // else: no allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
+            unsafe { command.pre_exec(move || confine(raw_platform, raw_theirs, &program)) };
+            let spawned = command.spawn();
+            drop((image, platform, theirs, high_image, high_platform, high_theirs, command));
+            let mut child = match spawned {
+                Ok(child) => child,
+                Err(error) => {
+                    // Nobody waits for this status: the error goes to whoever asked for the start.
+                    _ = started.send(Err(error));
+                    return Ok(ExitStatus::default());
+                }
+            };
+            let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH);
+            match pidfd.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
+                Ok(pidfd) => {
+                    // Set once, here.
+                    _ = process.pidfd.set(pidfd);
+                    _ = started.send(Ok(()));
+                }
+                Err(error) => {
+                    _ = child.kill();
+                    _ = started.send(Err(error.into()));
+                }
+            }
+            child.wait()
+        };
+        // The child is told to die with the thread that made it, so that thread also waits for it.
+        std::thread::Builder::new().name("keep-child".to_owned()).spawn(run).map_err(failed("start a thread"))?
+    };
+    match starting.recv() {
+        Ok(Ok(())) => Ok(Child { process, parent, calls }),
+        Ok(Err(source)) => Err(StartError::System { what: "start exec under its call filter", source }),
+        Err(_) => Err(failed("start exec")(std::io::Error::other("its thread panicked"))),
+    }
+}
+
+/// A sealed, executable memory file.
+fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("donjon-exec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// Runs in the child between fork and exec.
+fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // SAFETY: both descriptors were open in the parent when it forked, and nothing closed them here.
+    let (platform, report_to) = unsafe { (BorrowedFd::borrow_raw(platform), BorrowedFd::borrow_raw(report_to)) };
+    // SAFETY: in the child number 3 belongs to an original that the parent holds and the child does not use, or to
+    // nobody; taking it over closes that. The handle is forgotten, because the number must stay open.
+    let mut three = unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) };
+    rustix::io::dup2(platform, &mut three)?;
+    std::mem::forget(three);
+    // SAFETY: a system call on numbers only. Descriptors from 4 on, whoever leaked them to us, close at exec; where the
+    // kernel lacks the call (before 5.11) those that this process made are marked already.
+    unsafe { libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+
+    rustix::thread::set_no_new_privs(true)?;
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, which lives through the call; it does not write to it.
+    let listener = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const program,
+        )
+    };
+    let listener = RawFd::try_from(listener).ok().filter(|fd| *fd >= 0).ok_or_else(std::io::Error::last_os_error)?;
+    // SAFETY: the kernel just made this descriptor for us. It is closed at exec.
+    let listener = unsafe { BorrowedFd::borrow_raw(listener) };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    let passed = [listener];
+    message.push(SendAncillaryMessage::ScmRights(&passed));
+    rustix::net::sendmsg(report_to, &[IoSlice::new(&[0])], &mut message, SendFlags::empty())?;
+    Ok(())
+}
+
+/// Waits for calls outside the table: lets the first `execve` through, and ends the child at any other.
+fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC).ok()?;
+    let listener = message.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    })?;
+    let mut started = false;
+    loop {
+        let mut fds = [PollFd::new(&listener, PollFlags::IN)];
+        poll(&mut fds, None::<&Timespec>).ok()?;
+        if !fds[0].revents().contains(PollFlags::IN) {
+            // Hung up: the child is gone.
+            return None;
+        }
+        let Some(call) = filter::receive(listener.as_fd()) else { continue };
+        let number = usize::try_from(call.data.nr).unwrap_or(usize::MAX);
+        if !started && i64::from(call.data.nr) == libc::SYS_execve {
+            started = true;
+            filter::answer(listener.as_fd(), call.id, true);
+            continue;
+        }
+        // Dead before it is answered: whatever it meant to do next does not happen.
+        process.signal();
+        filter::answer(listener.as_fd(), call.id, false);
+        return Some(Refused { number, arguments: call.data.args });
+    }
+}

@@ -1,0 +1,123 @@
+//! How a workload comes into the Keep: from the host by digest, or from a Drawbridge with the Keep's certificate.
+//!
+//! Owns the transport only; what is fetched, in which order, and that every byte is checked before anything reads it, is
+//! [`workload::pull`]'s. Both ways use the same machine, so neither can be laxer.
+
+use workload::brief::Brief;
+use workload::digest::Digest;
+use workload::names::Repository;
+use workload::pull::{Fetch, Pull, PullError, Step as Next, Workload};
+
+use crate::connect::{Answer, Connection, Endpoint};
+use crate::enrol::Identity;
+use crate::platform::Platform;
+use crate::refusal::{Refusal, Step};
+
+/// Takes the workload of the brief from the host.
+pub(crate) fn from_host(platform: &mut Platform, brief: &Brief) -> Result<Workload, Refusal> {
+    let mut pull = Pull::new(brief.workload);
+    while let Next::Fetch(fetch) = pull.next() {
+        let mut offset = 0;
+        loop {
+            let fed = platform.blob(*fetch.digest.as_bytes(), offset, |total, bytes| {
+                pull.feed(bytes).map(|()| (total, u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+            })?;
+            let Some(fed) = fed else {
+                return Err(Refusal::new(
+                    Step::Delivery,
+                    "host.absent",
+                    format_args!("the host has no {:?} with digest {}", fetch.what, fetch.digest),
+                    "launch with the workload whose digest is in the brief",
+                ));
+            };
+            let (total, length) = fed.map_err(|error| refused(&fetch, &error))?;
+            offset = offset.saturating_add(length);
+            // A host that sends nothing, or claims a length it never reaches, meets the digest check at the end.
+            if length == 0 || offset >= total {
+                break;
+            }
+        }
+        pull.complete().map_err(|error| refused(&fetch, &error))?;
+    }
+    pull.into_workload().map_err(defect)
+}
+
+/// Takes the workload of the brief from the Drawbridge it names.
+pub(crate) async fn from_drawbridge(
+    platform: &mut Platform,
+    brief: &Brief,
+    authority: &str,
+    repository: &str,
+    pins: &[Digest],
+    identity: &Identity,
+) -> Result<Workload, Refusal> {
+    let repository: Repository = repository.parse().map_err(|error| {
+        Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
+    })?;
+    let to = Endpoint {
+        who: "the Drawbridge",
+        step: Step::Drawbridge,
+        authority,
+        tls: Some(pins),
+        identity: Some(identity),
+    };
+    let mut connection = Connection::open(platform, &to).await?;
+    platform.milestone(Step::Drawbridge, &format!("mutual TLS 1.3 with {authority}"))?;
+
+    let mut pull = Pull::new(brief.workload);
+    let (mut blobs, mut bytes, mut first) = (0_u32, 0_u64, true);
+    while let Next::Fetch(fetch) = pull.next() {
+        let headers = [("accept".to_owned(), fetch.accept().to_owned())];
+        let mut answer = connection.send("GET", &fetch.path(&repository), &headers, Vec::new()).await?;
+        if answer.status() != 200 {
+            return Err(denied(answer, brief, &repository).await);
+        }
+        if std::mem::take(&mut first) {
+            platform.milestone(Step::Release, &format!("the Drawbridge releases {repository}"))?;
+        }
+        while let Some(chunk) = answer.chunk().await? {
+            bytes = bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            pull.feed(&chunk).map_err(|error| refused(&fetch, &error))?;
+        }
+        pull.complete().map_err(|error| refused(&fetch, &error))?;
+        blobs = blobs.saturating_add(1);
+    }
+    platform.milestone(Step::Delivery, &format!("{blobs} blobs, {bytes} bytes"))?;
+    let workload = pull.into_workload().map_err(defect)?;
+    platform.milestone(Step::Digest, &workload.digest.to_string())?;
+    Ok(workload)
+}
+
+/// A Drawbridge answers to the unentitled as if there were nothing, so the refusal names both reasons.
+async fn denied(answer: Answer, brief: &Brief, repository: &Repository) -> Refusal {
+    let status = answer.status();
+    let body = answer.whole(4096).await.unwrap_or_default();
+    Refusal::new(
+        Step::Release,
+        "drawbridge.denied",
+        format_args!(
+            "the Drawbridge answers {status} for {repository}@{}: {}",
+            brief.workload,
+            String::from_utf8_lossy(&body).trim()
+        ),
+        "either it is not there, or its release policy does not cover this Keep: the Drawbridge's log has the reason",
+    )
+}
+
+fn refused(fetch: &Fetch, error: &PullError) -> Refusal {
+    let (step, code) = match error {
+        PullError::Check { .. } => (Step::Digest, "workload.digest"),
+        PullError::Program(_) => (Step::Program, "wasm.magic"),
+        _ => (Step::Digest, "workload.invalid"),
+    };
+    let hint = match error {
+        PullError::Check { .. } => "somebody changed the bytes on the way or in the store: push the workload again",
+        PullError::Program(_) => "build for wasm32-wasip1 or wasm32-wasip2, and give the .wasm file itself",
+        _ => "pack it with `donjon pack` of this version",
+    };
+    Refusal::new(step, code, format_args!("{:?} {}: {error}", fetch.what, fetch.digest), hint)
+}
+
+fn defect(error: PullError) -> Refusal {
+    Refusal::new(Step::Delivery, "workload.defect", error, "this is a defect of the Keep: report it")
+}

@@ -1,0 +1,80 @@
+//! Wasmtime, configured once, and the compiled program.
+//!
+//! Owns what runs (modules of WASI 0.1, components of WASI 0.2) and how it is compiled: inside the Keep, by Cranelift,
+//! from the bytes whose digest is in the brief. Native code from outside is never loaded.
+//!
+//! Refuses ELF programs and invalid WebAssembly.
+
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, Module};
+use workload::manifest::Kind;
+
+use crate::refusal::{Refusal, Step};
+
+/// A compiled program.
+pub(crate) struct Program {
+    pub(crate) engine: Engine,
+    pub(crate) code: Code,
+}
+
+/// The two forms of WebAssembly.
+pub(crate) enum Code {
+    Module(Module),
+    Component(Component),
+}
+
+/// Magic and version of a component (Component Model, Binary.md); `workload` has told it apart from everything but a module.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+/// What to build instead.
+const HINT: &str =
+    "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), and give the .wasm file itself";
+
+impl Program {
+    /// Compiles a workload's program.
+    pub(crate) fn compile(program: &workload::package::Program) -> Result<Self, Refusal> {
+        let workload::package::Program::Wasm(wasm) = program else {
+            return Err(Refusal::new(
+                Step::Program,
+                "elf.unsupported",
+                "the program is an ELF file, and this Keep runs WebAssembly",
+                HINT,
+            ));
+        };
+        let mut config = Config::new();
+        config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+        let engine = Engine::new(&config).map_err(|error| {
+            Refusal::new(Step::Program, "wasm.engine", format_args!("{error:#}"), "this is a defect of the Keep: report it")
+        })?;
+        let code = if wasm.starts_with(COMPONENT) {
+            Component::from_binary(&engine, wasm).map(Code::Component)
+        } else {
+            Module::from_binary(&engine, wasm).map(Code::Module)
+        };
+        let code = code.map_err(|error| {
+            Refusal::new(Step::Program, "wasm.invalid", format_args!("the program is not valid WebAssembly: {error:#}"), HINT)
+        })?;
+        Ok(Self { engine, code })
+    }
+
+    /// What the program is, as the manifest says or, under `auto`, by what it exports.
+    pub(crate) fn kind(&self, wanted: Kind) -> Result<Kind, Refusal> {
+        let exports_handler = match &self.code {
+            Code::Module(_) => false,
+            Code::Component(component) => component
+                .component_type()
+                .exports(&self.engine)
+                .any(|(name, _)| name.starts_with("wasi:http/incoming-handler@0.2.")),
+        };
+        match (wanted, exports_handler) {
+            (Kind::Auto | Kind::Http, true) => Ok(Kind::Http),
+            (Kind::Auto, false) | (Kind::Command, _) => Ok(Kind::Command),
+            (Kind::Http, false) => Err(Refusal::new(
+                Step::Program,
+                "wasm.kind",
+                "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2",
+                "export the handler (world wasi:http/proxy), or say kind = \"command\"",
+            )),
+        }
+    }
+}

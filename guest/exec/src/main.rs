@@ -1,0 +1,94 @@
+//! exec: the WebAssembly runtime inside a Keep. The same static ELF runs on every backend.
+//!
+//! Owns the order of a start (`trust.md` rule 11): brief, nonce, key and evidence, certificate, Drawbridge, each blob
+//! checked before any parser sees it, program. Each phase takes what the one before it made, so that no step can be
+//! skipped or come early.
+//!
+//! Refuses to run anything whose digest is not the one in the brief, and to accept a connection before step 13.
+//!
+//! Invariant: exactly one [`Outcome`] goes to the platform, and the process status is the same news for those who
+//! cannot read it: the program's own status, 134 for a trap, 125 when the Keep refused.
+
+#![deny(unsafe_code)]
+
+mod command;
+mod connect;
+mod deliver;
+mod engine;
+mod enrol;
+mod keys;
+mod platform;
+mod refusal;
+mod serve;
+mod stdin;
+mod sys;
+
+use gate::message::Outcome;
+use workload::brief::{Brief, Source};
+use workload::manifest::Kind;
+
+use crate::platform::Platform;
+use crate::refusal::{Refusal, Step};
+
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+/// How a program ended by itself.
+pub(crate) enum Ended {
+    Exit(u8),
+    Trap,
+}
+
+fn main() -> std::process::ExitCode {
+    let mut platform = Platform::new(sys::platform());
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| Refusal::new(Step::Program, "exec.start", error, "this is a defect of the Keep: report it"))
+        .and_then(|runtime| runtime.block_on(start(&mut platform)));
+    let (outcome, status) = match &ended {
+        Ok(Ended::Exit(status)) => (Outcome::Exit(*status), *status),
+        Ok(Ended::Trap) => (Outcome::Trap, 134),
+        Err(refusal) => (refusal.outcome(), 125),
+    };
+    // Without a platform to tell, the status alone has to do.
+    let told = platform.outcome(outcome);
+    std::process::ExitCode::from(if told.is_ok() { status } else { 125 })
+}
+
+/// The whole life of a Keep.
+async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
+    let (brief_bytes, deployment) = platform.brief()?;
+    let brief = Brief::decode(&brief_bytes).map_err(|error| {
+        Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
+    })?;
+
+    let identity = match &brief.steward {
+        Some(steward) => Some(enrol::enrol(platform, &brief_bytes, deployment, steward).await?),
+        None => None,
+    };
+    let workload = match (&brief.source, &identity) {
+        (Source::Host, _) => deliver::from_host(platform, &brief)?,
+        (Source::Drawbridge { authority, repository, tls }, Some(identity)) => {
+            deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity).await?
+        }
+        (Source::Drawbridge { .. }, None) => {
+            return Err(Refusal::new(
+                Step::Launch,
+                "brief.steward",
+                "the brief names a Drawbridge but no Steward, and a Drawbridge answers only to a certificate",
+                "name the Steward in the brief",
+            ));
+        }
+    };
+
+    let program = engine::Program::compile(&workload.program)?;
+    match program.kind(workload.manifest.kind)? {
+        Kind::Http => serve::serve(platform, &brief, &workload.manifest, &program, identity).await,
+        Kind::Auto | Kind::Command => {
+            platform.milestone(Step::Program, "the program runs")?;
+            command::run(&brief, &workload.manifest, &program).await
+        }
+    }
+}

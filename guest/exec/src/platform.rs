@@ -1,0 +1,146 @@
+//! The platform below exec, over descriptor 3: one request, one reply, in order.
+//!
+//! Owns the conversation, not its meaning. Refuses every reply that is not of the kind the request calls for; a
+//! platform that breaks the protocol ends the Keep.
+//!
+//! The calls block. In a TEE the shim answers them at once; under `nil` and `sim` they wait for the host process, which
+//! is as much in the way as any other system call.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use gate::frame;
+use gate::message::{Outcome, Purpose, Reply, Request};
+
+use crate::refusal::{Refusal, Step};
+
+/// The other end of descriptor 3.
+pub(crate) struct Platform {
+    stream: UnixStream,
+    /// The last frame's bytes; replies borrow from it.
+    buffer: Vec<u8>,
+}
+
+/// Evidence as the platform gave it, still opaque.
+pub(crate) struct Evidence {
+    pub(crate) media_type: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) endorsements: Vec<Vec<u8>>,
+    pub(crate) crl: Option<Vec<u8>>,
+}
+
+impl Platform {
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// The brief's bytes and the owner's Deployment, if the host has one.
+    pub(crate) fn brief(&mut self) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
+        match self.ask(&Request::Brief)? {
+            Reply::Brief { brief, deployment } => Ok((brief.to_vec(), some(deployment))),
+            other => Err(unexpected("Brief", &other)),
+        }
+    }
+
+    /// Evidence for `spki` and `nonce`, or `None` where the platform cannot attest.
+    pub(crate) fn attest(&mut self, spki: &[u8], nonce: &[u8]) -> Result<Option<Evidence>, Refusal> {
+        match self.ask(&Request::Attest { purpose: Purpose::Issue, spki, nonce })? {
+            Reply::Evidence { media_type, evidence, endorsements, crl } => Ok(Some(Evidence {
+                media_type: media_type.to_owned(),
+                bytes: evidence.to_vec(),
+                endorsements: endorsements.iter().map(|der| der.to_vec()).collect(),
+                crl: some(crl),
+            })),
+            Reply::Unavailable => Ok(None),
+            other => Err(unexpected("Evidence", &other)),
+        }
+    }
+
+    /// The bytes of a blob from `offset`, given to `use_bytes`, and the whole length; `None` if the host has no such blob.
+    pub(crate) fn blob<T>(
+        &mut self,
+        digest: [u8; 32],
+        offset: u64,
+        use_bytes: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        match self.ask(&Request::Blob { digest, offset })? {
+            Reply::Blob { total, bytes } => Ok(Some(use_bytes(total, bytes))),
+            Reply::Absent => Ok(None),
+            other => Err(unexpected("Blob", &other)),
+        }
+    }
+
+    /// Where the host wants a listener, if it cares.
+    pub(crate) fn bind(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        self.address(&Request::Bind { name })
+    }
+
+    /// The numeric address of `authority`, as far as the host knows.
+    pub(crate) fn resolve(&mut self, authority: &str) -> Result<Option<String>, Refusal> {
+        self.address(&Request::Resolve { authority })
+    }
+
+    pub(crate) fn listening(&mut self, name: &str, address: &str) -> Result<(), Refusal> {
+        self.tell(&Request::Listening { name, address })
+    }
+
+    pub(crate) fn milestone(&mut self, step: Step, detail: &str) -> Result<(), Refusal> {
+        self.tell(&Request::Milestone { step: step as u8, detail })
+    }
+
+    pub(crate) fn outcome(&mut self, outcome: Outcome<'_>) -> Result<(), Refusal> {
+        self.tell(&Request::Outcome(outcome))
+    }
+
+    fn address(&mut self, request: &Request<'_>) -> Result<Option<String>, Refusal> {
+        match self.ask(request)? {
+            Reply::Address(address) => Ok(Some(address.to_owned())),
+            Reply::Absent => Ok(None),
+            other => Err(unexpected("Address", &other)),
+        }
+    }
+
+    fn tell(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        match self.ask(request)? {
+            Reply::Noted => Ok(()),
+            other => Err(unexpected("Noted", &other)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Refusal> {
+        self.buffer.clear();
+        request.encode(&mut self.buffer).map_err(broken)?;
+        self.stream.write_all(&self.buffer).map_err(broken)?;
+        let mut header = [0; frame::HEADER];
+        self.stream.read_exact(&mut header).map_err(broken)?;
+        self.buffer.resize(frame::length(header).map_err(broken)?, 0);
+        self.stream.read_exact(&mut self.buffer).map_err(broken)?;
+        Reply::decode(&self.buffer).map_err(broken)
+    }
+}
+
+fn some(bytes: &[u8]) -> Option<Vec<u8>> {
+    (!bytes.is_empty()).then(|| bytes.to_vec())
+}
+
+fn broken(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        Step::Launch,
+        "gate.broken",
+        format_args!("the platform on descriptor {} broke the protocol: {error}", gate::DESCRIPTOR),
+        "start exec through `donjon`; it does not run by itself",
+    )
+}
+
+fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
+    let found = match found {
+        Reply::Brief { .. } => "Brief",
+        Reply::Evidence { .. } => "Evidence",
+        Reply::Unavailable => "Unavailable",
+        Reply::Blob { .. } => "Blob",
+        Reply::Absent => "Absent",
+        Reply::Address(_) => "Address",
+        Reply::Noted => "Noted",
+    };
+    broken(format_args!("expected {expected}, found {found}"))
+}

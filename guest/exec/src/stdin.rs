@@ -1,0 +1,131 @@
+//! Standard input for WASI without a second thread.
+//!
+//! Wasmtime's own stream reads on a thread or ahead of the program. Here a read asks `poll(2)` first and takes at most
+//! what the program wants; waiting is done by the reactor where the descriptor allows it (pipes, sockets, terminals)
+//! and not at all where it is always ready (files). The descriptor is never made non-blocking: it is shared with the
+//! shell that started us.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, ReadBuf};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream};
+use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
+
+use crate::sys;
+
+/// The most bytes of one read.
+const MOST: usize = 64 * 1024;
+
+/// Standard input. Clones share the one descriptor.
+#[derive(Clone)]
+pub(crate) struct Stdin(Arc<Wait>);
+
+enum Wait {
+    Reactor(AsyncFd<std::io::Stdin>),
+    /// A file or device that the reactor does not take: reads do not wait for anybody.
+    Ready,
+}
+
+impl Stdin {
+    /// Must be called inside the runtime.
+    pub(crate) fn new() -> Self {
+        let wait = sys::readable(std::io::stdin()).map_or(Wait::Ready, Wait::Reactor);
+        Self(Arc::new(wait))
+    }
+
+    /// Reads what is there now: `None` if a read would wait, empty at the end.
+    fn take(&self, most: usize) -> std::io::Result<Option<Bytes>> {
+        let stdin = rustix::stdio::stdin();
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if matches!(*self.0, Wait::Reactor(_)) && poll(&mut fds, Some(&now))? == 0 {
+            return Ok(None);
+        }
+        let mut buffer = BytesMut::zeroed(most.clamp(1, MOST));
+        loop {
+            match rustix::io::read(stdin, &mut *buffer) {
+                Ok(count) => {
+                    buffer.truncate(count);
+                    return Ok(Some(buffer.freeze()));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ready when a read would not wait.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Wait::Reactor(reactor) = &*self.0 else { return Poll::Ready(()) };
+        loop {
+            let Poll::Ready(guard) = reactor.poll_read_ready(cx) else { return Poll::Pending };
+            // An error of the reactor is left for the read to report.
+            let Ok(mut guard) = guard else { return Poll::Ready(()) };
+            let stdin = rustix::stdio::stdin();
+            let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut fds, Some(&now)) != Ok(0) {
+                return Poll::Ready(());
+            }
+            // An edge that came since the guard was taken is not lost: the reactor compares its tick.
+            guard.clear_ready();
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Stdin {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl InputStream for Stdin {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        match self.take(size) {
+            Ok(Some(bytes)) if bytes.is_empty() => Err(StreamError::Closed),
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Ok(Bytes::new()),
+            Err(error) => Err(StreamError::LastOperationFailed(error.into())),
+        }
+    }
+}
+
+impl AsyncRead for Stdin {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            std::task::ready!(self.poll_ready(cx));
+            if let Some(bytes) = self.take(into.remaining())? {
+                into.put_slice(&bytes);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl IsTerminal for Stdin {
+    fn is_terminal(&self) -> bool {
+        std::io::IsTerminal::is_terminal(&std::io::stdin())
+    }
+}
+
+impl StdinStream for Stdin {
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+}

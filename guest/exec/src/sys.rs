@@ -1,0 +1,24 @@
+//! The only unsafe code of exec: the descriptors it inherited.
+
+#![allow(unsafe_code, reason = "an inherited descriptor has no safe constructor")]
+
+use std::os::fd::FromRawFd;
+use std::os::unix::net::UnixStream;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Takes descriptor 3, on which the platform answers.
+pub(crate) fn platform() -> UnixStream {
+    // SAFETY: the contract of `spec/gate.md` is that the starter of exec leaves an open stream at this number and that
+    // nothing else in the process uses it; this function is called once, first thing in main. If the descriptor is not
+    // open every use of it fails with EBADF and the start ends there.
+    unsafe { UnixStream::from_raw_fd(gate::DESCRIPTOR) }
+}
+
+/// Registers standard input with the reactor; `None` if it is a file, which a reactor does not take.
+pub(crate) fn readable(stdin: std::io::Stdin) -> Option<AsyncFd<std::io::Stdin>> {
+    // SAFETY: the handle names descriptor 0 for the life of the process. Nothing in exec closes or replaces it: std does
+    // not, and programs reach it only through WASI streams, which never hand out the number.
+    unsafe { AsyncFd::register_with_interest(stdin, Interest::READABLE) }.ok()
+}
