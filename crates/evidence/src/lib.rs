@@ -1,0 +1,123 @@
+//! Verifier of TEE evidence: bytes, collateral, policy and an instant in; a verdict out.
+//!
+//! Pure: no I/O, no clock, no cryptography of its own (see [`Provider`]). Every rule of AMD's
+//! specifications and of the policy is one [`Check`] with a stable id; success is a value
+//! ([`Verified`]) that only this crate can make and that an issuer can demand.
+//!
+//! ```text
+//!  report, VEK, ASK, CRL --extract--> Report, Vek, Crl          (snp::report, snp::vek, pki)
+//!  policy TOML           --expect---> snp::Policy               (snp::policy)
+//!  both + roots + now    --compare--> Verdict (+ Verified<_>)   (snp::chain, snp::content)
+//! ```
+//!
+//! ```
+//! use evidence::snp::{Collateral, Input, Platforms, Policy, Roots, SnpEvidence};
+//! use evidence::{Expected, Provider};
+//!
+//! /// The measurement of a Keep, or the id of the check that refused it and what would help.
+//! fn measurement(
+//!     evidence: SnpEvidence<'_>,
+//!     expected: Expected,
+//!     policy: &Policy,
+//!     now: u64,
+//!     provider: &dyn Provider,
+//! ) -> Result<String, (&'static str, String)> {
+//!     let input = Input {
+//!         evidence,
+//!         expected,
+//!         collateral: Collateral { roots: &Roots::amd(), crl: None },
+//!         policy,
+//!         platforms: &Platforms::Any,
+//!         now,
+//!     };
+//!     match evidence::snp::verify(input, provider) {
+//!         Ok((verified, _verdict)) => Ok(verified.claims().measurement.to_string()),
+//!         Err(verdict) => {
+//!             let cause = verdict.primary().expect("a refusal has a cause");
+//!             Err((cause.id, cause.remedy.clone()))
+//!         }
+//!     }
+//! }
+//!
+//! struct Distrust;
+//! impl Provider for Distrust {
+//!     fn verify(&self, _: evidence::SignatureAlgorithm, _: &[u8], _: &[u8], _: &[u8]) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! let policy: Policy = toml::from_str("any_measurement = true").unwrap();
+//! let nothing = SnpEvidence { report: &[], vcek: &[], ask: None, crl: None };
+//! let expected = Expected { report_data: [0; 64], launch_field: [0; 32] };
+//! let refused = measurement(nothing, expected, &policy, 0, &Distrust).unwrap_err();
+//! assert_eq!(refused.0, "snp.report.size");
+//! ```
+//!
+//! Refused here on purpose: guessing a product, trusting an empty set of roots, certificates or
+//! revocation lists outside their dates, and evidence nobody said an expectation for
+//! ([`Authentic`] cannot be turned into [`Verified`]).
+
+#![forbid(unsafe_code)]
+
+pub mod pki;
+pub mod provider;
+pub mod snp;
+pub mod verdict;
+
+#[cfg(feature = "aws-lc")]
+pub use provider::AwsLc;
+pub use provider::{Provider, SignatureAlgorithm};
+pub use verdict::{Check, Outcome, Rule, Skip, Verdict};
+
+/// What the relying party expects the evidence to be bound to.
+///
+/// Both values are composed by the caller from its own nonce, the certified key and the brief;
+/// nothing is padded or truncated before it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The 64 bytes the Keep asked the hardware to sign (SNP REPORT_DATA).
+    pub report_data: [u8; 64],
+    /// The 32 bytes the host fixed at launch (SNP HOST_DATA): the hash of the brief.
+    pub launch_field: [u8; 32],
+}
+
+/// Claims of evidence that is genuine, accepted by the policy **and** bound to an [`Expected`].
+/// Only a successful `verify` makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T> {
+    claims: T,
+}
+
+/// Claims of evidence that is genuine and accepted by the policy, but bound to nothing the caller
+/// said: good for looking at, never for issuing. Only a successful `authentic` makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentic<T> {
+    claims: T,
+}
+
+impl<T> Verified<T> {
+    pub(crate) fn new(claims: T) -> Self {
+        Self { claims }
+    }
+
+    /// What was verified.
+    pub fn claims(&self) -> &T {
+        &self.claims
+    }
+
+    /// Takes the claims out; the proof of verification ends here.
+    pub fn into_claims(self) -> T {
+        self.claims
+    }
+}
+
+impl<T> Authentic<T> {
+    pub(crate) fn new(claims: T) -> Self {
+        Self { claims }
+    }
+
+    /// What the genuine hardware said.
+    pub fn claims(&self) -> &T {
+        &self.claims
+    }
+}

@@ -1,0 +1,600 @@
+//! Evidence of real processors, judged at the time it was made and at others.
+//!
+//! Milan, Genoa and Turin, report versions 2, 3 and 5, VCEK and VLEK. What each file is and what a
+//! verifier must conclude is written beside it (`PROVENANCE.md`, `snp-matrix/EXPECTED.json`);
+//! those were made with other software than this.
+
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use evidence::pki::{Certificate, Crl};
+use evidence::snp::policy::{CrlRule, Digest384, MinimumTcb};
+use evidence::snp::report::{PlatformFlag, PolicyFlag, SigningKey};
+use evidence::snp::vek::Kind;
+use evidence::snp::{
+    Collateral, Input, Platforms, Policy, ProductLine, Report, Roots, Settings, SnpClaims, SnpEvidence, Tcb, Vek,
+    authentic, verify,
+};
+use evidence::{Authentic, AwsLc, Expected, Outcome, Verdict, Verified};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// 2022-12-15, 2023-01-15, 2025-06-15 and 2026-11-21, unix seconds.
+const END_OF_2022: u64 = 1_671_062_400;
+const WHEN_MADE: u64 = 1_673_740_800;
+const VLEK_TIME: u64 = 1_749_945_600;
+const TODAY: u64 = 1_795_219_200;
+
+/// Makes the tests, each of which gets the folder, and knows how many there are.
+macro_rules! real {
+    ($(fn $name:ident($folder:ident: &Folder) $body:block)*) => {
+        const TESTS: usize = [$(stringify!($name)),*].len();
+        $(
+            #[test]
+            fn $name() {
+                if let Some(folder) = Folder::open() {
+                    let $folder = &folder;
+                    $body
+                }
+            }
+        )*
+    };
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn open() -> Option<Self> {
+        let path = std::env::var_os("DONJON_EVIDENCE")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence"), PathBuf::from);
+        if path.is_dir() {
+            return Some(Self(path));
+        }
+        let required = std::env::var("DONJON_REQUIRE").unwrap_or_default();
+        assert!(
+            !required.split(',').any(|word| word.trim() == "evidence"),
+            "DONJON_REQUIRE=evidence, but there is no folder {}",
+            path.display()
+        );
+        static SAID: Once = Once::new();
+        // Past the test harness, which would swallow it: a skip must be seen.
+        SAID.call_once(|| {
+            use std::io::Write as _;
+            let line = format!("skipped: evidence ({TESTS} tests): set DONJON_EVIDENCE\n");
+            std::io::stderr().write_all(line.as_bytes()).expect("stderr");
+        });
+        None
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The first certificate of a file: DER, PEM, or inside a JSON container.
+    fn certificate(&self, name: &str) -> Vec<u8> {
+        let bytes = self.read(name);
+        if name.ends_with(".json") {
+            let json: Value = serde_json::from_slice(&bytes).expect("JSON");
+            let text = find(&json, &|key, value| (key == "vcek").then(|| value.as_str().map(str::to_owned)).flatten());
+            let text = text.unwrap_or_else(|| panic!("{name} has no vcek"));
+            return if text.starts_with("-----") { pem(&text) } else { base64(&text).expect(name) };
+        }
+        match core::str::from_utf8(&bytes) {
+            Ok(text) if text.starts_with("-----") => pem(text),
+            _ => bytes,
+        }
+    }
+
+    /// The 1184 bytes at `offset`, of the file or of the HCL blob in a JSON container.
+    fn report(&self, name: &str, offset: usize) -> Vec<u8> {
+        let bytes = self.read(name);
+        let whole = match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+            Some("hex") => hex::decode(bytes.trim_ascii()).expect("hexadecimal"),
+            Some("json") => {
+                let json: Value = serde_json::from_slice(&bytes).expect("JSON");
+                let blob = find(&json, &|_, value| {
+                    let bytes = match value {
+                        Value::String(text) => hex::decode(text).ok().or_else(|| base64(text)),
+                        list => serde_json::from_value(list.clone()).ok(),
+                    };
+                    bytes.filter(|bytes| bytes.starts_with(b"HCLA"))
+                });
+                blob.unwrap_or_else(|| panic!("{name} has no HCL blob"))
+            }
+            _ => bytes,
+        };
+        whole[offset..offset + 1184].to_vec()
+    }
+}
+
+/// Depth-first search through objects and what they hold.
+fn find<T>(json: &Value, want: &dyn Fn(&str, &Value) -> Option<T>) -> Option<T> {
+    let object = json.as_object()?;
+    object.iter().find_map(|(key, value)| want(key, value).or_else(|| find(value, want)))
+}
+
+fn pem(text: &str) -> Vec<u8> {
+    let body: String = text
+        .lines()
+        .skip_while(|line| !line.starts_with("-----BEGIN"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
+    base64(&body).expect("PEM")
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    [STANDARD, URL_SAFE].iter().find_map(|alphabet| GeneralPurpose::new(alphabet, config).decode(text.trim()).ok())
+}
+
+fn policy(settings: Settings) -> Policy {
+    Policy::try_from(settings).expect("a policy")
+}
+
+/// Accepts whatever is genuine; revocation has tests of its own, lists of today there are none.
+fn lenient() -> Settings {
+    Settings { any_measurement: true, crl: CrlRule::Optional, ..Settings::default() }
+}
+
+/// Judges a pair with AMD's roots.
+fn judge(report: &[u8], vcek: &[u8], settings: Settings, now: u64) -> Result<(Authentic<SnpClaims>, Verdict), Verdict> {
+    let roots = Roots::amd();
+    let evidence = SnpEvidence { report, vcek, ask: None, crl: None };
+    let collateral = Collateral { roots: &roots, crl: None };
+    authentic(evidence, collateral, &policy(settings), &Platforms::Any, now, &AwsLc)
+}
+
+fn failures<T>(result: Result<T, Verdict>) -> Vec<&'static str> {
+    match result {
+        Ok(_) => Vec::new(),
+        Err(verdict) => verdict.failures().map(|check| check.id).collect(),
+    }
+}
+
+/// The CSR of Enarx: report, VCEK, AMD's list of the time, and the key they are bound to.
+struct Enarx {
+    report: Vec<u8>,
+    vcek: Vec<u8>,
+    crl: Vec<u8>,
+    expected: Expected,
+}
+
+impl Enarx {
+    fn read(folder: &Folder) -> Self {
+        use x509_cert::der::{Decode, Encode};
+        let csr = folder.read("enarx/snp/milan.signed.crl.csr");
+        let csr = x509_cert::request::CertReq::from_der(&csr).expect("a CSR");
+        // Enarx bound SHA-384 of the certified key, padded with zeros.
+        let spki = csr.info.public_key.to_der().expect("DER");
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &spki);
+        let mut report_data = [0; 64];
+        report_data[..48].copy_from_slice(digest.as_ref());
+        Self {
+            report: folder.read("enarx/derived/milan.report.bin"),
+            vcek: folder.read("enarx/derived/milan.vcek.der"),
+            crl: folder.read("enarx/derived/amd.crl-milan.der"),
+            expected: Expected { report_data, launch_field: [0; 32] },
+        }
+    }
+
+    /// Every demand a policy can make, met by this report.
+    fn strict(&self) -> Settings {
+        let digest = |hex: &str| hex.parse::<Digest384>().expect("a digest");
+        let report = Report::parse(&self.report).expect("a report");
+        let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode: 0x5D };
+        Settings {
+            signer: Some(vec![Digest384(*report.author_key_digest())]),
+            hash: Some(vec![Digest384(*report.measurement())]),
+            hash_blacklist: Some(vec![digest(&"ab".repeat(48))]),
+            id_key_digest: Some(vec![Digest384(*report.id_key_digest())]),
+            id_key_digest_blacklist: Some(vec![digest(&"cd".repeat(48))]),
+            abi: Some(">=1.51".parse().expect("a requirement")),
+            policy_flags: Some(vec![PolicyFlag::Smt]),
+            platform_info_flags: Some(vec![PlatformFlag::Smt]),
+            minimum_tcb: Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() }),
+            ..Settings::default()
+        }
+    }
+
+    fn verify(&self, settings: Settings, now: u64) -> Result<(Verified<SnpClaims>, Verdict), Verdict> {
+        let vek = Vek::parse(&self.vcek).expect("a VCEK");
+        let Kind::Vcek { hwid } = vek.kind() else { panic!("a VCEK has a hwID") };
+        let platforms = Platforms::Only(vec![evidence::snp::Platform::Chip(hwid.clone())]);
+        let input = Input {
+            evidence: SnpEvidence { report: &self.report, vcek: &self.vcek, ask: None, crl: Some(&self.crl) },
+            expected: self.expected,
+            collateral: Collateral { roots: &Roots::amd(), crl: None },
+            policy: &policy(settings),
+            platforms: &platforms,
+            now,
+        };
+        verify(input, &AwsLc)
+    }
+}
+
+real! {
+    fn enarx_milan_verifies_at_its_time(folder: &Folder) {
+        let enarx = Enarx::read(folder);
+        let (verified, verdict) = enarx.verify(enarx.strict(), WHEN_MADE).expect("genuine");
+        for check in &verdict.checks {
+            let version_2 = check.id == "snp.report.product";
+            assert_eq!(check.outcome == Outcome::Pass, !version_2, "{}", check.id);
+        }
+        let claims = verified.claims();
+        assert_eq!(claims.product.name(), "Milan-B0");
+        assert!(claims.measurement.to_string().starts_with("ff717ae7"));
+        assert!(claims.author_key_digest.expect("signed").to_string().starts_with("7dc22240"));
+        assert!(claims.platform.to_string().starts_with("5cb260b9"));
+        assert_eq!(claims.policy.0, 0x30133);
+        assert_eq!(claims.committed_version.to_string(), "1.51 build 3");
+        let tcb = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode: 0x5D };
+        assert_eq!([claims.reported_tcb, claims.committed_tcb, claims.launch_tcb], [tcb; 3]);
+        // The list of 2022-05-09 ends first: 2023-05-09T23:00:00Z.
+        assert_eq!(claims.crl_next_update, Some(1_683_673_200));
+        assert_eq!(claims.collateral_end, 1_683_673_200);
+    }
+
+    fn enarx_milan_fails_today_because_the_list_is_stale(folder: &Folder) {
+        let enarx = Enarx::read(folder);
+        let failed = failures(enarx.verify(enarx.strict(), TODAY));
+        assert_eq!(failed, ["snp.crl.dates"]);
+        // The last good second and the first bad one.
+        assert!(enarx.verify(enarx.strict(), 1_683_673_200).is_ok());
+        assert_eq!(failures(enarx.verify(enarx.strict(), 1_683_673_201)), ["snp.crl.dates"]);
+    }
+
+    fn enarx_milan_fails_before_its_certificate_and_its_list(folder: &Folder) {
+        let enarx = Enarx::read(folder);
+        let before_vcek = failures(enarx.verify(enarx.strict(), 1_660_000_000));
+        assert_eq!(before_vcek, ["snp.vek.dates"]);
+        let before_all = failures(enarx.verify(enarx.strict(), 0));
+        assert_eq!(before_all, ["snp.ark.dates", "snp.ask.dates", "snp.vek.dates", "snp.crl.dates"]);
+        let after_all = failures(enarx.verify(enarx.strict(), u64::MAX));
+        assert_eq!(after_all, before_all);
+    }
+
+    fn enarx_milan_without_or_with_another_list_fails(folder: &Folder) {
+        let mut enarx = Enarx::read(folder);
+        enarx.crl = folder.read("enarx/derived/amd.crl-genoa.der");
+        assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.crl.signature"]);
+        let vek = Certificate::parse(&enarx.vcek).expect("a certificate");
+        assert_eq!(vek.serial(), [0], "AMD's serial of every VCEK");
+        let evidence = SnpEvidence { report: &enarx.report, vcek: &enarx.vcek, ask: None, crl: None };
+        let collateral = Collateral { roots: &Roots::amd(), crl: None };
+        let strict = policy(enarx.strict());
+        let without = authentic(evidence, collateral, &strict, &Platforms::Any, WHEN_MADE, &AwsLc);
+        assert_eq!(failures(without), ["snp.crl.present"]);
+    }
+
+    fn enarx_milan_each_demand_alone_refuses_it(folder: &Folder) {
+        let enarx = Enarx::read(folder);
+        let other = Some(vec![Digest384([0xEE; 48])]);
+        let strict = || enarx.strict();
+        let report = Report::parse(&enarx.report).expect("a report");
+        let measured = Some(vec![Digest384(*report.measurement())]);
+        let id_key = Some(vec![Digest384(*report.id_key_digest())]);
+        let floor = |microcode| {
+            let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode };
+            Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() })
+        };
+        let genoa = MinimumTcb { genoa: floor(0).and_then(|f| f.milan), ..MinimumTcb::default() };
+        let cases = [
+            ("snp.signer.allowed", Settings { signer: other.clone(), ..strict() }),
+            ("snp.measurement.allowed", Settings { hash: other.clone(), ..strict() }),
+            ("snp.measurement.denied", Settings { hash: None, hash_blacklist: measured, ..strict() }),
+            ("snp.id_key.allowed", Settings { id_key_digest: other, ..strict() }),
+            (
+                "snp.id_key.denied",
+                Settings { id_key_digest: None, id_key_digest_blacklist: id_key, ..strict() },
+            ),
+            ("snp.policy.abi", Settings { abi: ">=1.52".parse().ok(), ..strict() }),
+            ("snp.policy.flags", Settings { policy_flags: Some(vec![]), ..strict() }),
+            (
+                "snp.platform_info.flags",
+                Settings {
+                    platform_info_flags: Some(vec![PlatformFlag::Smt, PlatformFlag::AliasCheckComplete]),
+                    ..strict()
+                },
+            ),
+            ("snp.tcb.minimum", Settings { minimum_tcb: floor(0x5E), ..strict() }),
+            ("snp.tcb.minimum", Settings { minimum_tcb: Some(genoa), ..strict() }),
+            ("snp.vmpl", Settings { vmpl: 1, ..strict() }),
+        ];
+        for (id, settings) in cases {
+            assert_eq!(failures(enarx.verify(settings, WHEN_MADE)), [id]);
+        }
+    }
+
+    fn enarx_milan_bound_to_something_else_is_refused(folder: &Folder) {
+        let mut enarx = Enarx::read(folder);
+        enarx.expected.report_data[63] = 1;
+        assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.report_data"]);
+        enarx.expected.report_data[63] = 0;
+        enarx.expected.launch_field[0] = 1;
+        assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.host_data"]);
+    }
+
+    fn matrix_gives_the_expected_fields_and_signatures(folder: &Folder) {
+        let rows = matrix(folder);
+        assert!(rows.len() >= 17, "{} rows", rows.len());
+        for row in &rows {
+            let bytes = folder.report(&row.file, row.report_offset);
+            let report = Report::parse(&bytes).expect(&row.file);
+            row.compare(&report);
+            assert_eq!(row.signed_by.is_empty(), row.signature_verdict != "good", "{}", row.file);
+            for signer in &row.signed_by {
+                let der = folder.certificate(&signer.file);
+                let vek = Vek::parse(&der).expect(&signer.file);
+                signer.compare(&vek);
+                let settings = Settings { vmpl: u8::try_from(row.vmpl).expect("0 to 3"), ..lenient() };
+                let now = vek.certificate().not_before() + 1;
+                let expected: &[&str] = if row.policy_debug { &["snp.policy.debug"] } else { &[] };
+                let judged = judge(&bytes, &der, settings, now);
+                assert_eq!(failures(judged), expected, "{} under {}", row.file, signer.file);
+            }
+        }
+    }
+
+    fn matrix_reports_verify_under_no_other_certificate(folder: &Folder) {
+        let rows = matrix(folder);
+        let mut veks: Vec<Vec<u8>> = rows
+            .iter()
+            .flat_map(|row| &row.signed_by)
+            .map(|signer| folder.certificate(&signer.file))
+            .collect();
+        veks.sort();
+        veks.dedup();
+        for row in &rows {
+            let bytes = folder.report(&row.file, row.report_offset);
+            let own: Vec<_> =
+                row.signed_by.iter().map(|signer| folder.certificate(&signer.file)).collect();
+            for der in &veks {
+                let vek = Certificate::parse(der).expect("a certificate");
+                let judged = judge(&bytes, der, lenient(), vek.not_before() + 1);
+                let verdict = match judged {
+                    Ok((_, verdict)) | Err(verdict) => verdict,
+                };
+                let signature = verdict.check("snp.report.signature").expect("a rule");
+                let verifies = signature.outcome == Outcome::Pass;
+                // Two certificates of one key (another validity) are both good.
+                let same_key = own.iter().any(|der| {
+                    Certificate::parse(der).expect("a certificate").spki() == vek.spki()
+                });
+                assert_eq!(verifies, same_key, "{}", row.file);
+            }
+        }
+    }
+
+    fn the_first_genoa_ask_is_revoked(folder: &Folder) {
+        // PkiPath: a SEQUENCE of ARK and ASK; the header has four bytes.
+        let path = folder.read("enarx/certs/genoa.pkipath");
+        let split = 4 + 4 + usize::from(u16::from_be_bytes([path[6], path[7]]));
+        let certificates = [&path[4..split], &path[split..]];
+        let old = certificates
+            .into_iter()
+            .find(|der| Certificate::parse(der).expect("a certificate").serial() == [2, 0, 1])
+            .expect("serial 0x20001");
+        let crl = folder.read("enarx/derived/amd.crl-genoa.der");
+        let report = folder.read("snp-microsoft-tav/genoa_attestation_report.bin");
+        let vcek = folder.certificate("snp-microsoft-tav/genoa_vcek.pem");
+        let judge = |ask| {
+            let evidence = SnpEvidence { report: &report, vcek: &vcek, ask, crl: Some(&crl) };
+            let roots = Roots::amd();
+            let collateral = Collateral { roots: &roots, crl: None };
+            let any = policy(Settings { any_measurement: true, ..Settings::default() });
+            failures(authentic(evidence, collateral, &any, &Platforms::Any, END_OF_2022, &AwsLc))
+        };
+        // That certificate has the key AMD withdrew: it did not sign today's VCEKs either.
+        assert_eq!(judge(Some(old)), ["snp.vek.signature", "snp.vek.dates", "snp.ask.revoked"]);
+        // Control: the replacement, at the same instant, which is before this VCEK was made.
+        assert_eq!(judge(None), ["snp.vek.dates"]);
+        let list = Crl::parse(&crl).expect("a list");
+        assert!(list.revokes(&[2, 0, 1]) && !list.revokes(&[2, 0, 2]) && !list.revokes(&[0]));
+    }
+
+    fn debug_guests_are_refused_unless_the_policy_says_insecure(folder: &Folder) {
+        let report = folder.read("snp-go-sev-guest/attestation.bin");
+        let vcek = folder.certificate("snp-go-sev-guest/vcek.testcer");
+        let judged = judge(&report, &vcek, lenient(), WHEN_MADE);
+        assert_eq!(failures(judged), ["snp.policy.debug"]);
+        let insecure = Settings { insecure_debug: true, ..lenient() };
+        assert!(judge(&report, &vcek, insecure, WHEN_MADE).is_ok());
+    }
+
+    fn a_vlek_names_its_provider_and_expires(folder: &Folder) {
+        let report = folder.read("snp-trustee/test-vlek-report.bin");
+        let vlek = folder.read("snp-trustee/test-vlek.der");
+        let vmpl_1 = || Settings { vmpl: 1, ..lenient() };
+        assert_eq!(failures(judge(&report, &vlek, lenient(), VLEK_TIME)), ["snp.vmpl"]);
+        let (genuine, _) = judge(&report, &vlek, vmpl_1(), VLEK_TIME).expect("genuine");
+        assert_eq!(genuine.claims().signing_key, SigningKey::Vlek);
+        let provider = genuine.claims().platform.to_string();
+        assert_eq!(provider, "csp:CN=cc-us-east-2.amazonaws.com");
+        assert_eq!(failures(judge(&report, &vlek, vmpl_1(), TODAY)), ["snp.vek.dates"]);
+        let roots = Roots::amd();
+        let evidence = SnpEvidence { report: &report, vcek: &vlek, ask: None, crl: None };
+        let collateral = Collateral { roots: &roots, crl: None };
+        let settings = policy(vmpl_1());
+        for (platform, good) in [(provider.as_str(), true), ("csp:CN=elsewhere", false)] {
+            let only = Platforms::Only(vec![platform.parse().expect("a platform")]);
+            let judged = authentic(evidence, collateral, &settings, &only, VLEK_TIME, &AwsLc);
+            assert_eq!(judged.is_ok(), good, "{platform}");
+        }
+    }
+
+    fn forged_vceks_are_refused(folder: &Folder) {
+        let report = folder.read("snp-trustee/test-report.bin");
+        let good = folder.read("snp-trustee/test-vcek.der");
+        assert!(judge(&report, &good, lenient(), TODAY).is_ok(), "control");
+        let forged = folder.read("snp-trustee/test-vcek-invalid-legacy.der");
+        let failed = failures(judge(&report, &forged, lenient(), TODAY));
+        assert!(!failed.is_empty() && failed.contains(&"snp.vek.signature"), "{failed:?}");
+        let wrapped = folder.read("snp-trustee/test-vcek-invalid-new.der");
+        assert_eq!(failures(judge(&report, &wrapped, lenient(), TODAY)), ["snp.vek.format"]);
+    }
+
+    fn reported_below_current_is_compared_with_reported(folder: &Folder) {
+        let report = folder.report("snp-dstack/sev_snp_attestation.bin", 4);
+        let vcek = folder.certificate("snp-dstack/sev_snp_vcek.pem");
+        let (genuine, _) = judge(&report, &vcek, lenient(), TODAY).expect("genuine");
+        let Tcb { snp: reported, .. } = genuine.claims().reported_tcb;
+        let Tcb { snp: current, .. } = genuine.claims().current_tcb;
+        assert_eq!((reported, current), (0x17, 0x18));
+        // A floor of 0x18 is met by committed and launch, not by the key that signed.
+        let floor = Tcb { fmc: None, bootloader: 4, tee: 0, snp: 0x18, microcode: 0 };
+        let minimum_tcb = Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() });
+        let judged = judge(&report, &vcek, Settings { minimum_tcb, ..lenient() }, TODAY);
+        assert_eq!(failures(judged), ["snp.tcb.minimum"]);
+    }
+
+    fn a_turin_vcek_has_its_own_layout(folder: &Folder) {
+        let vek = Vek::parse(&folder.read("enarx/snp/vcek_turin.der")).expect("a VCEK");
+        assert_eq!(vek.product().line(), ProductLine::Turin);
+        let tcb = Tcb { fmc: Some(0), bootloader: 0, tee: 0, snp: 0, microcode: 9 };
+        assert_eq!(vek.tcb(), tcb);
+        let Kind::Vcek { hwid } = vek.kind() else { panic!("a VCEK has a hwID") };
+        assert_eq!(hwid.to_string(), "1e550a8ee5cf9f4d");
+    }
+
+    fn no_changed_byte_of_real_evidence_passes(folder: &Folder) {
+        let enarx = Enarx::read(folder);
+        let strict = policy(enarx.strict());
+        let roots = Roots::amd();
+        let judge = |report: &[u8], vcek: &[u8], crl: &[u8]| {
+            let evidence = SnpEvidence { report, vcek, ask: None, crl: Some(crl) };
+            let collateral = Collateral { roots: &roots, crl: None };
+            authentic(evidence, collateral, &strict, &Platforms::Any, WHEN_MADE, &AwsLc).is_ok()
+        };
+        let Enarx { report, vcek, crl, .. } = &enarx;
+        assert!(judge(report, vcek, crl), "control");
+        for (at, bit) in (0..report.len()).zip((0..8).cycle()) {
+            assert!(!judge(&flipped(report, at, bit), vcek, crl), "report byte {at:#x}");
+        }
+        for (at, bit) in (0..vcek.len()).zip((0..8).cycle()) {
+            assert!(!judge(report, &flipped(vcek, at, bit), crl), "VCEK byte {at:#x}");
+        }
+        for (at, bit) in (0..crl.len()).zip((0..8).cycle()) {
+            assert!(!judge(report, vcek, &flipped(crl, at, bit)), "list byte {at:#x}");
+        }
+    }
+}
+
+fn flipped(bytes: &[u8], at: usize, bit: u32) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1 << bit;
+    bytes
+}
+
+/// A row of `snp-matrix/EXPECTED.json`.
+#[derive(Debug, Deserialize)]
+struct Row {
+    file: String,
+    report_offset: usize,
+    version: u32,
+    cpuid_fam_mod_step: String,
+    vmpl: u32,
+    guest_svn: u32,
+    policy: String,
+    policy_debug: bool,
+    policy_smt: bool,
+    policy_migrate_ma: bool,
+    platform_info: String,
+    signing_key: u8,
+    author_key_en: u8,
+    mask_chip_key: u8,
+    current_tcb_hex: String,
+    reported_tcb_hex: String,
+    committed_tcb_hex: String,
+    launch_tcb_hex: String,
+    chip_id_first8: String,
+    report_data_hex: String,
+    measurement_hex: String,
+    host_data_hex: String,
+    id_key_digest_hex: String,
+    author_key_digest_hex: String,
+    signed_by: Vec<Signer>,
+    signature_verdict: String,
+}
+
+/// A certificate that verifies a row's report.
+#[derive(Debug, Deserialize)]
+struct Signer {
+    file: String,
+    product: String,
+    fmc: Option<u8>,
+    bl: u8,
+    tee: u8,
+    snp: u8,
+    ucode: u8,
+    hwid: Option<String>,
+    cspid: Option<String>,
+}
+
+fn matrix(folder: &Folder) -> Vec<Row> {
+    serde_json::from_slice(&folder.read("snp-matrix/EXPECTED.json")).expect("the matrix")
+}
+
+impl Row {
+    fn compare(&self, report: &Report<'_>) {
+        let name = &self.file;
+        assert_eq!(report.version() as u32, self.version, "{name}");
+        let cpuid = report
+            .cpuid()
+            .map_or_else(|| "000000".to_owned(), |cpuid| hex::encode([cpuid.family, cpuid.model, cpuid.stepping]));
+        assert_eq!(cpuid, self.cpuid_fam_mod_step, "{name}");
+        assert_eq!(report.vmpl(), self.vmpl, "{name}");
+        assert_eq!(report.guest_svn(), self.guest_svn, "{name}");
+        let policy = report.policy();
+        assert_eq!(format!("{:#x}", policy.0), self.policy, "{name}");
+        assert_eq!(policy.has(PolicyFlag::Debug), self.policy_debug, "{name}");
+        assert_eq!(policy.has(PolicyFlag::Smt), self.policy_smt, "{name}");
+        assert_eq!(policy.has(PolicyFlag::MigrateMa), self.policy_migrate_ma, "{name}");
+        assert_eq!(format!("{:#x}", report.platform_info().0), self.platform_info, "{name}");
+        let signing_key = match report.signing_key() {
+            SigningKey::Vcek => 0,
+            SigningKey::Vlek => 1,
+            SigningKey::None | SigningKey::Reserved(_) => panic!("{name}"),
+        };
+        assert_eq!(signing_key, self.signing_key, "{name}");
+        assert_eq!(u8::from(report.author_key_enabled()), self.author_key_en, "{name}");
+        assert_eq!(u8::from(report.chip_key_masked()), self.mask_chip_key, "{name}");
+        for (found, expected) in [
+            (&report.current_tcb()[..], &self.current_tcb_hex),
+            (&report.reported_tcb(), &self.reported_tcb_hex),
+            (&report.committed_tcb(), &self.committed_tcb_hex),
+            (&report.launch_tcb(), &self.launch_tcb_hex),
+            (&report.chip_id()[..8], &self.chip_id_first8),
+            (report.report_data(), &self.report_data_hex),
+            (report.measurement(), &self.measurement_hex),
+            (report.host_data(), &self.host_data_hex),
+            (report.id_key_digest(), &self.id_key_digest_hex),
+            (report.author_key_digest(), &self.author_key_digest_hex),
+        ] {
+            assert_eq!(&hex::encode(found), expected, "{name}");
+        }
+        assert_eq!(report.reserved_not_zero(), [""; 0], "{name}");
+        assert!(report.tail_is_zero(), "{name}");
+    }
+}
+
+impl Signer {
+    fn compare(&self, vek: &Vek) {
+        assert_eq!(vek.product().name(), self.product, "{}", self.file);
+        let Self { fmc, bl: bootloader, tee, snp, ucode: microcode, .. } = *self;
+        assert_eq!(vek.tcb(), Tcb { fmc, bootloader, tee, snp, microcode }, "{}", self.file);
+        match vek.kind() {
+            Kind::Vcek { hwid } => {
+                let bytes = hwid.as_bytes();
+                let found = format!("raw{}:{}", bytes.len(), hex::encode(&bytes[..8]));
+                assert_eq!(Some(found), self.hwid, "{}", self.file);
+            }
+            Kind::Vlek { provider } => {
+                assert_eq!(Some(provider), self.cspid.as_ref(), "{}", self.file);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The committed vectors of `spec/vectors/snp`, read as a stranger would.
+//!
+//! Each file is one case of simulated hardware: everything the verifier gets, and the id of the
+//! check that must be the primary failure, or `ok`. Every rule must have a file that breaks it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use evidence::snp::{CHECKS, Collateral, Input, Platforms, Policy, Roots, SnpClaims, SnpEvidence, verify};
+use evidence::{AwsLc, Expected, Outcome, Skip, Verdict, Verified};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// One file: reports in hexadecimal, certificates and lists as base64 of DER.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    about: String,
+    expect: String,
+    now: u64,
+    policy: String,
+    platforms: Option<Vec<String>>,
+    expected_report_data: String,
+    expected_host_data: String,
+    ark: String,
+    ask: Option<String>,
+    vcek: String,
+    crl: Option<String>,
+    report: String,
+}
+
+/// A case, decoded.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) expect: String,
+    pub(super) now: u64,
+    pub(super) policy: Policy,
+    pub(super) platforms: Platforms,
+    pub(super) expected: Expected,
+    pub(super) roots: Roots,
+    pub(super) ask: Option<Vec<u8>>,
+    pub(super) vcek: Vec<u8>,
+    pub(super) crl: Option<Vec<u8>>,
+    pub(super) report: Vec<u8>,
+}
+
+impl Case {
+    pub(super) fn verify(&self) -> Result<(Verified<SnpClaims>, Verdict), Verdict> {
+        let input = Input {
+            evidence: SnpEvidence {
+                report: &self.report,
+                vcek: &self.vcek,
+                ask: self.ask.as_deref(),
+                crl: self.crl.as_deref(),
+            },
+            expected: self.expected,
+            collateral: Collateral { roots: &self.roots, crl: None },
+            policy: &self.policy,
+            platforms: &self.platforms,
+            now: self.now,
+        };
+        verify(input, &AwsLc)
+    }
+}
+
+/// All committed cases, by name.
+pub(super) fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/snp");
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .expect("spec/vectors/snp is committed")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| case(path)).collect()
+}
+
+fn case(path: &Path) -> Case {
+    let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
+    let text = fs::read_to_string(path).expect("readable");
+    let file: File = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(!file.about.is_empty(), "{name}");
+    let base64 = |text: &String| STANDARD.decode(text).expect("base64");
+    let hex = |text: &String| hex::decode(text).expect("hexadecimal");
+    Case {
+        expect: file.expect,
+        now: file.now,
+        policy: toml::from_str(&file.policy).unwrap_or_else(|error| panic!("{name}: {error}")),
+        platforms: match file.platforms {
+            None => Platforms::Any,
+            Some(list) => Platforms::Only(list.iter().map(|text| text.parse().expect("a platform")).collect()),
+        },
+        expected: Expected {
+            report_data: hex(&file.expected_report_data).try_into().expect("64 bytes"),
+            launch_field: hex(&file.expected_host_data).try_into().expect("32 bytes"),
+        },
+        roots: Roots::from_arks(&[&base64(&file.ark)]).expect("a root"),
+        ask: file.ask.as_ref().map(base64),
+        vcek: base64(&file.vcek),
+        crl: file.crl.as_ref().map(base64),
+        report: hex(&file.report),
+        name,
+    }
+}
+
+#[test]
+fn every_vector_ends_as_it_says() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let (found, verdict) = match case.verify() {
+            Ok((verified, verdict)) => {
+                let claims = verified.claims();
+                assert_eq!(claims.report_data, case.expected.report_data, "{}", case.name);
+                assert_eq!(claims.host_data, case.expected.launch_field, "{}", case.name);
+                assert!(claims.collateral_end >= case.now, "{}", case.name);
+                ("ok".to_owned(), verdict)
+            }
+            Err(verdict) => {
+                let primary = verdict.primary().expect("a refusal has a cause");
+                (primary.id.to_owned(), verdict)
+            }
+        };
+        if found != case.expect {
+            wrong.push(format!("{}: expected {}, found {found}", case.name, case.expect));
+        }
+        complete(&case.name, &verdict);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Every rule once and in order, with everything a reader needs; nothing unreached in a success.
+fn complete(name: &str, verdict: &Verdict) {
+    let listed: Vec<_> = verdict.checks.iter().map(|check| check.id).collect();
+    let rules: Vec<_> = CHECKS.iter().map(|rule| rule.id).collect();
+    assert_eq!(listed, rules, "{name}");
+    for check in &verdict.checks {
+        assert!(!check.found.is_empty(), "{name}: {} found nothing", check.id);
+        assert!(!check.source.is_empty() && !check.remedy.is_empty(), "{name}: {}", check.id);
+        if check.outcome == Outcome::Fail {
+            assert!(!check.expected.is_empty(), "{name}: {} expected nothing", check.id);
+        }
+    }
+    let unreached = Outcome::Skipped(Skip::NotReached);
+    let unreached = verdict.checks.iter().filter(|check| check.outcome == unreached).count();
+    assert_eq!(verdict.passed(), verdict.primary().is_none(), "{name}");
+    assert!(!verdict.passed() || unreached == 0, "{name}");
+}
+
+#[test]
+fn every_rule_has_a_vector_that_breaks_it_and_a_control() {
+    let expected: BTreeSet<String> = cases().into_iter().map(|case| case.expect).collect();
+    let rules = CHECKS.iter().map(|rule| rule.id.to_owned()).chain(["ok".to_owned()]);
+    assert_eq!(expected, rules.collect());
+}
+
+#[test]
+fn independent_failures_are_all_reported() {
+    let mut case = control("ok-genoa-v5");
+    assert!(case.verify().is_ok(), "control");
+    case.expected.launch_field[0] ^= 1;
+    case.platforms = Platforms::Only(vec!["csp:nobody".parse().expect("a platform")]);
+    case.crl = None;
+    let verdict = case.verify().expect_err("three things are wrong");
+    let failed: Vec<_> = verdict.failures().map(|check| check.id).collect();
+    assert_eq!(failed, ["snp.crl.present", "snp.platform.allowed", "snp.host_data"]);
+}
+
+#[test]
+fn a_list_of_the_verifier_goes_before_the_attesters() {
+    let case = control("ok-genoa-v5");
+    let revoking = cases().into_iter().find(|case| case.expect == "snp.ask.revoked").expect("every rule has a vector");
+    assert_eq!(case.roots, revoking.roots, "both on one line");
+    let evidence =
+        SnpEvidence { report: &case.report, vcek: &case.vcek, ask: case.ask.as_deref(), crl: case.crl.as_deref() };
+    let judge = |crl| {
+        let collateral = Collateral { roots: &case.roots, crl };
+        let input = Input {
+            evidence,
+            expected: case.expected,
+            collateral,
+            policy: &case.policy,
+            platforms: &case.platforms,
+            now: case.now,
+        };
+        verify(input, &AwsLc).map(|_| ()).map_err(|verdict| verdict.primary().map(|c| c.id))
+    };
+    assert_eq!(judge(None), Ok(()));
+    assert_eq!(judge(revoking.crl.as_deref()), Err(Some("snp.ask.revoked")));
+}
+
+#[test]
+fn simulated_hardware_is_refused_under_amds_roots() {
+    let mut case = control("ok-milan-v3");
+    assert!(case.verify().is_ok(), "control");
+    case.roots = Roots::amd();
+    let verdict = case.verify().expect_err("a root nobody pinned");
+    assert_eq!(verdict.primary().map(|check| check.id), Some("snp.ark.trusted"));
+}
+
+#[test]
+fn the_verdict_is_readable_json() {
+    let (_, verdict) = control("ok-turin-v5").verify().expect("control");
+    let json = serde_json::to_value(&verdict).expect("serializes");
+    let first = &json["checks"][0];
+    assert_eq!(first["id"], "snp.report.size");
+    assert_eq!(first["outcome"], "pass");
+    let flags = json["checks"].as_array().expect("a list");
+    let flags = flags.iter().find(|check| check["id"] == "snp.policy.flags").expect("a rule");
+    assert_eq!(flags["outcome"]["skipped"], "not_asked");
+}
+
+/// A case that succeeds as it is, to be changed in one place.
+pub(super) fn control(name: &str) -> Case {
+    let found = cases().into_iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("no vector {name}"))
+}
