@@ -33,6 +33,25 @@ impl Failure {
         Self { message, hint: None }
     }
 
+    /// An error that may know what to do.
+    pub(crate) fn hinted(error: &dyn Error, hint: Option<impl Display>) -> Self {
+        let failure = Self::caused("", error);
+        let failure = Self { message: failure.message.trim_start_matches(": ").to_owned(), ..failure };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same failure, with where it happened before it.
+    pub(crate) fn prefixed(self, place: impl Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self

@@ -9,8 +9,11 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod deploy;
 mod failure;
+mod owner;
 mod project;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -26,15 +29,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(command::demo::Demo),
     Run(command::run::Run),
+    Init(command::init::Init),
     Pack(command::pack::Pack),
+    Push(command::push::Push),
+    Deploy(command::deploy::Deploy),
+    #[command(subcommand)]
+    Steward(command::steward::Steward),
+    #[command(subcommand)]
+    Drawbridge(command::drawbridge::Drawbridge),
     Platform(command::platform::Platform),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
+        Command::Init(init) => init.run(),
         Command::Pack(pack) => pack.run(),
+        Command::Push(push) => push.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Steward(steward) => steward.run(),
+        Command::Drawbridge(drawbridge) => drawbridge.run(),
         Command::Platform(platform) => platform.run(),
     };
     result.unwrap_or_else(|failure| failure.show())

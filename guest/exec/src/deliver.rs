@@ -70,7 +70,7 @@ pub(crate) async fn from_drawbridge(
         let headers = [("accept".to_owned(), fetch.accept().to_owned())];
         let mut answer = connection.send("GET", &fetch.path(&repository), &headers, Vec::new()).await?;
         if answer.status() != 200 {
-            return Err(denied(answer, brief, &repository).await);
+            return Err(if first { denied(answer, brief, &repository).await } else { incomplete(&answer, &fetch) });
         }
         if std::mem::take(&mut first) {
             platform.milestone(Step::Release, &format!("the Drawbridge releases {repository}"))?;
@@ -101,6 +101,16 @@ async fn denied(answer: Answer, brief: &Brief, repository: &Repository) -> Refus
             String::from_utf8_lossy(&body).trim()
         ),
         "either it is not there, or its release policy does not cover this Keep: the Drawbridge's log has the reason",
+    )
+}
+
+/// The manifest came, so the release was granted; a part of it that does not come is lost.
+fn incomplete(answer: &Answer, fetch: &Fetch) -> Refusal {
+    Refusal::new(
+        Step::Delivery,
+        "drawbridge.incomplete",
+        format_args!("the Drawbridge answers {} for a part of the workload, {:?} {}", answer.status(), fetch.what, fetch.digest),
+        "the store lost it: push the workload again",
     )
 }
 

@@ -15,28 +15,35 @@ use crate::launch::{Host, Launch, Running, StartError};
 const CRL_EVERY: u64 = 24 * 3600;
 const CRL_LIFE: u64 = 7 * CRL_EVERY;
 
-/// Guest policy bit 19, DEBUG (AMD 56860, table 10).
-const POLICY_DEBUG: u64 = 1 << 19;
+/// What a hostile host makes of the request for a report.
+type Tampering = dyn Fn(&mut ReportRequest) + Send + Sync;
 
 /// A Keep on simulated SEV-SNP.
 #[derive(Clone)]
 pub struct Sim {
     firmware: Arc<Amd>,
-    /// Guest policy bit DEBUG; for showing that such a Keep is refused.
-    insecure_debug: bool,
+    revoked: Vec<u64>,
+    tampering: Option<Arc<Tampering>>,
 }
 
 impl Sim {
     /// On this simulated machine.
     #[must_use]
     pub fn new(firmware: Arc<Amd>) -> Self {
-        Self { firmware, insecure_debug: false }
+        Self { firmware, revoked: Vec::new(), tampering: None }
     }
 
-    /// The same machine with the guest policy's DEBUG bit set, as a host would do that wants to read the Keep's memory.
+    /// The same machine, under a vendor that revoked certificates with these serials.
     #[must_use]
-    pub fn with_insecure_debug(self) -> Self {
-        Self { insecure_debug: true, ..self }
+    pub fn with_revoked(self, revoked: Vec<u64>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// The same machine under a hostile host, who launches the Keep, and answers its questions, as it likes. Whatever it
+    /// does, the firmware signs what is true of it: for showing that such Keeps are refused.
+    #[must_use]
+    pub fn with_hostile_host(self, tampering: impl Fn(&mut ReportRequest) + Send + Sync + 'static) -> Self {
+        Self { tampering: Some(Arc::new(tampering)), ..self }
     }
 }
 
@@ -57,16 +64,18 @@ impl Backend for Sim {
 impl Attester for Sim {
     fn attest(&self, report_data: [u8; 64], host_data: [u8; 32], measurement: [u8; 48]) -> Option<Evidence> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let healthy = self.firmware.request();
-        let policy = if self.insecure_debug { healthy.policy | POLICY_DEBUG } else { healthy.policy };
-        let report = self.firmware.report(&ReportRequest { report_data, host_data, measurement, policy, ..healthy });
+        let mut request =
+            ReportRequest { report_data, host_data, measurement, ..self.firmware.request() };
+        if let Some(tampering) = &self.tampering {
+            tampering(&mut request);
+        }
         // One list a day, so that a day's attestations share its signature.
         let this_update = now - now % CRL_EVERY;
         Some(Evidence {
             media_type: identity::csr::SNP_MEDIA_TYPE,
-            bytes: report.to_vec(),
+            bytes: self.firmware.report(&request).to_vec(),
             endorsements: vec![self.firmware.vcek_der(self.firmware.tcb()), self.firmware.ask_der().to_vec()],
-            crl: self.firmware.crl_der(this_update, this_update.saturating_add(CRL_LIFE), &[]),
+            crl: self.firmware.crl_der(this_update, this_update.saturating_add(CRL_LIFE), &self.revoked),
         })
     }
 }

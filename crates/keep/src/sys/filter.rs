@@ -61,15 +61,21 @@ pub(super) fn receive(listener: BorrowedFd<'_>) -> Option<libc::seccomp_notif> {
     (result == 0).then_some(call)
 }
 
-/// Lets a call through, or answers that there is no such call.
-pub(super) fn answer(listener: BorrowedFd<'_>, id: u64, let_through: bool) {
-    let (error, flags) = if let_through {
-        (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0))
-    } else {
-        (-libc::ENOSYS, 0)
+/// What becomes of a call outside the table.
+pub(super) enum Answer {
+    LetThrough,
+    /// It returns this error number.
+    Error(i32),
+}
+
+/// Answers a call. That the caller may be gone is not an error here.
+pub(super) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) {
+    let (error, flags) = match answer {
+        Answer::LetThrough => (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0)),
+        Answer::Error(number) => (-number, 0),
     };
     let mut response = libc::seccomp_notif_resp { id, val: 0, error, flags };
-    // SAFETY: as for `receive`. That the caller may be gone is not an error here.
+    // SAFETY: as for `receive`.
     unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw mut response) };
 }
 

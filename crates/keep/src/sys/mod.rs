@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
+use gate::calls::REFUSED;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
@@ -204,7 +205,8 @@ fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> 
     Ok(())
 }
 
-/// Waits for calls outside the table: lets the first `execve` through, and ends the child at any other.
+/// Waits for calls outside the table: lets the first `execve` through, answers those that are refused with their error,
+/// and ends the child at any other.
 fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
@@ -226,12 +228,16 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
         let number = usize::try_from(call.data.nr).unwrap_or(usize::MAX);
         if !started && i64::from(call.data.nr) == libc::SYS_execve {
             started = true;
-            filter::answer(listener.as_fd(), call.id, true);
+            filter::answer(listener.as_fd(), call.id, filter::Answer::LetThrough);
+            continue;
+        }
+        if let Some(refused) = REFUSED.iter().find(|refused| usize::from(refused.number) == number) {
+            filter::answer(listener.as_fd(), call.id, filter::Answer::Error(i32::from(refused.error)));
             continue;
         }
         // Dead before it is answered: whatever it meant to do next does not happen.
         process.signal();
-        filter::answer(listener.as_fd(), call.id, false);
+        filter::answer(listener.as_fd(), call.id, filter::Answer::Error(libc::ENOSYS));
         return Some(Refused { number, arguments: call.data.args });
     }
 }

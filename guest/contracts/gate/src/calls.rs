@@ -137,6 +137,27 @@ pub const TABLE: &[Call] = &[
     any(319, "memfd_create", "data images of Wasmtime"),
 ];
 
+/// A call that is answered with an error: libraries ask such questions and go on well without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Number in the x86-64 table of Linux.
+    pub number: u16,
+    /// Name in that table.
+    pub name: &'static str,
+    /// The error number it gets.
+    pub error: u16,
+    /// Who asks.
+    pub why: &'static str,
+}
+
+const ENOENT: u16 = 2;
+
+/// Calls that are answered with an error, by number. What is in neither table ends the Keep.
+pub const REFUSED: &[Refused] = &[
+    Refused { number: 2, name: "open", error: ENOENT, why: "a Keep has no file system of its host" },
+    Refused { number: 4, name: "stat", error: ENOENT, why: "aws-lc asks for a device that tells of snapshots" },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +166,9 @@ mod tests {
     fn the_table_is_sorted_and_unique() {
         for pair in TABLE.windows(2) {
             assert!(pair[0].number < pair[1].number, "{} before {}", pair[0].name, pair[1].name);
+        }
+        for refused in REFUSED {
+            assert!(TABLE.iter().all(|call| call.number != refused.number), "{} is in both tables", refused.name);
         }
     }
 

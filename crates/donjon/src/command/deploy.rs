@@ -1,0 +1,121 @@
+//! `donjon deploy`: a Keep that proves itself, gets its certificate and fetches its workload.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use keep::backend::Sim;
+use keep::{Backend, Event, Stdio};
+use silicon::{Amd, Product};
+use workload::Digest;
+use workload::names::{Name, TrustDomain};
+use workload::reference::Location;
+
+use crate::command::run::{ended, pair};
+use crate::command::{interrupted, runtime};
+use crate::deploy::{Request, deploy};
+use crate::failure::Failure;
+
+/// Deploy a workload from a Drawbridge into a Keep that proves itself first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Deploy {
+    /// HOST[:PORT]/REPOSITORY[@sha256:…]; the digest may be left out where the Deployment has only one.
+    location: Location,
+    /// The owner-signed Deployment (`donjon push` writes deployment.cose).
+    #[arg(long, value_name = "FILE")]
+    deployment: Option<PathBuf>,
+    /// The role in it.
+    #[arg(long)]
+    role: Option<Name>,
+    /// The trust domain, for a Keep without a Deployment.
+    #[arg(long)]
+    trust_domain: Option<TrustDomain>,
+    /// The platform. None is chosen for you: `sim` protects nothing and is for trials.
+    #[arg(long, value_enum)]
+    backend: Platform,
+    /// Which simulated machine: 64 hexadecimal digits; the same seed is the same machine.
+    #[arg(long, value_name = "SEED", default_value_t = "00".repeat(32))]
+    sim_seed: String,
+    /// The Drawbridge's key (sha256:… of its SPKI), for one without a public certificate.
+    #[arg(long = "pin", value_name = "DIGEST")]
+    pins: Vec<Digest>,
+    /// The Steward's HTTPS key, likewise.
+    #[arg(long = "steward-pin", value_name = "DIGEST")]
+    steward_pins: Vec<Digest>,
+    /// Believe only Stewards under this root key (sha256:… of its SPKI), whatever the Drawbridge names.
+    #[arg(long = "anchor", value_name = "DIGEST")]
+    anchors: Vec<Digest>,
+    /// Set an environment variable; it becomes part of the brief.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Bind a listener of the manifest here, such as web=127.0.0.1:8443.
+    #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
+    listen: Vec<(String, String)>,
+    /// Arguments for the program; they become part of the brief.
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// What `deploy` can start here.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Platform {
+    /// No protection: simulated SEV-SNP, accepted only by a Steward of the insecure class.
+    Sim,
+}
+
+impl Deploy {
+    #[allow(clippy::print_stderr, reason = "what happens is talk")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let backend = match self.backend {
+            Platform::Sim => Sim::new(Arc::new(Amd::from_seed(seed(&self.sim_seed)?, Product::Genoa))),
+        };
+        eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
+        let deployment = match &self.deployment {
+            Some(file) => Some(std::fs::read(file).map_err(|error| {
+                Failure::caused(format_args!("cannot read {}", file.display()), &error)
+                    .hint("`donjon push` writes it as deployment.cose")
+            })?),
+            None => None,
+        };
+        let request = Request {
+            location: self.location,
+            drawbridge_pins: self.pins,
+            steward_pins: self.steward_pins,
+            anchors: self.anchors,
+            deployment,
+            role: self.role,
+            trust_domain: self.trust_domain,
+            args: self.args,
+            env: self.env,
+            listen: self.listen.into_iter().collect(),
+            stdio: Stdio::Inherit,
+        };
+        let steps = |event: Event| match event {
+            Event::Milestone { step, detail } => eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail)),
+            Event::Listening { name, address } => eprintln!("donjon: {name} listens on {address}"),
+        };
+        let runtime = runtime()?;
+        let (keep, _) = runtime
+            .block_on(deploy(request, &backend, steps))
+            .map_err(|stopped| stopped.failure.prefixed(format_args!("step {}", stopped.step)))?;
+        let stopper = keep.stopper();
+        runtime.spawn(async move {
+            interrupted().await;
+            stopper.stop();
+        });
+        ended(keep.wait())
+    }
+}
+
+/// 32 bytes in hexadecimal.
+fn seed(text: &str) -> Result<[u8; 32], Failure> {
+    let wrong = || Failure::new("the seed of the simulated machine is not 64 hexadecimal digits");
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let mut seed = [0; 32];
+    for (at, byte) in seed.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
+    }
+    Ok(seed)
+}

@@ -1,0 +1,107 @@
+//! `donjon drawbridge`: the registry as a process, and tokens for its file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use drawbridge::{Limits, Scope, Secret, Settings, Tls, Tokens, read, serve};
+use workload::names::Name;
+
+use crate::command::{interrupted, listen, log, runtime};
+use crate::failure::Failure;
+
+/// The Drawbridge: an OCI registry that lets confidential workloads out only to Keeps that proved themselves.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Drawbridge {
+    /// Serve until Ctrl-C.
+    Serve(Serve),
+    /// Make a token for pushes: the token goes to standard output, the entry for the tokens file to standard error.
+    Token(Token),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The repositories and who owns them, TOML.
+    #[arg(long, value_name = "FILE")]
+    settings: PathBuf,
+    /// The tokens that may push, TOML.
+    #[arg(long, value_name = "FILE")]
+    tokens: PathBuf,
+    /// The folder of the store; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// The TLS certificate chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "tls_self_made")]
+    tls_certificates: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificates")]
+    tls_key: Option<PathBuf>,
+    /// A certificate made at start for this name; clients pin the digest that is printed.
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_key")]
+    tls_self_made: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Token {
+    /// What the log calls its bearer.
+    name: Name,
+    /// What it may push to: a repository, `team/*`, or `*`.
+    #[arg(required = true)]
+    scopes: Vec<Scope>,
+}
+
+impl Drawbridge {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Token(token) => token.run(),
+        }
+    }
+}
+
+impl Serve {
+    #[allow(clippy::print_stdout, reason = "the facts a client needs are this command's data")]
+    fn run(self) -> Result<ExitCode, Failure> {
+        log();
+        let shown = self.settings.display().to_string();
+        let (repositories, steward) =
+            read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let shown = self.tokens.display().to_string();
+        let tokens = Tokens::parse(&shown, &text(&self.tokens)?).map_err(|error| Failure::caused("tokens", &error))?;
+        let tls = match (&self.tls_certificates, &self.tls_key) {
+            (Some(certificates), Some(key)) => Tls::from_pem(text(certificates)?.as_bytes(), text(key)?.as_bytes()),
+            _ => Tls::self_made(&self.tls_self_made),
+        }
+        .map_err(|error| Failure::caused("cannot serve TLS", &error))?;
+        let settings = Settings { tls, store: self.store, tokens, repositories, steward, limits: Limits::default() };
+        runtime()?.block_on(async {
+            let listener = listen(self.listen).await?;
+            let drawbridge = serve(settings, listener)
+                .await
+                .map_err(|error| Failure::caused("cannot start the Drawbridge", &error))?;
+            println!("url https://{}", drawbridge.local_addr);
+            println!("pin {}", drawbridge.pin);
+            interrupted().await;
+            drawbridge.shutdown().await;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Token {
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the token is data, its entry is for the operator")]
+    fn run(self) -> Result<ExitCode, Failure> {
+        let token = Secret::generate().map_err(|error| Failure::caused("cannot make a token", &error))?;
+        eprint!("{}", Tokens::entry(&self.name, &token, &self.scopes));
+        println!("{}", token.expose());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::caused(format_args!("cannot read {}", file.display()), &error))
+}

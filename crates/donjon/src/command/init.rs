@@ -1,0 +1,56 @@
+//! `donjon init`: the owner key on first use, and a first `Donjon.toml`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::owner::Owner;
+use crate::project::MANIFEST;
+
+/// Make the owner key (once for this user) and a Donjon.toml in this folder; prints the owner's digest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The folder of the project.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The owner key; default: owner.pem in $DONJON_HOME, $XDG_CONFIG_HOME/donjon or ~/.config/donjon.
+    #[arg(long, value_name = "FILE", env = "DONJON_OWNER_KEY")]
+    owner_key: Option<PathBuf>,
+}
+
+const TEMPLATE: &str = "\
+# What this workload is. Every key: `spec/manifest.md`.
+program = \"main.wasm\"
+# args = [\"--verbose\"]
+
+# [env]
+# LANG = \"C.UTF-8\"
+
+# A wasi:http service listens; `http` for `donjon run`, `https` with the Keep's certificate for `donjon deploy`.
+# [[listen]]
+# name = \"web\"
+# port = 8443
+# protocol = \"https\"
+";
+
+impl Init {
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the digest is data, what was made is talk")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let file = self.owner_key.map_or_else(Owner::home, Ok)?;
+        let (owner, made) = Owner::open(&file)?;
+        let shown = file.display();
+        if made {
+            eprintln!("donjon: made the owner key {shown}; keep a copy in a safe place");
+        } else {
+            eprintln!("donjon: the owner key is {shown}");
+        }
+        let manifest = self.dir.join(MANIFEST);
+        if !manifest.exists() {
+            std::fs::write(&manifest, TEMPLATE)
+                .map_err(|error| Failure::caused(format_args!("cannot write {}", manifest.display()), &error))?;
+            eprintln!("donjon: wrote {}", manifest.display());
+        }
+        println!("{}", owner.digest());
+        Ok(ExitCode::SUCCESS)
+    }
+}

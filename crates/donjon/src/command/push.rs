@@ -1,0 +1,134 @@
+//! `donjon push`: a package into a registry and, where a `Deployment.toml` says so, the owner's signatures with it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use drawbridge::client::{Client, Progress, Trust};
+use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG, Secret};
+use identity::release::RELEASE_MEDIA_TYPE;
+use indicatif::{ProgressBar, ProgressStyle};
+use keep::Image;
+use workload::Digest;
+use workload::names::{Name, Repository};
+use workload::package::Built;
+use workload::reference::Location;
+use zeroize::Zeroizing;
+
+use crate::command::runtime;
+use crate::failure::Failure;
+use crate::owner::{DEPLOYMENT, Owner, PLAN, Plan, RELEASE, Sealed};
+use crate::project::Project;
+
+/// Push a program and its manifest to a registry; prints the workload's digest.
+///
+/// With a Deployment.toml beside the manifest the owner key signs a Deployment (written as deployment.cose, for `donjon
+/// deploy`) and a release policy, which is pushed first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Push {
+    /// Where to: HOST[:PORT]/REPOSITORY[:TAG].
+    location: Location,
+    /// A .wasm file, a Donjon.toml, or a folder that has one.
+    #[arg(default_value = ".")]
+    project: PathBuf,
+    /// A file with the token for this registry; `DONJON_TOKEN` holds the token itself.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The registry's key (sha256:… of its SPKI), for one without a public certificate.
+    #[arg(long = "pin", value_name = "DIGEST")]
+    pins: Vec<Digest>,
+    /// Which role of Deployment.toml the workload plays.
+    #[arg(long, default_value = "main")]
+    role: Name,
+    /// The owner key; default as for `donjon init`.
+    #[arg(long, value_name = "FILE", env = "DONJON_OWNER_KEY")]
+    owner_key: Option<PathBuf>,
+}
+
+impl Push {
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the digest is data, progress is talk")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let built = Project::read(&self.project)?.pack()?;
+        let dir = if self.project.is_dir() { self.project.as_path() } else { self.project.parent().unwrap_or(Path::new(".")) };
+        let repository = &self.location.repository;
+        let sealed = if dir.join(PLAN).exists() { Some(self.seal(dir, &built)?) } else { None };
+
+        let client = Client::new(self.location.authority.clone(), Trust::of(&self.pins))
+            .map_err(|error| Failure::from_client("cannot speak to the registry", &error))?;
+        let client = match self.token()? {
+            Some(token) => client.with_token(token),
+            None => client,
+        };
+        let bar = ProgressBar::new(built.blobs.iter().map(|(descriptor, _)| descriptor.size).sum());
+        bar.set_style(ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message("pushing");
+        let digest = runtime()?.block_on(async {
+            if let Some(sealed) = &sealed {
+                push_release(&client, repository, sealed).await?;
+            }
+            client
+                .push(repository, &built, self.location.tag.as_ref(), advance(&bar))
+                .await
+                .map_err(|error| Failure::from_client("the push failed", &error))
+        })?;
+        bar.finish_and_clear();
+        if sealed.is_some() {
+            eprintln!("donjon: signed {} and {}", dir.join(DEPLOYMENT).display(), dir.join(RELEASE).display());
+        }
+        println!("{digest}");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn seal(&self, dir: &Path, built: &Built) -> Result<Sealed, Failure> {
+        let file = self.owner_key.clone().map_or_else(Owner::home, Ok)?;
+        let (owner, _) = Owner::open(&file)?;
+        let image = Image::built_in().map_err(Failure::new)?.measurement();
+        let plan = Plan::read(&dir.join(PLAN))?;
+        let sealed = plan.seal(&owner, &self.role, built.digest, &self.location.repository, image, dir)?;
+        for (name, bytes) in [(DEPLOYMENT, &sealed.deployment), (RELEASE, &sealed.release)] {
+            std::fs::write(dir.join(name), bytes)
+                .map_err(|error| Failure::caused(format_args!("cannot write {name}"), &error))?;
+        }
+        Ok(sealed)
+    }
+
+    fn token(&self) -> Result<Option<Secret>, Failure> {
+        let text = match &self.token_file {
+            Some(file) => std::fs::read_to_string(file)
+                .map(Zeroizing::new)
+                .map_err(|error| Failure::caused(format_args!("cannot read {}", file.display()), &error))?,
+            None => match std::env::var("DONJON_TOKEN") {
+                Ok(text) => Zeroizing::new(text),
+                Err(_) => return Ok(None),
+            },
+        };
+        Ok(Some(Secret::new(text.trim().to_owned())))
+    }
+}
+
+/// Before the workload: from its first byte on, the repository answers only to Keeps that the owner allows.
+pub(crate) async fn push_release(client: &Client, repository: &Repository, sealed: &Sealed) -> Result<(), Failure> {
+    let tag = RELEASE_TAG.parse().map_err(|error| Failure::caused("the release tag", &error))?;
+    client
+        .put_signed(repository, &tag, RELEASE_ARTIFACT_TYPE, RELEASE_MEDIA_TYPE, &sealed.release)
+        .await
+        .map(|_| ())
+        .map_err(|error| Failure::from_client("the release policy was not accepted", &error))
+}
+
+/// Moves the bar. What is told of a blob is how much of it was sent so far.
+fn advance(bar: &ProgressBar) -> impl FnMut(Progress) + Send + '_ {
+    let mut done = 0;
+    move |progress| match progress {
+        Progress::Present { size, .. } => {
+            done += size;
+            bar.set_position(done);
+        }
+        Progress::Sent { sent, size, .. } => {
+            bar.set_position(done + sent);
+            if sent == size {
+                done += size;
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,84 @@
+//! `donjon steward serve`: the certificate authority as a process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use steward::policy::Policy;
+use steward::settings::{AuthoritySource, NonceKeySource, TlsSource};
+use steward::{Settings, serve};
+
+use crate::command::{interrupted, listen, log, runtime};
+use crate::failure::Failure;
+
+/// The Steward: certificates for Keeps that prove themselves.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Steward {
+    /// Serve until Ctrl-C.
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The policy, TOML.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The CA's private key (PKCS#8 in PEM); without it a key pair is made that dies with the process.
+    #[arg(long, value_name = "FILE", requires = "ca_certificates")]
+    ca_key: Option<PathBuf>,
+    /// The CA's certificates in PEM: issuing certificate, intermediates, root.
+    #[arg(long, value_name = "FILE", requires = "ca_key")]
+    ca_certificates: Option<PathBuf>,
+    /// The key that seals nonces, hexadecimal; Stewards behind one address share it. Made at start without it.
+    #[arg(long, value_name = "FILE")]
+    nonce_key: Option<PathBuf>,
+    /// Serve HTTPS with this certificate chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificates: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificates")]
+    tls_key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate made at start for this name; clients pin the digest that is printed.
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_key")]
+    tls_self_made: Vec<String>,
+}
+
+impl Steward {
+    #[allow(clippy::print_stdout, reason = "the facts a client needs are this command's data")]
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let Self::Serve(args) = self;
+        log();
+        let policy = Policy::read(&args.policy).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let mut settings = Settings::new(policy);
+        if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
+            settings.authority = AuthoritySource::Files { key, certificates };
+        }
+        if let Some(file) = args.nonce_key {
+            settings.nonce_key = NonceKeySource::File(file);
+        }
+        settings.tls = match (args.tls_certificates, args.tls_key) {
+            (Some(certificates), Some(key)) => TlsSource::Files { certificates, key },
+            _ if !args.tls_self_made.is_empty() => TlsSource::SelfMade { names: args.tls_self_made },
+            _ => TlsSource::Plain,
+        };
+        runtime()?.block_on(async {
+            let listener = listen(args.listen).await?;
+            let steward = serve(settings, listener)
+                .await
+                .map_err(|error| Failure::caused("cannot start the Steward", &error))?;
+            println!("url    {}", steward.url());
+            println!("anchor {}", steward.anchor);
+            println!("policy {}", steward.policy);
+            if let Some(pin) = &steward.tls_pin {
+                println!("pin    {pin}");
+            }
+            print!("{}", steward.root_pem);
+            interrupted().await;
+            steward.shutdown().await;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Steps 1 to 4 of a deploy, the host's: what to run, who names the Steward, which digest, and the launch of an empty Keep.
+//! From there the Keep goes on by itself and tells its milestones.
+//!
+//! Owns the making of a brief for a deploy. What the Drawbridge says is a hint; what is in the brief is fixed by whoever
+//! launches, and what the Keep may be called is fixed by the owner's Deployment, which the Steward checks again.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use drawbridge::client::{Client, ClientError, Trust};
+use identity::deployment::Deployment;
+use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
+use identity::signed::OwnerSigned;
+use keep::{Backend, Event, Host, Image, Launch, Running, Stdio};
+use steward::signer::AwsLc;
+use workload::Digest;
+use workload::brief::{Brief, Source, StewardRef};
+use workload::names::{Name, TrustDomain};
+use workload::reference::{Location, Reference};
+
+use crate::failure::Failure;
+
+/// What to deploy, and how.
+pub(crate) struct Request {
+    pub(crate) location: Location,
+    /// Keys of the Drawbridge's TLS; empty: public web roots.
+    pub(crate) drawbridge_pins: Vec<Digest>,
+    /// Keys of the Steward's HTTPS; empty: public web roots.
+    pub(crate) steward_pins: Vec<Digest>,
+    /// Root keys of the Stewards to believe; empty: those that the Drawbridge names.
+    pub(crate) anchors: Vec<Digest>,
+    /// The owner-signed Deployment.
+    pub(crate) deployment: Option<Vec<u8>>,
+    /// The role in it; may be left out if there is only one.
+    pub(crate) role: Option<Name>,
+    /// For a Keep without a Deployment.
+    pub(crate) trust_domain: Option<TrustDomain>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) listen: BTreeMap<String, String>,
+    pub(crate) stdio: Stdio,
+}
+
+/// A deploy that ended at one of its first four steps.
+pub(crate) struct Stopped {
+    pub(crate) step: u8,
+    pub(crate) failure: Failure,
+}
+
+/// Deploys. `steps` hears of steps 1 to 4 from here and of the others from the Keep.
+pub(crate) async fn deploy(
+    request: Request,
+    backend: &dyn Backend,
+    mut steps: impl FnMut(Event) + Send + 'static,
+) -> Result<(Running, Brief), Stopped> {
+    let at = |step| move |failure| Stopped { step, failure };
+    let mut step = |step: u8, detail: &dyn Display| {
+        steps(Event::Milestone { step, detail: detail.to_string() });
+    };
+
+    let deployment = request.deployment.as_deref().map(open).transpose().map_err(at(1))?;
+    let named = named(&request, deployment.as_ref()).map_err(at(1))?;
+    step(1, &request.location);
+
+    let trust = Trust::of(&request.drawbridge_pins);
+    let client = Client::new(request.location.authority.clone(), trust)
+        .map_err(|error| at(2)(Failure::from_client("cannot speak to the Drawbridge", &error)))?;
+    let hint = client
+        .well_known()
+        .await
+        .map_err(|error| at(2)(Failure::from_client("the Drawbridge does not name a Steward", &error)))?;
+    step(2, &format_args!("{}, {} anchor(s)", hint.url, hint.anchors.len()));
+
+    let workload = digest(&client, &request, deployment.as_ref(), &named.role).await.map_err(at(3))?;
+    step(3, &workload);
+
+    let anchors = if request.anchors.is_empty() { hint.anchors } else { request.anchors.clone() };
+    let Location { authority, repository, tag: _, digest: _ } = &request.location;
+    let mut env = request.env.clone();
+    env.sort();
+    let brief = Brief {
+        trust_domain: named.trust_domain,
+        steward: Some(StewardRef { url: hint.url, anchors, tls: request.steward_pins.clone() }),
+        source: Source::Drawbridge {
+            authority: authority.to_string(),
+            repository: repository.to_string(),
+            tls: request.drawbridge_pins.clone(),
+        },
+        owner: named.owner,
+        deployment: named.deployment,
+        role: named.role,
+        workload,
+        args: request.args.clone(),
+        env,
+    };
+    let (keep, brief) = launch(brief, request, backend, steps).map_err(at(4))?;
+    Ok((keep, brief))
+}
+
+/// Step 4. The milestone is told before the start, because the Keep tells the next ones itself, from another thread.
+fn launch(
+    brief: Brief,
+    request: Request,
+    backend: &dyn Backend,
+    mut steps: impl FnMut(Event) + Send + 'static,
+) -> Result<(Running, Brief), Failure> {
+    let bytes = brief.try_encode().map_err(|error| Failure::caused("there is no such brief", &error))?;
+    let image = Image::built_in().map_err(Failure::new)?;
+    let launch = Launch::new(image, bytes, request.deployment)
+        .map_err(|error| Failure::caused("cannot fix the brief", &error))?;
+    steps(Event::Milestone {
+        step: 4,
+        detail: format!("backend {}, H(brief) {}", backend.name(), Digest::from(launch.field())),
+    });
+    let host = Host {
+        blobs: Box::new(BTreeMap::new()),
+        listen: request.listen,
+        stdio: request.stdio,
+        events: Box::new(steps),
+    };
+    let keep = backend.start(&launch, host).map_err(|error| {
+        Failure::caused("cannot start the Keep", &error).hint("`donjon platform` shows what this machine can run")
+    })?;
+    Ok((keep, brief))
+}
+
+fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {
+    OwnerSigned::open(bytes, &AwsLc).map_err(|error| {
+        Failure::caused("this is not a Deployment that its owner signed", &error)
+            .hint("`donjon push` writes one as deployment.cose")
+    })
+}
+
+/// Under which names a Keep is launched.
+struct Named {
+    trust_domain: TrustDomain,
+    owner: Option<Digest>,
+    deployment: Name,
+    role: Name,
+}
+
+fn named(request: &Request, deployment: Option<&OwnerSigned<Deployment>>) -> Result<Named, Failure> {
+    let constant = |text: &str| text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error));
+    let Some(deployment) = deployment else {
+        let Some(trust_domain) = request.trust_domain.clone() else {
+            return Err(Failure::new("without a Deployment the trust domain is unknown")
+                .hint("give the owner's Deployment with --deployment, or --trust-domain for an anonymous Keep"));
+        };
+        return Ok(Named {
+            trust_domain,
+            owner: None,
+            deployment: constant(ANONYMOUS_DEPLOYMENT)?,
+            role: constant(ANONYMOUS_ROLE)?,
+        });
+    };
+    let role = match (&request.role, deployment.roles.len()) {
+        (Some(role), _) => role.clone(),
+        (None, 1) => deployment.roles.keys().next().cloned().ok_or_else(|| Failure::new("no role"))?,
+        (None, _) => {
+            let roles: Vec<_> = deployment.roles.keys().map(ToString::to_string).collect();
+            return Err(Failure::new(format_args!("the Deployment has several roles: {}", roles.join(", ")))
+                .hint("name one with --role"));
+        }
+    };
+    Ok(Named {
+        trust_domain: deployment.trust_domain.clone(),
+        owner: Some(*deployment.owner()),
+        deployment: deployment.id.clone(),
+        role,
+    })
+}
+
+/// Step 3: the digest that was said, else the one the Deployment has for the role, else what a public tag points at.
+async fn digest(
+    client: &Client,
+    request: &Request,
+    deployment: Option<&OwnerSigned<Deployment>>,
+    role: &Name,
+) -> Result<Digest, Failure> {
+    let covered = match deployment {
+        Some(deployment) => Some(deployment.roles.get(role).map(|role| &role.workloads).ok_or_else(|| {
+            Failure::new(format_args!("the Deployment has no role `{role}`")).hint("name another with --role")
+        })?),
+        None => None,
+    };
+    let digest = match (request.location.digest, covered, &request.location.tag) {
+        (Some(digest), _, _) => digest,
+        (None, Some(covered), _) if covered.len() == 1 => {
+            covered.first().copied().ok_or_else(|| Failure::new("no workload"))?
+        }
+        (None, Some(covered), _) => {
+            return Err(Failure::new(format_args!("the Deployment lets {} workloads play `{role}`", covered.len()))
+                .hint("say which, as HOST/REPOSITORY@sha256:…"));
+        }
+        (None, None, Some(tag)) => {
+            let reference = Reference::Tag(tag.clone());
+            let found = client.manifest(&request.location.repository, &reference).await;
+            found.map_err(|error| Failure::from_client(format_args!("cannot resolve the tag `{tag}`"), &error))?.0
+        }
+        (None, None, None) => {
+            return Err(Failure::new(format_args!("{} names no workload", request.location))
+                .hint("add @sha256:… or :TAG, or give the owner's Deployment with --deployment"));
+        }
+    };
+    match covered {
+        Some(covered) if !covered.contains(&digest) => {
+            Err(Failure::new(format_args!("the Deployment does not let {digest} play `{role}`"))
+                .hint("push it under this Deployment, or deploy one that the owner signed for"))
+        }
+        _ => Ok(digest),
+    }
+}
+
+impl Failure {
+    /// An error of the registry client, with its expectation and its hint.
+    pub(crate) fn from_client(what: impl Display, error: &ClientError) -> Self {
+        let explained = error.explain();
+        let mut message = format!("{what}: {}", explained.what);
+        if let (Some(expected), Some(found)) = (&explained.expected, &explained.found) {
+            message = format!("{message} (expected {expected}, found {found})");
+        }
+        match explained.hint {
+            Some(hint) => Self::new(message).hint(hint),
+            None => Self::new(message),
+        }
+    }
+}

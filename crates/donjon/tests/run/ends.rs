@@ -1,0 +1,104 @@
+//! Nothing stays behind: however `donjon` ends, the Keep's process ends with it.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{Form, donjon, eventually, probe, wait};
+
+/// A Keep whose program waits for ever, and the processes below it.
+struct Waiting {
+    donjon: Child,
+    below: Vec<u32>,
+}
+
+impl Waiting {
+    /// Started, and known to have reached the program: it has copied a byte.
+    fn start() -> Self {
+        let probe = probe(Form::Module);
+        let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
+        let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();
+        donjon.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let below = children(donjon.id());
+        assert!(!below.is_empty(), "the Keep is a process of its own");
+        assert!(below.iter().all(|pid| runs(*pid)));
+        Self { donjon, below }
+    }
+
+    fn nothing_is_left(&self) {
+        for pid in &self.below {
+            eventually("the Keep's process is gone", || !runs(*pid));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        _ = self.donjon.kill();
+        _ = self.donjon.wait();
+    }
+}
+
+#[test]
+fn a_killed_donjon_leaves_no_keep() {
+    let mut waiting = Waiting::start();
+    waiting.donjon.kill().unwrap();
+    assert_eq!(wait(&mut waiting.donjon).signal(), Some(9));
+    waiting.nothing_is_left();
+}
+
+#[test]
+fn a_signalled_donjon_leaves_no_keep() {
+    for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        let mut waiting = Waiting::start();
+        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", waiting.donjon.id())]).status();
+        assert!(kill.unwrap().success());
+        let status = wait(&mut waiting.donjon);
+        // By the signal, or by an exit status that says the same to a shell.
+        assert!(status.signal() == Some(number) || status.code() == Some(128 + number), "{name}: {status}");
+        waiting.nothing_is_left();
+    }
+}
+
+/// The Keep killed from outside is not mistaken for a program that ended.
+#[test]
+fn a_killed_keep_is_a_failure_of_donjon() {
+    let probe = probe(Form::Module);
+    let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
+    let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();
+    donjon.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    for pid in children(donjon.id()) {
+        assert!(Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap().success());
+    }
+    let status = wait(&mut donjon);
+    let mut said = String::new();
+    donjon.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(125), "{said}");
+    assert_eq!(
+        said,
+        "error: the Keep did not end by itself: the Keep ended without an outcome: signal: 9 (SIGKILL)\n"
+    );
+}
+
+/// The processes whose parent is `pid`, from the fourth field of `/proc/*/stat` (proc_pid_stat(5)).
+fn children(pid: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    all.filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
+}
+
+/// Alive: there, and not a zombie that waits for whoever inherited it.
+fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may have anything in it.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}

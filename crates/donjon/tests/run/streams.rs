@@ -1,0 +1,181 @@
+//! What goes in and out: arguments, environment, and the standard streams of any length, however they are connected.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+
+use workload::Digest;
+
+use crate::support::{Form, Input, donjon, finish, folder, probe, run, wait};
+
+const MIB: usize = 1024 * 1024;
+
+/// A folder with a `Donjon.toml` for the probe.
+fn project(form: Form, rest: &str) -> tempfile::TempDir {
+    let program = probe(form);
+    folder(&[("Donjon.toml", format!("program = {:?}\n{rest}", program.to_str().unwrap()).as_bytes())])
+}
+
+#[test]
+fn arguments_of_the_manifest_come_first() {
+    for form in Form::BOTH {
+        let dir = project(form, r#"args = ["args", "fixed", "a b"]"#);
+        run(dir.path(), ["run", "-q", ".", "given", "", "ü"], Input::Nothing).assert(0, "fixed\na b\ngiven\n\nü\n", "");
+    }
+}
+
+/// Everything after the program belongs to the program, whatever it looks like.
+#[test]
+fn options_after_the_program_are_the_programs() {
+    let dir = project(Form::Module, r#"args = ["args"]"#);
+    let args = ["run", "-q", ".", "x", "--help", "-q", "--env", "--outcome=y", "--", "-"];
+    run(dir.path(), args, Input::Nothing).assert(0, "x\n--help\n-q\n--env\n--outcome=y\n--\n-\n", "");
+    for first in ["--help", "-q", "-h", "--env", "--version"] {
+        let ran = run(dir.path(), ["run", "-q", ".", first, "x"], Input::Nothing);
+        ran.assert(0, &format!("{first}\nx\n"), "");
+    }
+}
+
+/// What the publisher fixes cannot be changed by the launcher, and nothing of the host leaks in.
+#[test]
+fn the_environment_of_the_manifest_wins() {
+    for form in Form::BOTH {
+        let dir = project(form, "args = [\"env\"]\n[env]\nFIXED = \"by the manifest\"\nEMPTY = \"\"\n");
+        let args = ["run", "-q", "--env", "FIXED=by the launcher", "--env", "GIVEN=a=b c", "--env", "ZERO=", "."];
+        let mut command = donjon(dir.path(), args);
+        command.env("SECRET_OF_THE_HOST", "1");
+        finish(command, Input::Nothing).assert(0, "EMPTY=\nFIXED=by the manifest\nGIVEN=a=b c\nZERO=\n", "");
+
+        let control = project(form, "args = [\"env\"]\n");
+        let args = ["run", "-q", "--env", "FIXED=by the launcher", "."];
+        run(control.path(), args, Input::Nothing).assert(0, "FIXED=by the launcher\n", "");
+    }
+}
+
+#[test]
+fn the_manifest_can_close_the_streams() {
+    for form in Form::BOTH {
+        let cat = |rest: &str| {
+            let dir = project(form, &format!("args = [\"cat\"]\n{rest}"));
+            run(dir.path(), ["run", "-q", "."], Input::Bytes(b"hello".to_vec()))
+        };
+        cat("").assert(0, "hello", "5\n");
+        cat("stdin = \"null\"").assert(0, "", "0\n");
+        cat("stdout = \"null\"").assert(0, "", "5\n");
+        cat("stderr = \"null\"").assert(0, "hello", "");
+    }
+}
+
+/// 100 MiB that do not repeat, so that a lost or doubled piece shows.
+fn bytes() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(100 * MIB);
+    while bytes.len() < 100 * MIB {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn stdin_of_100_mib_pipes_through() {
+    let bytes = bytes();
+    let digest = Digest::of(&bytes);
+    let dir = folder(&[("input", &bytes)]);
+    drop(bytes);
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let args = ["run", "-q", probe.to_str().unwrap(), "cat"];
+        let file = || dir.path().join("input");
+        for input in [Input::Bytes(std::fs::read(file()).unwrap()), Input::File(file())] {
+            let ran = run(dir.path(), args, input);
+            assert_eq!((ran.code(), ran.stderr.as_str()), (0, "104857600\n"), "{form:?}");
+            assert_eq!((ran.stdout.len(), Digest::of(&ran.stdout)), (100 * MIB, digest), "{form:?}");
+        }
+    }
+}
+
+#[test]
+fn empty_stdin_is_the_end_at_once() {
+    let dir = folder(&[("empty", b"")]);
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let args = ["run", "-q", probe.to_str().unwrap(), "cat"];
+        for input in [Input::Nothing, Input::Bytes(Vec::new()), Input::File(dir.path().join("empty"))] {
+            run(dir.path(), args, input).assert(0, "", "0\n");
+        }
+    }
+}
+
+/// A pipe that stays open holds up nobody who does not read it.
+#[test]
+fn a_program_that_does_not_read_stdin_ends() {
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "exit", "0"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let held = child.stdin.take();
+        assert_eq!(wait(&mut child).code(), Some(0), "{form:?}");
+        drop(held);
+    }
+}
+
+/// Input that arrives piece by piece is passed on as it arrives, not when it is complete.
+#[test]
+fn a_conversation_flows() {
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        for word in ["one\n", "two\n", "three\n"] {
+            to.write_all(word.as_bytes()).unwrap();
+            let mut back = vec![0; word.len()];
+            from.read_exact(&mut back).unwrap();
+            assert_eq!(back, word.as_bytes(), "{form:?}");
+        }
+        drop(to);
+        assert_eq!(wait(&mut child).code(), Some(0), "{form:?}");
+    }
+}
+
+/// `donjon run … | head`: who writes to nobody ends with an error of its own.
+#[test]
+fn a_reader_that_leaves_ends_the_program() {
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut to = child.stdin.take().unwrap();
+        let writer = thread::spawn(move || while to.write_all(&[b'x'; 4096]).is_ok() {});
+        let mut from = child.stdout.take().unwrap();
+        from.read_exact(&mut [0; 1000]).unwrap();
+        drop(from);
+        let status = wait(&mut child);
+        writer.join().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(1), "{form:?}: {said}");
+        assert!(said.starts_with("Error: "), "the program's own words, not a trap: {said}");
+    }
+}
+
+/// Output to a device that is full is the program's error, not a hang and not a success.
+#[test]
+fn a_full_device_is_an_error_of_the_program() {
+    if !PathBuf::from("/dev/full").exists() {
+        return;
+    }
+    for form in Form::BOTH {
+        let probe = probe(form);
+        let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "args", "x"]);
+        command.stdin(Stdio::null()).stdout(File::options().write(true).open("/dev/full").unwrap());
+        assert_ne!(wait(&mut command.spawn().unwrap()).code(), Some(0), "{form:?}");
+    }
+}

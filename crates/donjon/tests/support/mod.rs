@@ -1,0 +1,251 @@
+//! What the tests of the command share: running it with a guard against hanging, folders, the probe program, skips.
+//!
+//! Owns how `donjon` is started in a test: the built binary, an environment without anything of ours, and no test that
+//! can hang for ever. Needs nothing but the Rust toolchain: the probe (`guest/programs/probe`) is built on first use, into
+//! `target/programs`; `DONJON_PROGRAMS=DIR` takes prebuilt ones, laid out as cargo lays them out.
+
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine.
+const HANGS: Duration = Duration::from_secs(300);
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+/// What a command gets as standard input.
+pub(crate) enum Input {
+    /// `/dev/null`.
+    Nothing,
+    /// These bytes through a pipe.
+    Bytes(Vec<u8>),
+    /// This file.
+    File(PathBuf),
+}
+
+impl Ran {
+    /// The exit status, which must not be a signal.
+    #[track_caller]
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by {}: {}", self.status, self.stderr))
+    }
+
+    /// Standard output as text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("standard output is text")
+    }
+
+    /// Everything at once, for whole-output assertions.
+    #[track_caller]
+    pub(crate) fn assert(&self, code: i32, stdout: &str, stderr: &str) {
+        assert_eq!((self.code(), self.text(), self.stderr.as_str()), (code, stdout, stderr));
+    }
+}
+
+/// The built `donjon` in `dir`, without this process's settings.
+pub(crate) fn donjon<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
+    command.args(args).current_dir(dir);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DONJON_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs `donjon` to its end.
+pub(crate) fn run<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>, input: Input) -> Ran {
+    finish(donjon(dir, args), input)
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(mut command: Command, input: Input) -> Ran {
+    let bytes = match input {
+        Input::Nothing => {
+            command.stdin(Stdio::null());
+            None
+        }
+        Input::File(path) => {
+            command.stdin(File::open(path).expect("the input file opens"));
+            None
+        }
+        Input::Bytes(bytes) => {
+            command.stdin(Stdio::piped());
+            Some(bytes)
+        }
+    };
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let writer = child.stdin.take().zip(bytes).map(|(mut to, bytes)| {
+        // A program may end before it has read everything.
+        thread::spawn(move || _ = to.write_all(&bytes))
+    });
+    let mut from = child.stdout.take().expect("piped");
+    let stdout = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).map(|_| bytes).expect("standard output reads")
+    });
+    let mut from = child.stderr.take().expect("piped");
+    let stderr = thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).map(|_| text).expect("standard error is text")
+    });
+    let status = wait(&mut child);
+    if let Some(writer) = writer {
+        writer.join().expect("the writer does not panic");
+    }
+    Ran {
+        status,
+        stdout: stdout.join().expect("the reader does not panic"),
+        stderr: stderr.join().expect("the reader does not panic"),
+    }
+}
+
+/// Waits for a child; one that hangs fails the test.
+#[track_caller]
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            return status;
+        }
+        if begun.elapsed() > HANGS {
+            _ = child.kill();
+            panic!("it hangs: no end after {HANGS:?}");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until `done` says so; what never happens fails the test.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < HANGS, "it never happens: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A folder with these files, gone when dropped.
+pub(crate) fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
+    for (name, content) in files {
+        std::fs::write(dir.path().join(name), content).expect("a file can be written");
+    }
+    dir
+}
+
+/// A module from its text.
+#[track_caller]
+pub(crate) fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("the module's text is right")
+}
+
+/// The two forms of WebAssembly programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A WASI 0.1 module.
+    Module,
+    /// A WASI 0.2 component.
+    Component,
+}
+
+impl Form {
+    pub(crate) const BOTH: [Self; 2] = [Self::Module, Self::Component];
+
+    const fn target(self) -> &'static str {
+        match self {
+            Self::Module => "wasm32-wasip1",
+            Self::Component => "wasm32-wasip2",
+        }
+    }
+}
+
+/// `guest/programs/probe` in this form.
+pub(crate) fn probe(form: Form) -> PathBuf {
+    static BUILT: OnceLock<Mutex<Vec<(Form, PathBuf)>>> = OnceLock::new();
+    let mut built = BUILT.get_or_init(Mutex::default).lock().expect("no build panicked");
+    if let Some((_, path)) = built.iter().find(|(known, _)| *known == form) {
+        return path.clone();
+    }
+    let target_dir = match std::env::var_os("DONJON_PROGRAMS") {
+        Some(dir) => PathBuf::from(dir),
+        None => build_probe(form.target()),
+    };
+    let path = target_dir.join(form.target()).join("release/probe.wasm");
+    assert!(path.exists(), "there is no {}", path.display());
+    built.push((form, path.clone()));
+    path
+}
+
+/// As `build.rs` builds the greeter, and into the same folder.
+fn build_probe(target: &str) -> PathBuf {
+    const PASSED: &[&str] = &[
+        "PATH",
+        "HOME",
+        "CARGO_HOME",
+        "CARGO_NET_OFFLINE",
+        "RUSTUP_HOME",
+        "RUSTUP_TOOLCHAIN",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/donjon lies below the root");
+    let programs = root.join("guest/programs");
+    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").join("programs");
+    let command = |program: &OsStr| {
+        let mut command = Command::new(program);
+        command.current_dir(&programs).env_clear();
+        command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command
+    };
+    let libraries = command("rustc".as_ref()).args(["--print", "target-libdir", "--target", target]).output();
+    let libraries = String::from_utf8(libraries.expect("rustc runs").stdout).expect("a path");
+    if !Path::new(libraries.trim()).exists() {
+        let added = command("rustup".as_ref()).args(["target", "add", target]).status();
+        assert!(added.is_ok_and(|status| status.success()), "these tests need: rustup target add {target}");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = command(&cargo)
+        .args(["build", "--quiet", "--locked", "--release", "--package", "probe", "--target", target])
+        .env("CARGO_TARGET_DIR", &target_dir)
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "guest/programs/probe does not build for {target}");
+    target_dir
+}
+
+/// Says once that `tests` tests cannot run here; a failure if `DONJON_REQUIRE` names `what`.
+pub(crate) fn skip(what: &str, tests: usize, why: &str) {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let required = std::env::var("DONJON_REQUIRE").unwrap_or_default();
+    assert!(required.split(',').all(|one| one != what), "DONJON_REQUIRE={what}, but {why}");
+    let mut said = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !said.iter().any(|one| one == what) {
+        said.push(what.to_owned());
+        let noun = if tests == 1 { "test" } else { "tests" };
+        // Not `eprintln!`, which the test harness would keep to itself.
+        _ = writeln!(std::io::stderr(), "skipped: {what} ({tests} {noun}): {why}");
+    }
+}
+
+/// Whether there is such a command.
+pub(crate) fn has(command: &str) -> bool {
+    Command::new(command).arg("--version").output().is_ok_and(|ran| ran.status.success())
+}

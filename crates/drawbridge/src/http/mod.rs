@@ -1,0 +1,271 @@
+//! OCI Distribution 1.1 over HTTP: from a request to the one thing it asks for.
+//!
+//! Owns the routes and the order of questions: who asks (`login`), what for (the path), may he write, or what does he see
+//! (`release`); then `read` or `write` does it. Refuses a known-bad login before anything else, and answers for what is
+//! confidential as for what is absent.
+//! Invariant: no handler touches the store for a repository before one of [`Service::writer`] and [`Service::sight`]
+//! answered.
+
+mod read;
+mod refusal;
+mod write;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Extension, Json, Router};
+use http::header::{HeaderName, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::Mutex;
+use workload::Digest;
+use workload::names::Repository;
+use workload::reference::Reference;
+
+pub(crate) use refusal::Refusal;
+
+use crate::login::{Tokens, Writer};
+use crate::release::{self, Sight};
+use crate::settings::{Access, Hint, Limits, Repositories};
+use crate::store::{Store, StoreError};
+use crate::tls::Peer;
+use crate::uploads::Uploads;
+
+/// The digest of what a response is about.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// The name of an upload.
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// What ordinary clients look for at `/v2/`.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// Everything a request can touch.
+#[derive(Debug)]
+pub(crate) struct Service {
+    store: Store,
+    uploads: Uploads,
+    tokens: Tokens,
+    repositories: Repositories,
+    steward: Option<Hint>,
+    limits: Limits,
+    /// Held from the check of a release policy until it is in force: two at once could step over each other.
+    policies: Mutex<()>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        store: Store,
+        tokens: Tokens,
+        repositories: Repositories,
+        steward: Option<Hint>,
+        limits: Limits,
+    ) -> Self {
+        let uploads = Uploads::new(limits.uploads, limits.upload_idle);
+        Self { store, uploads, tokens, repositories, steward, limits, policies: Mutex::default() }
+    }
+
+    /// Who may write to this repository, and who may read it.
+    fn writer(&self, login: Option<Writer>, repository: &Repository) -> Result<(Writer, Access), Refusal> {
+        let writer = login.ok_or(Refusal::TokenNeeded)?;
+        if !writer.may_write(repository) {
+            return Err(Refusal::OutOfScope(repository.clone()));
+        }
+        match self.repositories.access(repository) {
+            Some(access) => Ok((writer, access)),
+            None => Err(Refusal::NoRepository(repository.clone())),
+        }
+    }
+
+    /// What this peer sees of a repository.
+    async fn sight(&self, repository: &Repository, peer: &Peer) -> Sight {
+        match self.repositories.access(repository) {
+            None => Sight::Nothing,
+            Some(Access::Public) => Sight::Open,
+            Some(Access::Confidential { owner }) => {
+                // Before 1970 no certificate is valid.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                release::sight(&self.store, repository, &owner, peer, now).await
+            }
+        }
+    }
+}
+
+/// The routes.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/.well-known/donjon", get(well_known))
+        .route("/v2/{*path}", any(dispatch))
+        .route("/v2/", any(dispatch))
+        .route("/v2", any(dispatch))
+        .with_state(service)
+}
+
+async fn well_known(State(service): State<Arc<Service>>) -> Response {
+    match &service.steward {
+        Some(hint) => Json(hint).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Base,
+    Manifest(Repository, Reference),
+    Blob(Repository, Digest),
+    Uploads(Repository),
+    Upload(Repository, String),
+    Tags(Repository),
+}
+
+async fn dispatch(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let login = service.tokens.writer(request.headers()).map_err(|_| Refusal::TokenUnknown)?;
+    let (parts, body) = request.into_parts();
+    let target = Target::parse(parts.uri.path())?;
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    match (parts.method.clone(), target) {
+        (_, Target::Base) if reads => {
+            // Ordinary clients learn here that they should log in.
+            login.ok_or(Refusal::TokenNeeded)?;
+            Ok(([(API_VERSION, "registry/2.0")], Json(serde_json::json!({}))).into_response())
+        }
+        (_, Target::Manifest(repository, reference)) if reads => {
+            read::manifest(&service, &peer, &repository, &reference).await
+        }
+        (method, Target::Blob(repository, digest)) if reads => {
+            read::blob(service, &peer, &repository, &digest, &method, &parts.headers).await
+        }
+        (_, Target::Tags(repository)) if reads => read::tags(&service, &peer, &repository, &parts.uri).await,
+        (Method::PUT, Target::Manifest(repository, reference)) => {
+            let (writer, access) = service.writer(login, &repository)?;
+            write::manifest(service, writer, access, repository, reference, &parts.headers, body).await
+        }
+        (Method::POST, Target::Uploads(repository)) => {
+            let (writer, _) = service.writer(login, &repository)?;
+            write::begin(service, &peer, writer, repository, &parts, body).await
+        }
+        (method, Target::Upload(repository, id)) => {
+            let (writer, _) = service.writer(login, &repository)?;
+            match method {
+                Method::GET => write::status(&service, &writer, &repository, &id),
+                Method::PATCH => write::chunk(&service, &writer, &repository, &id, &parts.headers, body).await,
+                Method::PUT => write::end(service, writer, repository, &id, &parts, body).await,
+                Method::DELETE => write::cancel(&service, &writer, &repository, &id),
+                _ => Err(Refusal::Unsupported),
+            }
+        }
+        _ => Err(Refusal::Unsupported),
+    }
+}
+
+impl Target {
+    /// The repository's name may itself contain `blobs` or `tags`: what it is, the end of the path says.
+    fn parse(path: &str) -> Result<Self, Refusal> {
+        let name = |parts: &[&str]| parts.join("/").parse().map_err(|_| Refusal::NameInvalid);
+        let path = path.strip_prefix("/v2").unwrap_or_default();
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match parts.as_slice() {
+            [] | [""] => Ok(Self::Base),
+            [repository @ .., "blobs", "uploads", ""] | [repository @ .., "blobs", "uploads"] => {
+                Ok(Self::Uploads(name(repository)?))
+            }
+            [repository @ .., "blobs", "uploads", id] => Ok(Self::Upload(name(repository)?, (*id).to_owned())),
+            [repository @ .., "blobs", digest] => {
+                Ok(Self::Blob(name(repository)?, digest.parse().map_err(|_| Refusal::DigestInvalid)?))
+            }
+            [repository @ .., "manifests", reference] => {
+                let repository = name(repository)?;
+                let fault = if reference.contains(':') { Refusal::DigestInvalid } else { Refusal::TagInvalid };
+                Ok(Self::Manifest(repository, reference.parse().map_err(|_| fault)?))
+            }
+            [repository @ .., "tags", "list"] => Ok(Self::Tags(name(repository)?)),
+            _ => Err(Refusal::RepositoryAbsent),
+        }
+    }
+}
+
+/// `Range` of an upload: what was received, inclusive (and `0-0` for nothing, as every registry says it).
+fn received(size: u64) -> HeaderValue {
+    header(&format!("0-{}", size.saturating_sub(1)))
+}
+
+/// A header value made of names and numbers.
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn created(location: &str, digest: &Digest) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::CREATED;
+    response.headers_mut().insert(LOCATION, header(location));
+    response.headers_mut().insert(CONTENT_DIGEST, header(&digest.to_string()));
+    response
+}
+
+/// The values of a query, percent-decoded.
+fn query(uri: &http::Uri) -> Query {
+    axum::extract::Query::try_from_uri(uri).map(|axum::extract::Query(query)| query).unwrap_or_default()
+}
+
+/// All queries there are. What one does not know is ignored, as HTTP has it.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Query {
+    digest: Option<String>,
+    mount: Option<String>,
+    from: Option<String>,
+    n: Option<String>,
+    last: Option<String>,
+}
+
+/// A task of ours does not end because a client hung up.
+async fn to_the_end<T: Send + 'static>(
+    task: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(task).await.map_err(|_| StoreError::Stopped)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        const D: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let name = |text: &str| text.parse::<Repository>().unwrap();
+        let good = [
+            ("/v2".to_owned(), Target::Base),
+            ("/v2/".to_owned(), Target::Base),
+            (format!("/v2/a/b/blobs/{D}"), Target::Blob(name("a/b"), D.parse().unwrap())),
+            (format!("/v2/a/blobs/blobs/{D}"), Target::Blob(name("a/blobs"), D.parse().unwrap())),
+            ("/v2/a/blobs/uploads/".to_owned(), Target::Uploads(name("a"))),
+            ("/v2/a/blobs/uploads".to_owned(), Target::Uploads(name("a"))),
+            ("/v2/a/blobs/uploads/x".to_owned(), Target::Upload(name("a"), "x".to_owned())),
+            ("/v2/a/manifests/v1".to_owned(), Target::Manifest(name("a"), "v1".parse().unwrap())),
+            (format!("/v2/a/manifests/{D}"), Target::Manifest(name("a"), D.parse().unwrap())),
+            ("/v2/tags/list/tags/list".to_owned(), Target::Tags(name("tags/list"))),
+        ];
+        for (path, target) in good {
+            assert_eq!(Target::parse(&path).unwrap(), target, "{path}");
+        }
+        for path in [
+            "/v2/A/tags/list",
+            "/v2//tags/list",
+            "/v2/a/../b/tags/list",
+            "/v2/_catalog",
+            "/v2/a",
+            "/v2/a/blobs/x",
+            "/v2/a/manifests/.x",
+            "/v2/a/manifests/",
+            "/v2/a%2fb/tags/list",
+            "/v2/a/referrers/x",
+        ] {
+            assert!(Target::parse(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What the other side is told when it does not get what it wants: a small closed mapping to OCI error codes.
+//!
+//! Owns status, code and public text of every refusal (OCI distribution-spec 1.1, "Error Codes"). Refuses to carry inner
+//! texts outward: those go to the log. Invariant: what is absent, and what is confidential to this peer, is the same value
+//! here, so status, headers and body are the same bytes.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RANGE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use identity::signed::{OpenError, OutOfOrder};
+use workload::Digest;
+use workload::names::Repository;
+
+use crate::login::CHALLENGE;
+use crate::store::StoreError;
+
+/// Why a request is not answered as hoped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Refusal {
+    #[error("a token is needed: Authorization: Bearer TOKEN, or Basic with the token as password")]
+    TokenNeeded,
+    #[error("this token is not known here")]
+    TokenUnknown,
+    #[error("this token may not write to {0}")]
+    OutOfScope(Repository),
+    #[error("repository {0} does not exist: the operator names it in the settings, [repository.\"{0}\"]")]
+    NoRepository(Repository),
+    #[error("repository not found")]
+    RepositoryAbsent,
+    #[error("manifest not found")]
+    ManifestAbsent,
+    #[error("blob not found")]
+    BlobAbsent,
+    #[error("upload not found: it ended, was given up for too long, or never began")]
+    UploadAbsent,
+    #[error("another request is writing to this upload")]
+    UploadBusy,
+    #[error("too many uploads at once: try again later")]
+    TooManyUploads,
+    #[error("the upload stands at byte {at}; the next chunk begins there")]
+    OutOfOrder { at: u64 },
+    #[error("the body ended early")]
+    Interrupted,
+    #[error("at most {limit} bytes are taken")]
+    TooLong { limit: u64 },
+    #[error("the range is not within the blob of {size} bytes")]
+    Range { size: u64 },
+    #[error("not a repository name")]
+    NameInvalid,
+    #[error("not a tag")]
+    TagInvalid,
+    #[error("not a digest of the form sha256:<64 lowercase hex digits>")]
+    DigestInvalid,
+    #[error("the bytes have digest {found}, expected {expected}")]
+    DigestMismatch { expected: Digest, found: Digest },
+    #[error("n is not a number")]
+    PageInvalid,
+    #[error("not a manifest: {0}")]
+    ManifestInvalid(&'static str),
+    #[error("Content-Type and the manifest's mediaType are not the same known type of manifest")]
+    MediaType,
+    #[error("the manifest refers to {0}, which was not pushed to this repository")]
+    BlobMissing(Digest),
+    #[error("the manifest says that {digest} has {expected} bytes, it has {found}")]
+    BlobSize { digest: Digest, expected: u64, found: u64 },
+    #[error("the tag `release` is reserved for the release policy, an artifact of type {expected}")]
+    Reserved { expected: &'static str },
+    #[error("the release policy is refused: {0}")]
+    Policy(#[from] OpenError),
+    #[error("the release policy is for repository {found}, not {expected}")]
+    PolicyRepository { expected: Repository, found: Repository },
+    #[error("the release policy is signed by {found}; the owner of this repository is {expected}")]
+    PolicyOwner { expected: Digest, found: Digest },
+    #[error("the release policy does not follow the one in force: {0}")]
+    PolicyOrder(#[from] OutOfOrder),
+    #[error("this is not offered here")]
+    Unsupported,
+    #[error("the server failed; its log says more")]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    fn code(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::TokenNeeded | Self::TokenUnknown => (S::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::OutOfScope(_) => (S::FORBIDDEN, "DENIED"),
+            Self::NoRepository(_) | Self::RepositoryAbsent => (S::NOT_FOUND, "NAME_UNKNOWN"),
+            Self::ManifestAbsent => (S::NOT_FOUND, "MANIFEST_UNKNOWN"),
+            Self::BlobAbsent => (S::NOT_FOUND, "BLOB_UNKNOWN"),
+            Self::UploadAbsent => (S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+            Self::UploadBusy => (S::CONFLICT, "BLOB_UPLOAD_INVALID"),
+            Self::TooManyUploads => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            Self::OutOfOrder { at: _ } => (S::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
+            Self::Interrupted => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            Self::TooLong { limit: _ } => (S::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
+            Self::Range { size: _ } => (S::RANGE_NOT_SATISFIABLE, "SIZE_INVALID"),
+            Self::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID"),
+            Self::TagInvalid => (S::BAD_REQUEST, "TAG_INVALID"),
+            Self::DigestInvalid | Self::DigestMismatch { expected: _, found: _ } => (S::BAD_REQUEST, "DIGEST_INVALID"),
+            Self::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
+            Self::ManifestInvalid(_) | Self::MediaType => (S::BAD_REQUEST, "MANIFEST_INVALID"),
+            Self::BlobMissing(_) => (S::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
+            Self::BlobSize { digest: _, expected: _, found: _ } => (S::BAD_REQUEST, "SIZE_INVALID"),
+            Self::Reserved { expected: _ }
+            | Self::Policy(_)
+            | Self::PolicyRepository { expected: _, found: _ }
+            | Self::PolicyOwner { expected: _, found: _ }
+            | Self::PolicyOrder(_) => (S::FORBIDDEN, "DENIED"),
+            Self::Unsupported => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+            Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        if let Self::Store(error) = &self {
+            tracing::error!(%error, "the store failed");
+        }
+        let (status, code) = self.code();
+        let mut error = serde_json::json!({ "code": code, "message": self.to_string() });
+        if let Self::DigestMismatch { expected, found } = &self {
+            error["detail"] = serde_json::json!({ "expected": expected, "found": found });
+        }
+        let mut response = Response::new(Body::from(serde_json::json!({ "errors": [error] }).to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self {
+            Self::TokenNeeded | Self::TokenUnknown => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            Self::OutOfOrder { at } => {
+                headers.insert(RANGE, super::received(at));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,52 @@
+//! The Drawbridge: an OCI registry that lets workloads out only to Keeps that proved themselves.
+//!
+//! Owns the server ([`serve`]) and a small client ([`client`]). Speaks OCI Distribution 1.1 over TLS 1.3, so that unmodified
+//! registry clients push, and pull what is public. A confidential repository shows its content only to a client certificate
+//! that satisfies the release policy which the repository's owner signed (`design: trust rules 13-16`); to everybody else,
+//! writers and owners included, it looks absent. Refuses to be the authority on anything: what a Keep runs, its brief says.
+//!
+//! ```text
+//!   serve (TLS, connections) -> http (OCI) -> release (who sees what) -> store (object_store, a directory, fsync)
+//!                                   |-> login (who writes)   |-> uploads (in flight)
+//! ```
+//!
+//! Does not hide content from its own operator: he sees all that is not encrypted to Keeps. Does not delete, and knows no
+//! referrers yet. Invariant: an acknowledged push is on the disk; nothing else has a name.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use drawbridge::{Access, Repositories, Settings, Tls, Tokens, serve};
+//!
+//! let settings = Settings {
+//!     tls: Tls::self_made(&["localhost".to_owned()])?,
+//!     store: "registry".into(),
+//!     tokens: Tokens::parse("tokens.toml", &std::fs::read_to_string("tokens.toml")?)?,
+//!     repositories: Repositories::default().with("acme/shop".parse()?, Access::Public),
+//!     steward: None,
+//!     limits: Default::default(),
+//! };
+//! let server = serve(settings, tokio::net::TcpListener::bind("127.0.0.1:0").await?).await?;
+//! println!("https://{} pin {}", server.local_addr, server.pin);
+//! server.shutdown().await;
+//! # Ok(()) }
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod client;
+
+mod http;
+mod login;
+mod references;
+mod release;
+mod serve;
+mod settings;
+mod store;
+mod tls;
+mod uploads;
+
+pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError, Writer};
+pub use release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
+pub use serve::{Handle, ServeError, serve};
+pub use settings::{Access, Hint, Limits, ReadError, Repositories, Settings, read};
+pub use store::OpenError;
+pub use tls::{Tls, TlsError};

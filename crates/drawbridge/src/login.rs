@@ -1,0 +1,328 @@
+//! Who may write: bearer tokens, of which only the SHA-256 is kept.
+//!
+//! Owns the tokens file and the reading of `Authorization` (RFC 6750 bearer, RFC 7617 basic with the token as password, so
+//! that ordinary registry clients can log in). Refuses a wrong token before anything else is looked at, with one answer
+//! for every repository. Reading is never a matter of tokens: a token opens no confidential repository (`trust.md`, 14).
+//! Invariant: a token is compared by its digest, with all entries and in constant time, and is printed by nothing here.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde::Deserialize;
+use workload::Digest;
+use workload::names::{Name, Repository};
+use workload::settings::{self, SettingsError};
+use zeroize::Zeroizing;
+
+/// What `WWW-Authenticate` says. Basic only: a `Bearer` challenge would send ordinary clients to a token server.
+pub(crate) const CHALLENGE: &str = "Basic realm=\"Drawbridge\", charset=\"UTF-8\"";
+
+/// A bearer token in clear. Its `Debug` shows nothing and it has no `Display`.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// A new token of 256 random bits.
+    ///
+    /// # Errors
+    /// [`NoRandomness`] if the operating system gives none.
+    pub fn generate() -> Result<Self, NoRandomness> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rand::fill(&mut *bytes).map_err(|_| NoRandomness)?;
+        Ok(Self(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))))
+    }
+
+    /// A token somebody was given.
+    #[must_use]
+    pub fn new(token: String) -> Self {
+        Self(Zeroizing::new(token))
+    }
+
+    /// The token itself, for the one header it belongs into.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the tokens file keeps of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(…)")
+    }
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gave no random bytes")]
+pub struct NoRandomness;
+
+/// Which repositories a token may write to: `*`, `team/*` (everything below `team/`) or one name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Scope {
+    /// `*`
+    All,
+    /// `team/*`
+    Below(Repository),
+    /// `team/app`
+    One(Repository),
+}
+
+impl FromStr for Scope {
+    type Err = workload::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.strip_suffix("/*")) {
+            ("*", _) => Ok(Self::All),
+            (_, Some(parent)) => parent.parse().map(Self::Below),
+            (name, None) => name.parse().map(Self::One),
+        }
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = workload::names::NameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => out.write_str("*"),
+            Self::Below(parent) => write!(out, "{parent}/*"),
+            Self::One(name) => name.fmt(out),
+        }
+    }
+}
+
+impl Scope {
+    fn covers(&self, repository: &Repository) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(parent) => repository.strip_prefix(parent.as_str()).is_some_and(|below| below.starts_with('/')),
+            Self::One(name) => name == repository,
+        }
+    }
+}
+
+/// Everybody who may write. Empty = nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens {
+    entries: Vec<(Digest, Writer)>,
+}
+
+/// One who showed a token that the file knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    name: Name,
+    scopes: Arc<[Scope]>,
+}
+
+/// Why a tokens file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokensError {
+    /// Not the TOML it should be.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Two entries with one name or one token: nobody could tell who wrote.
+    #[error("{what}: `{name}` is there twice, by name or by token")]
+    Twice {
+        /// The file.
+        what: String,
+        /// The later entry.
+        name: Name,
+    },
+}
+
+impl Tokens {
+    /// Reads a tokens file:
+    /// ```toml
+    /// [[token]]
+    /// name = "ci"
+    /// sha256 = "sha256:…"                # of the token's text
+    /// repositories = ["acme/shop", "team/*"]
+    /// ```
+    ///
+    /// # Errors
+    /// See [`TokensError`]. `what` is what messages call the file.
+    pub fn parse(what: &str, text: &str) -> Result<Self, TokensError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            #[serde(default)]
+            token: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Entry {
+            name: Name,
+            sha256: Digest,
+            repositories: Vec<Scope>,
+        }
+        let File { token } = settings::parse(what, text)?;
+        token.into_iter().try_fold(Self::default(), |mut tokens, Entry { name, sha256, repositories }| {
+            if tokens.entries.iter().any(|(digest, writer)| *digest == sha256 || writer.name == name) {
+                return Err(TokensError::Twice { what: what.to_owned(), name });
+            }
+            tokens.entries.push((sha256, Writer { name, scopes: repositories.into() }));
+            Ok(tokens)
+        })
+    }
+
+    /// The lines of a tokens file for this token.
+    #[must_use]
+    pub fn entry(name: &Name, token: &Secret, scopes: &[Scope]) -> String {
+        let scopes: Vec<_> = scopes.iter().map(|scope| format!("\"{scope}\"")).collect();
+        let (digest, scopes) = (token.digest(), scopes.join(", "));
+        format!("[[token]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrepositories = [{scopes}]\n")
+    }
+
+    /// Who asks: nobody in particular without `Authorization`, a [`Writer`] with a known token.
+    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<Option<Writer>, BadLogin> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Ok(None),
+            (Some(value), None) => value.to_str().map_err(|_| BadLogin)?,
+            (Some(_), Some(_)) => return Err(BadLogin),
+        };
+        let (scheme, rest) = value.split_once(' ').ok_or(BadLogin)?;
+        let token = if scheme.eq_ignore_ascii_case("bearer") {
+            Secret::new(rest.trim().to_owned())
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            let pair = Zeroizing::new(BASE64_STANDARD.decode(rest.trim()).map_err(|_| BadLogin)?);
+            let pair = std::str::from_utf8(&pair).map_err(|_| BadLogin)?;
+            Secret::new(pair.split_once(':').ok_or(BadLogin)?.1.to_owned())
+        } else {
+            return Err(BadLogin);
+        };
+        let shown = token.digest();
+        // No early exit: neither which entry matched nor how far may show in the time.
+        let mut found = None;
+        for (digest, writer) in &self.entries {
+            if verify_slices_are_equal(digest.as_bytes(), shown.as_bytes()).is_ok() {
+                found = Some(writer);
+            }
+        }
+        found.cloned().map(Some).ok_or(BadLogin)
+    }
+}
+
+impl Writer {
+    /// The entry's name, for the log.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether the token's scopes cover this repository.
+    #[must_use]
+    pub fn may_write(&self, repository: &Repository) -> bool {
+        self.scopes.iter().any(|scope| scope.covers(repository))
+    }
+}
+
+/// `Authorization` is there but unreadable or unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadLogin;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(scopes: &[&str]) -> (Secret, Tokens) {
+        let token = Secret::generate().unwrap();
+        let scopes: Vec<Scope> = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        let file = Tokens::entry(&"ci".parse().unwrap(), &token, &scopes);
+        (token, Tokens::parse("tokens.toml", &file).unwrap())
+    }
+
+    fn headers(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn bearer_and_basic_open_and_everything_else_does_not() {
+        let (token, tokens) = tokens(&["*"]);
+        let clear = token.expose();
+        let basic = |pair: String| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        for good in [format!("Bearer {clear}"), format!("bearer {clear}"), basic(format!("me:{clear}"))] {
+            assert_eq!(tokens.writer(&headers(&good)).unwrap().unwrap().name(), &"ci");
+        }
+        let other = Secret::generate().unwrap();
+        for bad in [
+            format!("Bearer {}", other.expose()),
+            format!("Bearer {clear}x"),
+            format!("Bearer {}", &clear[1..]),
+            format!("Bearer {}", token.digest()),
+            basic(format!("{clear}:")),
+            basic(clear.to_owned()),
+            format!("Digest {clear}"),
+            clear.to_owned(),
+            "Basic !!".to_owned(),
+        ] {
+            assert_eq!(tokens.writer(&headers(&bad)), Err(BadLogin));
+        }
+        assert_eq!(tokens.writer(&HeaderMap::new()), Ok(None), "nobody is not somebody with a wrong token");
+        let mut twice = headers(&format!("Bearer {clear}"));
+        twice.append(AUTHORIZATION, "Bearer x".parse().unwrap());
+        assert_eq!(tokens.writer(&twice), Err(BadLogin));
+    }
+
+    #[test]
+    fn scopes() {
+        for (scope, repository, expected) in [
+            ("*", "acme/shop", true),
+            ("acme/*", "acme/shop", true),
+            ("acme/*", "acme/shop/web", true),
+            ("acme/*", "acme", false),
+            ("acme/*", "acmeshop", false),
+            ("acme/shop", "acme/shop", true),
+            ("acme/shop", "acme/shop/web", false),
+            ("acme/shop", "acme/shopping", false),
+        ] {
+            let (token, tokens) = tokens(&[scope]);
+            let writer = tokens.writer(&headers(&format!("Bearer {}", token.expose()))).unwrap().unwrap();
+            assert_eq!(writer.may_write(&repository.parse().unwrap()), expected, "{scope} {repository}");
+        }
+        assert!("Acme/*".parse::<Scope>().is_err());
+        assert!("a*".parse::<Scope>().is_err());
+    }
+
+    #[test]
+    fn a_file_names_each_writer_and_token_once() {
+        let one = Secret::new("one".to_owned());
+        let two = Secret::new("two".to_owned());
+        let entry = |name: &str, token| Tokens::entry(&name.parse().unwrap(), token, &[Scope::All]);
+        assert_eq!(Tokens::parse("t", &(entry("a", &one) + &entry("b", &two))).unwrap().entries.len(), 2);
+        for twice in [entry("a", &one) + &entry("a", &two), entry("a", &one) + &entry("b", &one)] {
+            assert!(matches!(Tokens::parse("t", &twice), Err(TokensError::Twice { .. })));
+        }
+        let error = Tokens::parse("t", "[[token]]\nname = \"a\"\nsha265 = \"\"\n").unwrap_err();
+        let TokensError::Settings(error) = error else { panic!("{error}") };
+        assert_eq!(error.hint().unwrap(), "did you mean `sha256`?");
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = Secret::new("swordfish".to_owned());
+        assert!(!format!("{secret:?}").contains("swordfish"));
+        assert_eq!(secret.expose(), "swordfish");
+    }
+}

@@ -1,0 +1,203 @@
+//! Who may see a confidential repository: the release policy that its owner signed, applied to a Keep's certificate.
+//!
+//! Owns the policy's place (the reserved tag `release`), what makes a pushed policy acceptable, and the question what a
+//! peer may see (`trust.md`, 13, 14 and "Who checks what"). Refuses everybody by default: no certificate, no policy, a
+//! policy of another owner, a Keep that does not satisfy it, and any failure on the way all end in [`Sight::Nothing`].
+//! Tokens are not looked at: writers and owners see nothing either.
+//! Invariant: content of a confidential repository leaves through a [`Sight::Granted`], and after [`Release::log`].
+
+use std::collections::HashSet;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
+use identity::chain::{ChainError, verify_chain};
+use identity::release::{RELEASE_MEDIA_TYPE, ReleasePolicy};
+use identity::{Algorithm, OwnerSigned, Verifier};
+use workload::Digest;
+use workload::names::Repository;
+
+use crate::http::Refusal;
+use crate::references::References;
+use crate::store::{Store, StoreError, StoredManifest};
+use crate::tls::Peer;
+
+/// `artifactType` of a release policy in a registry. Its one layer is the signed policy, `identity::release::RELEASE_MEDIA_TYPE`.
+pub const RELEASE_ARTIFACT_TYPE: &str = "application/vnd.donjon.release.v1";
+/// The tag of a confidential repository that only its owner's key can move.
+pub const RELEASE_TAG: &str = "release";
+/// The longest envelope that is read; the policy in it is bounded more tightly by its own reader.
+const ENVELOPE_LIMIT: u64 = 128 * 1024;
+
+/// What a peer sees of a repository.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// Everything: it is public.
+    Open,
+    /// One workload: its manifest and what the manifest refers to.
+    Granted(Release),
+    /// As if it were not there.
+    Nothing,
+}
+
+/// One Keep that may have one workload.
+#[derive(Debug)]
+pub(crate) struct Release {
+    repository: Repository,
+    workload: Digest,
+    blobs: HashSet<Digest>,
+    serial: String,
+    keep: String,
+    policy: u64,
+}
+
+impl Sight {
+    pub(crate) fn manifest(&self, digest: &Digest) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Granted(release) => release.workload == *digest,
+            Self::Nothing => false,
+        }
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Granted(release) => release.blobs.contains(digest),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Writes down that these bytes are released; before the first of them leaves.
+    pub(crate) fn log(&self, what: &'static str, digest: &Digest) {
+        if let Self::Granted(release) = self {
+            release.log(what, digest);
+        }
+    }
+}
+
+impl Release {
+    fn log(&self, what: &'static str, digest: &Digest) {
+        let Self { repository, workload, blobs: _, serial, keep, policy } = self;
+        tracing::info!(target: "drawbridge::release", %repository, %workload, what, %digest, serial, keep, policy, "released");
+    }
+}
+
+/// What a peer sees of a confidential repository with this owner, at `now` (Unix seconds).
+pub(crate) async fn sight(store: &Store, repository: &Repository, owner: &Digest, peer: &Peer, now: u64) -> Sight {
+    if peer.0.is_empty() {
+        return Sight::Nothing;
+    }
+    match release(store, repository, owner, peer, now).await {
+        Ok(release) => Sight::Granted(release),
+        // The operator may know why; the peer may not even know that there was something to be refused.
+        Err(refused) => {
+            tracing::warn!(target: "drawbridge::release", %repository, %refused, "not released");
+            Sight::Nothing
+        }
+    }
+}
+
+/// Why a Keep gets nothing; for the log only.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("there is no release policy")]
+    NoPolicy,
+    #[error("the release policy is signed by {found}, the settings name owner {expected}")]
+    Owner { expected: Digest, found: Digest },
+    #[error("{0}")]
+    Chain(#[from] ChainError),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Decision(Vec<identity::release::Refusal>),
+    #[error("the workload {0} is not in this repository")]
+    NoWorkload(Digest),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+async fn release(
+    store: &Store,
+    repository: &Repository,
+    owner: &Digest,
+    peer: &Peer,
+    now: u64,
+) -> Result<Release, Refused> {
+    let policy = in_force(store, repository).await?.ok_or(Refused::NoPolicy)?;
+    if policy.owner() != owner {
+        return Err(Refused::Owner { expected: *owner, found: *policy.owner() });
+    }
+    let anchors: Vec<Digest> = policy.anchors.iter().copied().collect();
+    let keep = verify_chain(&peer.0, &anchors, now, &AwsLc)?;
+    // A Keep asks for the workload it was launched for; the policy says whether it may have it.
+    let workload = keep.ear.workload;
+    let grant = policy.decide(&keep, &workload, now).map_err(Refused::Decision)?;
+    let manifest = store.manifest(repository, &grant.workload).await?.ok_or(Refused::NoWorkload(workload))?;
+    let references =
+        References::parse(&manifest.media_type, &manifest.bytes).map_err(|_| Refused::NoWorkload(workload))?;
+    Ok(Release {
+        repository: grant.repository,
+        workload: grant.workload,
+        blobs: references.blobs.iter().map(|blob| blob.digest).collect(),
+        serial: hex::encode(&keep.serial),
+        keep: keep.id.to_string(),
+        policy: grant.policy_version,
+    })
+}
+
+/// The policy in force, of whatever owner; `None` before the first was pushed.
+async fn in_force(store: &Store, repository: &Repository) -> Result<Option<OwnerSigned<ReleasePolicy>>, StoreError> {
+    let Some(digest) = store.policy(repository).await? else { return Ok(None) };
+    let damaged = || StoreError::Damaged { path: format!("the release policy of {repository}") };
+    let manifest = store.manifest(repository, &digest).await?.ok_or_else(damaged)?;
+    // Its signature is checked anew: what opens a repository is never only a file that was once looked at.
+    let policy = open(store, &manifest).await.map_err(|_| damaged())?;
+    if policy.repository == *repository { Ok(Some(policy)) } else { Err(damaged()) }
+}
+
+/// Whether the tag `release` may be moved to this manifest: a policy of this repository, signed by its owner, and no step
+/// back. The same policy again is fine. The caller holds a lock until the tag is moved.
+pub(crate) async fn admit(
+    store: &Store,
+    repository: &Repository,
+    owner: &Digest,
+    manifest: &StoredManifest,
+) -> Result<(), Refusal> {
+    let policy = open(store, manifest).await?;
+    if policy.repository != *repository {
+        return Err(Refusal::PolicyRepository { expected: repository.clone(), found: policy.repository.clone() });
+    }
+    if policy.owner() != owner {
+        return Err(Refusal::PolicyOwner { expected: *owner, found: *policy.owner() });
+    }
+    match in_force(store, repository).await? {
+        // An owner whom the operator replaced in the settings has no say in what the new one begins with.
+        Some(current) if current.owner() == owner && current.digest() != policy.digest() => {
+            Ok(policy.follows(&current)?)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn open(store: &Store, manifest: &StoredManifest) -> Result<OwnerSigned<ReleasePolicy>, Refusal> {
+    let references = References::parse(&manifest.media_type, &manifest.bytes)?;
+    let reserved = || Refusal::Reserved { expected: RELEASE_ARTIFACT_TYPE };
+    let [_config, layer] = references.blobs.as_slice() else { return Err(reserved()) };
+    if references.artifact_type.as_deref() != Some(RELEASE_ARTIFACT_TYPE) || layer.media_type != RELEASE_MEDIA_TYPE {
+        return Err(reserved());
+    }
+    let envelope = store.small(&layer.digest, ENVELOPE_LIMIT).await?.ok_or_else(reserved)?;
+    Ok(ReleasePolicy::open(&envelope, &AwsLc)?)
+}
+
+/// ECDSA by aws-lc-rs, for `identity`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AwsLc;
+
+impl Verifier for AwsLc {
+    fn verify(&self, algorithm: Algorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let rule = match algorithm {
+            Algorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+            Algorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        };
+        // aws-lc-rs takes an SPKI as well as a bare point; `identity` has already checked which curve it names.
+        UnparsedPublicKey::new(rule, spki).verify(message, signature).is_ok()
+    }
+}

@@ -1,0 +1,273 @@
+//! The listener: connections in, requests to the router, and an orderly end.
+//!
+//! Owns the accept loop: a task for each connection does handshake and requests, so that nobody's slowness is anybody
+//! else's wait. Refuses to wait for ever: handshakes, headers and silence have limits, connections and streams a number.
+//! Invariant: when [`Handle::shutdown`] returned, no task and no socket of this server is left.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use workload::Digest;
+
+use crate::http::{Service, router};
+use crate::settings::{Limits, Settings};
+use crate::store::{OpenError, Store};
+use crate::tls::Peer;
+
+/// How long running requests may go on once the server is told to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// The longest request header, in bytes.
+const HEADER: usize = 32 * 1024;
+/// Requests at the same time on one connection of HTTP/2.
+const STREAMS: u32 = 32;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The listening socket is of no use.
+    #[error("the listening socket is of no use: {0}")]
+    Socket(#[from] io::Error),
+}
+
+impl ServeError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(OpenError::Locked { path: _ }) => {
+                Some("end the other process, or give this one a directory of its own")
+            }
+            Self::Store(OpenError::Directory { path: _, source: _ }) => {
+                Some("the directory must be writable for this user")
+            }
+            Self::Store(OpenError::Engine { path: _, source: _ }) | Self::Socket(_) => None,
+        }
+    }
+}
+
+/// A running server. Dropping it ends the server at once, in the middle of what it does.
+pub struct Handle {
+    /// Where it listens.
+    pub local_addr: SocketAddr,
+    /// SHA-256 of the SPKI of its certificate.
+    pub pin: Digest,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Serves on this socket until [`Handle::shutdown`], or until the handle is dropped.
+///
+/// # Errors
+/// See [`ServeError`]. Errors of single connections only go to the log.
+pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, ServeError> {
+    let local_addr = listener.local_addr()?;
+    let Settings { tls, store, tokens, repositories, steward, limits } = settings;
+    let store = tokio::task::spawn_blocking(move || Store::open(&store)).await.map_err(io::Error::other)??;
+    let acceptor = TlsAcceptor::from(tls.config);
+    let service = Service::new(store, tokens, repositories, steward, limits.clone());
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(accept(listener, acceptor, router(Arc::new(service)), limits, stopped));
+    tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
+    Ok(Handle { local_addr, pin: tls.pin, stop, task })
+}
+
+impl Handle {
+    /// Takes no more connections, lets running requests end (at most 5 seconds), and returns when nothing is left.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Handle").field("local_addr", &self.local_addr).field("pin", &self.pin).finish_non_exhaustive()
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    router: Router,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            // The slot first: without one, who connects waits in the kernel's queue.
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = connections.join_next() => {}
+            (slot, accepted) = next => match accepted {
+                Ok((stream, from)) => {
+                    let (acceptor, router) = (acceptor.clone(), router.clone());
+                    let (limits, stopped) = (limits.clone(), stopped.clone());
+                    connections.spawn(async move {
+                        let _slot = slot;
+                        if let Err(error) = connection(stream, acceptor, router, &limits, stopped).await {
+                            tracing::debug!(%from, %error, "connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: going on at once would only burn the processor.
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+    connections.shutdown().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    router: Router,
+    limits: &Limits,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let stream = timeout(limits.handshake, acceptor.accept(stream)).await??;
+    let session = stream.get_ref().1;
+    let chain = session.peer_certificates().unwrap_or_default();
+    let peer = Peer(chain.iter().map(|certificate| certificate.to_vec()).collect());
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let stream = TokioIo::new(Idle::new(stream, limits.idle));
+    if http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(HEADER)?)
+            .serve_connection(stream, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = &mut connection => return Ok(result?),
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    } else {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle)
+            .max_buf_size(HEADER)
+            .serve_connection(stream, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = &mut connection => return Ok(result?),
+            _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }
+}
+
+/// A stream that ends with an error after a time without a byte in either direction: one rule against slow bodies, slow
+/// readers and connections that are only kept.
+pub(crate) struct Idle<S> {
+    inner: S,
+    limit: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Idle<S> {
+    pub(crate) fn new(inner: S, limit: Duration) -> Self {
+        Self { inner, limit, timer: Box::pin(sleep(limit)) }
+    }
+
+    fn watch<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.timer.as_mut().reset(Instant::now() + self.limit);
+            return poll;
+        }
+        match self.timer.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Idle<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.watch(context, poll)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Idle<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.watch(context, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A flush with nothing to do is ready at once and is no progress: it never feeds the timer.
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.watch(context, poll)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_and_bytes_prolong() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let mut ours = Idle::new(ours, Duration::from_secs(60));
+        let mut byte = [0];
+        for _ in 0..3 {
+            let (read, ()) = tokio::join!(ours.read(&mut byte), async {
+                sleep(Duration::from_secs(59)).await;
+                theirs.write_all(b"x").await.unwrap();
+            });
+            assert_eq!(read.unwrap(), 1, "control: 59 seconds are no silence");
+        }
+        assert_eq!(ours.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (stuck, _unread) = tokio::io::duplex(16);
+        let mut stuck = Idle::new(stuck, Duration::from_secs(60));
+        let written = stuck.write_all(&[0; 17]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut, "a peer that reads nothing");
+    }
+}

@@ -1,0 +1,387 @@
+//! The Steward's HTTP interface: three routes, bounded before they are read.
+//!
+//! ```text
+//! GET  /       what I am (JSON): trust domain, class, anchors, policy digest
+//! GET  /nonce  {"nonce": base64url, "expires": seconds since 1970}
+//! POST /       application/pkcs10 (DER, at most 256 KiB) -> certificate chain, or problem details with the failed checks
+//! ```
+//!
+//! Refuses other content types, bodies that are longer or slower than allowed, and more work than there are
+//! processors for. Refusals are RFC 9457 problem details and say what the *asker* can mend; what is ours to
+//! mend goes to the log and leaves as a bare 500.
+//! Invariant: this file reads the clock, once a request; nothing below it does.
+
+use std::{sync::Arc, time::UNIX_EPOCH};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use identity::{
+    csr::{CSR_LIMIT, CSR_MEDIA_TYPE},
+    pem::{self, PEM_MEDIA_TYPE, PKIPATH_MEDIA_TYPE},
+    problem::{PROBLEM_MEDIA_TYPE, Problem},
+};
+use serde::Serialize;
+use tokio::{sync::Semaphore, time::timeout};
+use workload::digest::Digest;
+
+use crate::{
+    Clock, Limits, Steward,
+    judge::Issued,
+    refusal::{self, Refusal},
+};
+
+struct Service {
+    steward: Arc<Steward>,
+    limits: Limits,
+    clock: Clock,
+    /// Who may be here.
+    requests: Semaphore,
+    /// Who may compute.
+    judging: Semaphore,
+}
+
+/// The routes of `steward`.
+pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Router {
+    let service = Service {
+        steward,
+        limits: limits.clone(),
+        clock,
+        requests: Semaphore::new(limits.requests),
+        judging: Semaphore::new(limits.judging.max(1)),
+    };
+    Router::new()
+        .route("/", get(describe).post(certify))
+        .route("/nonce", get(nonce))
+        .fallback(async || Fault::NotFound)
+        .method_not_allowed_fallback(async || Fault::Method)
+        .with_state(Arc::new(service))
+}
+
+/// What `GET /` answers. A hint for people and tools: nothing in it is authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// `donjon-steward`.
+    pub service: &'static str,
+    /// Version of the program.
+    pub version: &'static str,
+    /// The trust domain certificates are issued in.
+    pub trust_domain: String,
+    /// `hardware` or `insecure`.
+    pub class: String,
+    /// Digests of the roots (SHA-256 of the SPKI).
+    pub anchors: Vec<Digest>,
+    /// Digest of the policy.
+    pub policy: Digest,
+    /// TEEs whose evidence is taken.
+    pub tees: Vec<&'static str>,
+    /// Certificate lifetime in seconds.
+    pub certificate_lifetime: u64,
+}
+
+impl Description {
+    fn of(steward: &Steward) -> Self {
+        let policy = steward.policy();
+        Self {
+            service: "donjon-steward",
+            version: env!("CARGO_PKG_VERSION"),
+            trust_domain: policy.trust_domain().to_string(),
+            class: policy.class().to_string(),
+            anchors: vec![steward.authority().anchor()],
+            policy: policy.digest(),
+            tees: policy.snp().map(|_| "snp").into_iter().collect(),
+            certificate_lifetime: policy.lifetime(),
+        }
+    }
+}
+
+async fn describe(State(service): State<Arc<Service>>) -> Response {
+    Json(Description::of(&service.steward)).into_response()
+}
+
+async fn nonce(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let challenge = service.steward.nonce(service.now()?).map_err(|error| {
+        tracing::error!(%error, "nonce");
+        Fault::Internal
+    })?;
+    Ok(uncached(Json(challenge).into_response()))
+}
+
+async fn certify(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Fault> {
+    let (parts, body) = request.into_parts();
+    if !is_csr(&parts.headers) {
+        return Err(Fault::ContentType);
+    }
+    let form = Form::accepted(&parts.headers).ok_or(Fault::Accept)?;
+    let csr = timeout(service.limits.body, bounded(&parts.headers, body)).await.map_err(|_| Fault::Slow)??;
+    let now = service.now()?;
+
+    let _place = service.requests.try_acquire().map_err(|_| Fault::Busy)?;
+    let _processor = service.judging.acquire().await.map_err(|_| Fault::Busy)?;
+    let steward = Arc::clone(&service.steward);
+    // Signature checks take a millisecond or two: not on the thread that answers everybody else.
+    let judged = tokio::task::spawn_blocking(move || steward.judge(&csr, now)).await;
+    match judged {
+        Ok(Ok(issued)) => {
+            tracing::info!(
+                id = %issued.id,
+                serial = %issued.serial,
+                key = %issued.key,
+                brief = %issued.brief,
+                not_after = issued.not_after,
+                "issued"
+            );
+            Ok(uncached(form.answer(&issued)))
+        }
+        Ok(Err(refusal)) => Err(Fault::Refused(Box::new(refusal))),
+        Err(error) => {
+            tracing::error!(%error, "judge");
+            Err(Fault::Internal)
+        }
+    }
+}
+
+impl Service {
+    /// Seconds since 1970.
+    fn now(&self) -> Result<u64, Fault> {
+        match (self.clock)().duration_since(UNIX_EPOCH) {
+            Ok(now) => Ok(now.as_secs()),
+            Err(error) => {
+                tracing::error!(%error, "clock");
+                Err(Fault::Internal)
+            }
+        }
+    }
+}
+
+/// True if the body says, once, that it is a CSR. Parameters mean nothing and are ignored.
+fn is_csr(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let value = value.to_str().unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(CSR_MEDIA_TYPE)
+}
+
+async fn bounded(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
+    let said = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    if said.is_some_and(|length| length > CSR_LIMIT as u64) {
+        return Err(Fault::TooLarge);
+    }
+    match Limited::new(body, CSR_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Fault::TooLarge),
+        Err(error) => {
+            tracing::debug!(%error, "body");
+            Err(Fault::Body)
+        }
+    }
+}
+
+/// The two forms of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Pem,
+    PkiPath,
+}
+
+impl Form {
+    /// The form the client prefers (RFC 9110 section 12.5.1); PEM when it has no preference, `None` when it
+    /// takes neither.
+    fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let mut ranges = headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .map(|value| value.to_str().unwrap_or_default())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|range| !range.is_empty())
+            .peekable();
+        if ranges.peek().is_none() {
+            return Some(Self::Pem);
+        }
+        let ranges: Vec<&str> = ranges.collect();
+        let quality = |form: Self| {
+            // The most specific range that matches decides.
+            let mut best = (0, 0);
+            for range in &ranges {
+                let mut parts = range.split(';').map(str::trim);
+                let name = parts.next().unwrap_or_default();
+                let specific = match name {
+                    name if name.eq_ignore_ascii_case(form.media_type()) => 3,
+                    "application/*" => 2,
+                    "*/*" => 1,
+                    _ => continue,
+                };
+                let weight = parts
+                    .find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")))
+                    .map_or(1000, |text| thousandths(text).unwrap_or(0));
+                best = best.max((specific, weight));
+            }
+            best.1
+        };
+        let (pem, path) = (quality(Self::Pem), quality(Self::PkiPath));
+        match (pem, path) {
+            (0, 0) => None,
+            _ if path > pem => Some(Self::PkiPath),
+            _ => Some(Self::Pem),
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Pem => PEM_MEDIA_TYPE,
+            Self::PkiPath => PKIPATH_MEDIA_TYPE,
+        }
+    }
+
+    fn answer(self, issued: &Issued) -> Response {
+        let body = match self {
+            Self::Pem => Body::from(pem::encode(&issued.chain)),
+            Self::PkiPath => Body::from(pem::encode_pkipath(&issued.chain)),
+        };
+        ([(header::CONTENT_TYPE, self.media_type())], body).into_response()
+    }
+}
+
+/// `0.7` as 700 (RFC 9110 section 12.4.2: at most three digits).
+fn thousandths(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let fraction: u32 = format!("{fraction:0<3}").parse().ok()?;
+    match whole {
+        "0" => Some(fraction),
+        "1" if fraction == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+/// Nonces and certificates are for the one who asked, now.
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Everything a request can end in but success.
+#[derive(Debug)]
+enum Fault {
+    NotFound,
+    Method,
+    ContentType,
+    Accept,
+    TooLarge,
+    Slow,
+    Body,
+    Busy,
+    Internal,
+    Refused(Box<Refusal>),
+}
+
+impl Fault {
+    /// What the asker is told.
+    fn problem(&self) -> Problem {
+        let http = |status: StatusCode, id: &'static str, expected: &str| refusal::http(status.as_u16(), id, expected);
+        match self {
+            Self::NotFound => http(StatusCode::NOT_FOUND, "http.path", "GET /, GET /nonce or POST /"),
+            Self::Method => http(StatusCode::METHOD_NOT_ALLOWED, "http.method", "GET /, GET /nonce or POST /"),
+            Self::ContentType => http(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "http.content_type",
+                "Content-Type: application/pkcs10, and the CSR in DER",
+            ),
+            Self::Accept => http(
+                StatusCode::NOT_ACCEPTABLE,
+                "http.accept",
+                "an Accept that takes application/pem-certificate-chain or application/pkix-pkipath",
+            ),
+            Self::TooLarge => http(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
+            Self::Slow => http(StatusCode::REQUEST_TIMEOUT, "http.time", "the whole body within the time limit"),
+            Self::Body => http(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
+            Self::Busy => http(StatusCode::SERVICE_UNAVAILABLE, "http.busy", "another try in a moment"),
+            Self::Internal => refusal::internal(),
+            Self::Refused(refusal) => refusal.problem(),
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        match &self {
+            Self::Refused(refusal) if refusal.is_ours() => tracing::error!(%refusal, "internal"),
+            Self::Refused(refusal) => {
+                let checks: Vec<&str> = problem.checks.iter().map(|check| check.id.as_str()).collect();
+                tracing::info!(%refusal, ?checks, "refused");
+            }
+            other => tracing::debug!(fault = ?other, "http"),
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let mut response = uncached((status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(value: &str) -> Option<Form> {
+        let mut headers = HeaderMap::new();
+        if !value.is_empty() {
+            headers.insert(header::ACCEPT, value.parse().unwrap());
+        }
+        Form::accepted(&headers)
+    }
+
+    #[test]
+    fn accept_chooses_the_form_and_pem_is_the_default() {
+        for (value, form) in [
+            ("", Some(Form::Pem)),
+            ("*/*", Some(Form::Pem)),
+            ("application/*", Some(Form::Pem)),
+            ("application/pkix-pkipath", Some(Form::PkiPath)),
+            ("APPLICATION/PKIX-PKIPATH", Some(Form::PkiPath)),
+            ("application/pkix-pkipath, */*;q=0.1", Some(Form::PkiPath)),
+            ("application/pkix-pkipath;q=0.5, application/pem-certificate-chain;q=0.7", Some(Form::Pem)),
+            ("application/pem-certificate-chain;q=0, */*", Some(Form::PkiPath)),
+            ("text/html", None),
+            ("*/*;q=0", None),
+        ] {
+            assert_eq!(accept(value), form, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_content_type_is_pkcs10_once_and_nothing_else() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, value.parse().unwrap());
+            }
+            is_csr(&headers)
+        };
+        assert!(of(&["application/pkcs10"]));
+        assert!(of(&["Application/PKCS10; charset=binary"]));
+        assert!(!of(&[]));
+        assert!(!of(&["application/pkcs10x"]));
+        assert!(!of(&["text/plain"]));
+        assert!(!of(&["application/pkcs10", "text/plain"]));
+    }
+}

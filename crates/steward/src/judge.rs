@@ -1,0 +1,281 @@
+//! The judge: bytes, policy, keys and `now` in; a certificate or the reasons out.
+//!
+//! Owns the order of questions. Cheap ones stand before dear ones, and nothing of a request is believed before
+//! the seal on its nonce is; only `evidence::Verified` leads to `issue`, and only a verified Deployment of a
+//! registered owner leads to a name (trust.md rules 1, 3, 6, 9, 10). Touches no clock, no network and no file;
+//! the signatures it makes are its only randomness.
+//! Invariant: nothing enters a certificate from the CSR but the key. Names come from Deployment and policy,
+//! dates from the nonce, facts from verified evidence.
+
+use aws_lc_rs::digest;
+use evidence::{
+    Expected, Verified,
+    snp::{self, Platform, SnpClaims},
+};
+use identity::{
+    binding::{self, Purpose},
+    certificate::{self, Template},
+    csr::{self, Statement},
+    deployment::Deployment,
+    ear::{Ear, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding},
+    names::{Nonce, SpiffeId},
+};
+use workload::{
+    brief::{self, Brief},
+    digest::Digest,
+    names::{DnsName, TrustDomain},
+};
+
+use crate::{
+    Steward,
+    nonce::Fresh,
+    policy::Policy,
+    refusal::{IssueFault, Refusal},
+    signer::AwsLc,
+};
+
+/// A certificate, with what the log says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// DER, the Keep's certificate first, the root last.
+    pub chain: Vec<Vec<u8>>,
+    /// The name it was given.
+    pub id: SpiffeId,
+    /// Serial number in hexadecimal digits.
+    pub serial: String,
+    /// SHA-256 of the Keep's SPKI.
+    pub key: Digest,
+    /// H(brief).
+    pub brief: Digest,
+    /// Last second of validity, seconds since 1970.
+    pub not_after: u64,
+}
+
+/// Judges a CSR (DER) at `now` (seconds since 1970).
+///
+/// # Errors
+/// [`Refusal`]; for evidence it has every independent failure.
+pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issued, Refusal> {
+    let policy = steward.policy();
+    let request = csr::Request::parse(request, &AwsLc)?;
+    let Statement { evidence, brief: brief_bytes, nonce, deployment, crl, endorsements } = &request.statement;
+
+    // Rule 10. Whoever has no fresh nonce of ours has our attention no longer than this.
+    let fresh = steward.nonces().open(Purpose::Issue, nonce, now)?;
+
+    let brief = Brief::decode(brief_bytes)?;
+    let brief_hash = brief::hash(brief_bytes);
+    addressed(&brief, steward)?;
+
+    // Rule 9: the media type alone says which verifier and which binding rule; there is no second try.
+    if evidence.media_type != snp::MEDIA_TYPE {
+        return Err(Refusal::Kind { found: evidence.media_type.chars().take(100).collect() });
+    }
+    let accepted = policy.snp().ok_or(Refusal::Tee { tee: "snp" })?;
+    let (vcek, ask) = match endorsements.as_slice() {
+        [vcek] => (vcek, None),
+        [vcek, ask] => (vcek, Some(ask.as_slice())),
+        other => {
+            return Err(Refusal::Endorsements { found: other.len() });
+        }
+    };
+    let (verified, _verdict) = snp::verify(
+        snp::Input {
+            evidence: snp::SnpEvidence { report: &evidence.bytes, vcek, ask, crl: crl.as_deref() },
+            // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
+            expected: Expected {
+                report_data: binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce),
+                launch_field: brief_hash,
+            },
+            collateral: snp::Collateral { roots: &accepted.roots, crl: None },
+            policy: &accepted.policy,
+            platforms: policy.platforms(),
+            now,
+        },
+        &evidence::AwsLc,
+    )
+    .map_err(Refusal::Evidence)?;
+
+    let named = name(&brief, deployment.as_deref(), policy)?;
+    issue(
+        steward,
+        &Subject { spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
+        &verified,
+        now,
+    )
+}
+
+/// Is the brief one of our trust domain, whose Keep takes certificates under our root?
+fn addressed(brief: &Brief, steward: &Steward) -> Result<(), Refusal> {
+    let expected = steward.policy().trust_domain();
+    if brief.trust_domain != *expected {
+        return Err(Refusal::TrustDomain { expected: expected.clone(), found: brief.trust_domain.clone() });
+    }
+    let anchors = &brief.steward.as_ref().ok_or(Refusal::NoSteward)?.anchors;
+    let anchor = steward.authority().anchor();
+    if !anchors.contains(&anchor) {
+        return Err(Refusal::Anchors { expected: anchor, found: anchors.clone() });
+    }
+    Ok(())
+}
+
+/// The name of a Keep, and who gave it.
+struct Named {
+    id: SpiffeId,
+    owner: Option<Digest>,
+    dns: Vec<DnsName>,
+}
+
+/// Rule 3. Without a Deployment the Keep is anonymous; with one that does not hold it is refused rather than
+/// left without the name it asked for.
+fn name(brief: &Brief, deployment: Option<&[u8]>, policy: &Policy) -> Result<Named, Refusal> {
+    let Some(deployment) = deployment else {
+        return Ok(Named {
+            id: SpiffeId::anonymous(brief.trust_domain.clone()).map_err(IssueFault::from)?,
+            owner: None,
+            dns: Vec::new(),
+        });
+    };
+    let deployment = Deployment::open(deployment, &AwsLc)?;
+    let role = deployment.covers(brief)?;
+    let owner = *deployment.owner();
+    if !policy.names().deployment(owner, &deployment.id) {
+        return Err(Refusal::Unregistered { owner, deployment: deployment.id.clone() });
+    }
+    let expected = policy.names().minimum_version(owner, &deployment.id);
+    if deployment.version < expected {
+        return Err(Refusal::Version { deployment: deployment.id.clone(), expected, found: deployment.version });
+    }
+    let (dns, foreign): (Vec<_>, Vec<_>) =
+        role.names.iter().cloned().partition(|dns| policy.names().dns(owner, &deployment.id, dns));
+    if !foreign.is_empty() {
+        return Err(Refusal::Names { owner, names: foreign });
+    }
+    Ok(Named { id: deployment.spiffe_id(&brief.role), owner: Some(owner), dns })
+}
+
+/// Everything about the Keep that evidence does not say.
+struct Subject<'a> {
+    spki: &'a [u8],
+    nonce: &'a Nonce,
+    fresh: Fresh,
+    brief: &'a Brief,
+    brief_hash: Digest,
+    named: Named,
+}
+
+/// Writes EAR and certificate. Asks for the proof of verification and for nothing weaker.
+fn issue(
+    steward: &Steward,
+    subject: &Subject<'_>,
+    verified: &Verified<SnpClaims>,
+    now: u64,
+) -> Result<Issued, Refusal> {
+    let Subject { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = subject;
+    let claims = verified.claims();
+    let policy = steward.policy();
+    let authority = steward.authority();
+
+    // Rule 10: both dates count from the nonce, so a request sent twice ends at the same second.
+    let not_before = fresh.issued();
+    let not_after = not_before.saturating_add(policy.lifetime()).min(claims.collateral_end).min(authority.not_after());
+    if not_after <= now {
+        return Err(Refusal::Validity { end: not_after, now });
+    }
+
+    let key = Digest::of(spki);
+    let measurement = |digest: snp::policy::Digest384| Measurement::new(digest.0);
+    let ear = Ear {
+        issued_at: not_before,
+        nonce: (*nonce).clone(),
+        verifier: VerifierId {
+            build: concat!("donjon-steward ", env!("CARGO_PKG_VERSION")).to_owned(),
+            developer: env!("CARGO_PKG_REPOSITORY").to_owned(),
+        },
+        key,
+        id: id.clone(),
+        owner: *owner,
+        class: policy.class(),
+        tee: Tee::Snp,
+        product: claims.product.line().name().to_owned(),
+        measurement: measurement(claims.measurement).map_err(IssueFault::from)?,
+        signer: claims.author_key_digest.map(measurement).transpose().map_err(IssueFault::from)?,
+        brief: *brief_hash,
+        workload: brief.workload,
+        workload_binding: WorkloadBinding::Hardware,
+        tcb: claims.reported_tcb.to_string(),
+        tcb_status: TcbStatus::MeetsPolicy,
+        advisories: Vec::new(),
+        policy: policy.digest(),
+        platform: pseudonym(policy.trust_domain(), &claims.platform),
+    };
+    let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
+
+    let serial = serial(spki, not_after, &ear_jwt);
+    let template =
+        Template { spki: spki.to_vec(), id: id.clone(), dns: dns.clone(), not_before, not_after, serial, ear_jwt };
+    let leaf = certificate::issue(&template, authority.issuer(), authority.key()).map_err(IssueFault::from)?;
+
+    let mut chain = vec![leaf];
+    chain.extend_from_slice(authority.chain());
+    Ok(Issued { chain, id: id.clone(), serial: hex::encode(serial), key, brief: *brief_hash, not_after })
+}
+
+/// A serial number of 126 bits (RFC 5280 section 4.1.2.2: positive, at most 20 bytes, never twice). It is the
+/// hash of what makes this certificate another one than the next – the EAR's signature above all – so no
+/// counter and no table is needed.
+fn serial(spki: &[u8], not_after: u64, ear_jwt: &str) -> [u8; 16] {
+    let hash = hash(b"donjon-serial", &[spki, &not_after.to_be_bytes(), ear_jwt.as_bytes()]);
+    let mut serial = [0; 16];
+    serial.copy_from_slice(&hash[..16]);
+    // Positive, and its first byte not zero: always 16 bytes in DER.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    serial
+}
+
+/// Tells platforms apart within a trust domain without telling their serial numbers. The same platform has
+/// another pseudonym in another domain.
+fn pseudonym(trust_domain: &TrustDomain, platform: &Platform) -> Digest {
+    Digest::new(hash(b"donjon-platform", &[trust_domain.as_str().as_bytes(), platform.to_string().as_bytes()]))
+}
+
+/// SHA-256 over length-prefixed fields.
+fn hash(label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for field in std::iter::once(&label).chain(fields) {
+        context.update(&(field.len() as u64).to_be_bytes());
+        context.update(field);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_is_positive_has_sixteen_bytes_and_follows_every_field() {
+        let base = serial(b"key", 1, "jwt");
+        assert_eq!(base, serial(b"key", 1, "jwt"));
+        for other in [serial(b"kez", 1, "jwt"), serial(b"key", 2, "jwt"), serial(b"key", 1, "jwu")] {
+            assert_ne!(base, other);
+        }
+        for n in 0..64 {
+            let first = serial(b"key", n, "jwt")[0];
+            assert!((0x40..0x80).contains(&first));
+        }
+    }
+
+    #[test]
+    fn rule_6_a_platform_has_one_pseudonym_in_a_trust_domain_and_another_elsewhere() {
+        let pseudonym =
+            |domain: &str, platform: &str| super::pseudonym(&domain.parse().unwrap(), &platform.parse().unwrap());
+        let chip = "11".repeat(64);
+        let base = pseudonym("example.org", &chip);
+        assert_eq!(base, pseudonym("example.org", &chip));
+        assert_ne!(base, pseudonym("example.com", &chip));
+        assert_ne!(base, pseudonym("example.org", &"12".repeat(64)));
+    }
+}

@@ -1,0 +1,127 @@
+//! The Steward: a certificate authority that understands evidence.
+//!
+//! A CSR with evidence comes in; a certificate goes out, or the reasons why not. Stateless: what it must
+//! remember of a client it seals into the nonce. What it is not: it fetches nothing, stores nothing, and
+//! decides nothing that the policy does not say.
+//!
+//! ```text
+//!   http ---- bytes, now ----> judge ------------------> issue
+//!    |  nonce: seal              | nonce: open              | signer: key, chain, class
+//!    |  problem <--- refusal <---| identity: CSR, brief,    | identity: EAR, certificate profile
+//!    v                           |   binding, Deployment    v
+//!   serve (TCP, TLS)             | evidence: Verified<_>   chain
+//!                                v policy: reference values, platforms, names
+//! ```
+//!
+//! The judge is a function of bytes, policy, keys and `now`; the clock is read in [`http`], once a request, and
+//! at start. Only a `evidence::Verified` can be issued for, and only a verified Deployment whose owner the
+//! policy registers gives a name (`spec/trust.md`).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::path::Path;
+//! use steward::{Settings, listen, policy::Policy, serve};
+//!
+//! let policy = Policy::read(Path::new("policy.toml"))?;
+//! let listener = listen("127.0.0.1:3000".parse()?).await?;
+//! let steward = serve(Settings::new(policy), listener).await?;
+//! let anchor_for_briefs = steward.anchor;
+//! steward.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod judge;
+pub mod nonce;
+pub mod pem;
+pub mod policy;
+pub mod refusal;
+pub mod serve;
+pub mod settings;
+pub mod signer;
+pub mod tls;
+
+use std::sync::Arc;
+
+use identity::{binding::Purpose, enrol::Challenge};
+use tokio::net::TcpListener;
+
+use crate::{
+    judge::Issued,
+    nonce::{NoRandomness, NonceKey, Nonces},
+    policy::Policy,
+    refusal::Refusal,
+    settings::Opened,
+    signer::Authority,
+};
+pub use crate::{
+    serve::{Handle, Limits, ListenError, listen},
+    settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
+};
+
+/// A Steward without its network: policy and keys of one trust class.
+#[derive(Debug)]
+pub struct Steward {
+    policy: Policy,
+    authority: Authority,
+    nonces: Nonces,
+}
+
+impl Steward {
+    /// Joins policy and keys.
+    ///
+    /// # Errors
+    /// [`SettingsError::Class`] when the authority is of another class than the policy (trust.md rule 7).
+    pub fn new(policy: Policy, authority: Authority, nonce_key: &NonceKey) -> Result<Self, SettingsError> {
+        if policy.class() != authority.class() {
+            return Err(SettingsError::Class { expected: policy.class(), found: authority.class() });
+        }
+        let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
+        Ok(Self { policy, authority, nonces })
+    }
+
+    /// A nonce for a certificate request, issued at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// [`NoRandomness`] when the system gives no random bytes.
+    pub fn nonce(&self, now: u64) -> Result<Challenge, NoRandomness> {
+        self.nonces.seal(Purpose::Issue, now)
+    }
+
+    /// Judges a CSR (DER) at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// [`Refusal`], with every reason that can be told.
+    pub fn judge(&self, csr: &[u8], now: u64) -> Result<Issued, Refusal> {
+        judge::judge(csr, self, now)
+    }
+
+    /// What it is asked to enforce.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Key and chain it signs with.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(crate) fn nonces(&self) -> &Nonces {
+        &self.nonces
+    }
+}
+
+/// Opens the keys of `settings` and serves on `listener` until the handle is shut down or dropped.
+///
+/// # Errors
+/// [`SettingsError`] when a file or key is not usable; nothing was served then.
+pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
+    let Opened { steward, tls, limits, clock } = settings.open()?;
+    let steward = Arc::new(steward);
+    let router = http::router(Arc::clone(&steward), &limits, clock);
+    serve::start(listener, router, tls, limits, &steward).map_err(|error| SettingsError::Listener(error.kind()))
+}

@@ -1,0 +1,288 @@
+//! The listener: connections in, requests to the router, and an orderly end.
+//!
+//! Own accept loop: a task per connection does the TLS handshake and the requests, so that nobody's slowness is
+//! anybody else's wait. Every phase has a time limit and every count has a cap ([`Limits`]). HTTPS is TLS 1.3
+//! only and without 0-RTT (trust.md rule 16), with HTTP/2 or HTTP/1.1 by ALPN; without TLS it is HTTP/1.1.
+//! Invariant: when [`Handle::shutdown`] returns, or the handle is dropped and the runtime ran on, no task and
+//! no socket of this server is left.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use workload::digest::Digest;
+
+use crate::{Steward, tls::Tls};
+
+/// Time limits and caps of the listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For the header of a request, and for the wait before it.
+    pub header: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// For a connection as a whole.
+    pub connection: Duration,
+    /// How long running requests may go on once the server is told to end.
+    pub grace: Duration,
+    /// Connections at a time; more wait in the listener's queue.
+    pub connections: usize,
+    /// CSRs that are judged at a time.
+    pub judging: usize,
+    /// CSRs that are judged or wait for it; more are sent away with 503.
+    pub requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            body: Duration::from_secs(15),
+            connection: Duration::from_secs(120),
+            grace: Duration::from_secs(5),
+            connections: 1024,
+            judging: processors,
+            requests: processors.saturating_mul(32),
+        }
+    }
+}
+
+/// Binds a listener, with the one error people meet said clearly.
+///
+/// # Errors
+/// [`ListenError`] with the address.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+}
+
+/// The address could not be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}")]
+pub struct ListenError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl ListenError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another process listens on this port: choose another one, or 0 for any free one")
+            }
+            io::ErrorKind::PermissionDenied => Some("ports below 1024 need a privilege: choose a higher one"),
+            io::ErrorKind::AddrNotAvailable => Some("this machine has no such address"),
+            _ => None,
+        }
+    }
+}
+
+/// A running server. Dropping it ends the server as well, without waiting.
+pub struct Handle {
+    /// Where it listens.
+    pub local_addr: SocketAddr,
+    /// SHA-256 of the SPKI of the HTTPS certificate; `None` on plain HTTP.
+    pub tls_pin: Option<Digest>,
+    /// SHA-256 of the SPKI of the CA root: the anchor that a brief lists.
+    pub anchor: Digest,
+    /// The CA root certificate as PEM.
+    pub root_pem: String,
+    /// Digest of the policy.
+    pub policy: Digest,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl Handle {
+    /// `http://…` or `https://…`, with the address it listens on.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls_pin.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.local_addr)
+    }
+
+    /// Accepts nothing more, lets running requests end within the grace of [`Limits`], then closes what is
+    /// left.
+    pub async fn shutdown(self) {
+        // An error means that the server is already gone.
+        let _ = self.stop.send(true);
+        let _ = self.accepting.await;
+    }
+
+    /// Waits until the server has ended by itself; it does so only when the listener breaks.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.accepting).await;
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("url", &self.url()).field("anchor", &self.anchor).finish_non_exhaustive()
+    }
+}
+
+/// Starts to serve `router` on `listener`.
+pub(crate) fn start(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    limits: Limits,
+    steward: &Steward,
+) -> io::Result<Handle> {
+    let local_addr = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let tls_pin = tls.as_ref().map(|tls| tls.pin);
+    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
+    let accepting = tokio::spawn(accept(listener, router, acceptor, limits, stopped));
+    Ok(Handle {
+        local_addr,
+        tls_pin,
+        anchor: steward.authority().anchor(),
+        root_pem: steward.authority().root_pem(),
+        policy: steward.policy().digest(),
+        stop,
+        accepting,
+    })
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    acceptor: Option<TlsAcceptor>,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections.max(1)));
+    let limits = Arc::new(limits);
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            // Also when the sender is gone, which is how a dropped handle ends the server.
+            _ = stopped.changed() => break,
+            // Reap, or the set grows with every connection there ever was.
+            Some(_) = connections.join_next() => continue,
+            next = next => next,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: existing connections must end first, so wait rather than spin.
+                tracing::warn!(%error, "accept");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Answers are one small write; waiting to fill a segment only adds latency.
+        let _ = stream.set_nodelay(true);
+        let service = router.clone();
+        let acceptor = acceptor.clone();
+        let limits = Arc::clone(&limits);
+        let stopped = stopped.clone();
+        connections.spawn(async move {
+            let _slot = slot;
+            let served = timeout(limits.connection, connection(stream, service, acceptor, &limits, stopped));
+            match served.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "connection"),
+                Err(_) => tracing::debug!(%peer, "connection closed at its time limit"),
+            }
+        });
+    }
+    drop(listener);
+    let drained = timeout(limits.grace, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(
+    stream: tokio::net::TcpStream,
+    router: Router,
+    acceptor: Option<TlsAcceptor>,
+    limits: &Limits,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), ConnectionError> {
+    let Some(acceptor) = acceptor else {
+        return http_1(stream, router, limits, stopped).await;
+    };
+    let stream = timeout(limits.handshake, acceptor.accept(stream)).await.map_err(|_| ConnectionError::Handshake)??;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http_2(stream, router, limits, stopped).await
+    } else {
+        http_1(stream, router, limits, stopped).await
+    }
+}
+
+async fn http_1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: &Limits,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), ConnectionError> {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header).max_headers(64).max_buf_size(32 * 1024);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+async fn http_2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: &Limits,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), ConnectionError> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.header)
+        .keep_alive_timeout(limits.header)
+        .max_concurrent_streams(16)
+        .max_header_list_size(16 * 1024);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+#[derive(Debug, Error)]
+enum ConnectionError {
+    #[error("TLS handshake not finished in time")]
+    Handshake,
+    #[error("TLS: {0}")]
+    Tls(#[from] io::Error),
+    #[error("HTTP: {0}")]
+    Http(#[from] hyper::Error),
+}

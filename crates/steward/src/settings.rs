@@ -1,0 +1,221 @@
+//! What a Steward is started with, and from where its keys come.
+//!
+//! Paths and choices only; [`Settings::open`] reads and checks everything before the first request is answered.
+//! Refuses files over 1 MiB, and warns in the log when others may read a private key.
+//! Invariant: keys of the CA, of nonces and of HTTPS have separate sources and types, none has a default in a
+//! file.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use identity::ear::Class;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::{
+    Limits, Steward,
+    nonce::{NoRandomness, NonceKey, NonceKeyError},
+    policy::Policy,
+    signer::{Authority, AuthorityError},
+    tls::{Tls, TlsError},
+};
+
+/// Everything [`crate::serve()`] needs but the listener.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// For whom certificates are issued.
+    pub policy: Policy,
+    /// The CA's key and chain. Random by default.
+    pub authority: AuthoritySource,
+    /// The key nonces are sealed with. Random by default.
+    pub nonce_key: NonceKeySource,
+    /// HTTPS. Plain HTTP by default: a Keep trusts the anchors in its brief and not the connection.
+    pub tls: TlsSource,
+    /// Time limits and caps.
+    pub limits: Limits,
+    /// The system's clock by default. Tests that judge recorded evidence bring the time of the recording.
+    pub clock: Clock,
+}
+
+/// Tells the time.
+pub type Clock = fn() -> SystemTime;
+
+/// A Steward with what its listener needs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// Policy and keys.
+    pub steward: Steward,
+    /// HTTPS, if asked for.
+    pub tls: Option<Tls>,
+    /// Time limits and caps.
+    pub limits: Limits,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Where the CA's key and chain come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AuthoritySource {
+    /// A new root that lives as long as the process.
+    #[default]
+    Random,
+    /// PEM files.
+    Files {
+        /// PKCS#8 private key, P-256 or P-384.
+        key: PathBuf,
+        /// Issuing certificate, intermediates, root.
+        certificates: PathBuf,
+    },
+}
+
+/// Where the nonce key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NonceKeySource {
+    /// A new key that lives as long as the process.
+    #[default]
+    Random,
+    /// A file of 64 to 128 hexadecimal digits. Several Stewards behind one address share it.
+    File(PathBuf),
+}
+
+/// How the listener speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TlsSource {
+    /// HTTP.
+    #[default]
+    Plain,
+    /// HTTPS with a certificate from PEM files.
+    Files {
+        /// Server certificate, then its issuers.
+        certificates: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+    /// HTTPS with a certificate made at start; clients know it by its pin.
+    SelfMade {
+        /// DNS names and IP addresses.
+        names: Vec<String>,
+    },
+}
+
+impl Settings {
+    /// Settings with `policy`, and everything else made at start.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            authority: AuthoritySource::default(),
+            nonce_key: NonceKeySource::default(),
+            tls: TlsSource::default(),
+            limits: Limits::default(),
+            clock: SystemTime::now,
+        }
+    }
+
+    /// Reads and checks all keys.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the file.
+    pub fn open(self) -> Result<Opened, SettingsError> {
+        let Self { policy, authority, nonce_key, tls, limits, clock } = self;
+        let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
+        let class = policy.class();
+        let authority = match authority {
+            AuthoritySource::Random => Authority::random(class, now)?,
+            AuthoritySource::Files { key, certificates } => {
+                Authority::from_pem(class, &secret(&key)?, &read(&certificates)?, now)?
+            }
+        };
+        let nonce_key = match nonce_key {
+            NonceKeySource::Random => NonceKey::random()?,
+            NonceKeySource::File(path) => {
+                NonceKey::from_hex(&secret(&path)?).map_err(|error| SettingsError::NonceKey { path, error })?
+            }
+        };
+        let tls = match tls {
+            TlsSource::Plain => None,
+            TlsSource::Files { certificates, key } => Some(Tls::from_pem(&read(&certificates)?, &secret(&key)?)?),
+            TlsSource::SelfMade { names } => Some(Tls::self_made(&names)?),
+        };
+        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock })
+    }
+}
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SettingsError> {
+    let refused = |kind| SettingsError::File { path: path.to_owned(), kind };
+    let file = File::open(path).map_err(|error| refused(error.kind()))?;
+    // Room for the whole at once: a buffer that grows leaves copies of a key behind.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length.min(MAX_FILE)).unwrap_or(0) + 1));
+    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|error| refused(error.kind()))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(refused(io::ErrorKind::FileTooLarge));
+    }
+    Ok(text)
+}
+
+fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, SettingsError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), "others may read this private key: chmod 600");
+        }
+    }
+    read(path)
+}
+
+/// Why a Steward does not start.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error("{path}: {kind}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        kind: io::ErrorKind,
+    },
+    /// Key and chain make no authority.
+    #[error("certificate authority: {0}")]
+    Authority(#[from] AuthorityError),
+    /// Policy and authority are of different classes.
+    #[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
+    Class {
+        /// The policy's.
+        expected: Class,
+        /// The authority's.
+        found: Class,
+    },
+    /// The file holds no nonce key.
+    #[error("{path}: {error}", path = path.display())]
+    NonceKey {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: NonceKeyError,
+    },
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// HTTPS cannot be served.
+    #[error("HTTPS: {0}")]
+    Tls(#[from] TlsError),
+    /// The clock is before 1970.
+    #[error("the system's clock is before 1970")]
+    Clock,
+    /// The listener is broken.
+    #[error("listener: {0}")]
+    Listener(io::ErrorKind),
+}

@@ -1,0 +1,227 @@
+//! A P-256 or P-384 private key in memory, and the verifier of what others signed.
+//!
+//! Keys come from PKCS#8 (RFC 5208) or are made here; both by aws-lc-rs, which checks that private and public
+//! half belong together and wipes the key when it is freed. Refuses other curves, encrypted files and the older
+//! SEC 1 form, each with its own error.
+//! Invariant: `Debug` prints the public digest only.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
+        EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, UnparsedPublicKey,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use identity::keys::{Algorithm, SignError, Signer, Verifier};
+use thiserror::Error;
+use workload::digest::Digest;
+use zeroize::Zeroizing;
+
+/// A private key that signs certificates.
+pub struct Key {
+    pair: EcdsaKeyPair,
+    algorithm: Algorithm,
+    spki: Vec<u8>,
+}
+
+impl Key {
+    /// A new key that lives as long as the process.
+    ///
+    /// # Errors
+    /// [`KeyError::Random`] when the system gives no random bytes.
+    pub fn random(algorithm: Algorithm) -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::generate(signing(algorithm)).map_err(|_| KeyError::Random)?;
+        Self::new(pair, algorithm)
+    }
+
+    /// Reads the one private key of a PEM text.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is there instead.
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        Self::from_pkcs8(&section(text)?)
+    }
+
+    /// Reads an unencrypted PKCS#8 document (DER).
+    ///
+    /// # Errors
+    /// [`KeyError::Curve`] when it is not a P-256 or P-384 key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
+            if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing(algorithm), der) {
+                return Self::new(pair, algorithm);
+            }
+        }
+        Err(KeyError::Curve)
+    }
+
+    fn new(pair: EcdsaKeyPair, algorithm: Algorithm) -> Result<Self, KeyError> {
+        let spki = pair.public_key().as_der().map_err(|_| KeyError::Curve)?.as_ref().to_vec();
+        Ok(Self { pair, algorithm, spki })
+    }
+
+    /// The private key as PKCS#8, for the one who wants to keep it.
+    pub(crate) fn to_pkcs8(&self) -> Result<aws_lc_rs::pkcs8::Document, KeyError> {
+        self.pair.to_pkcs8v1().map_err(|_| KeyError::Random)
+    }
+}
+
+impl Signer for Key {
+    fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.pair
+            .sign(&SystemRandom::new(), message)
+            .map(|signature| signature.as_ref().to_vec())
+            .map_err(|_| SignError::Unavailable)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", Digest::of(&self.spki))
+    }
+}
+
+/// Verifies ECDSA signatures with aws-lc-rs. The curve of the key must be the one the algorithm names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AwsLc;
+
+impl Verifier for AwsLc {
+    fn verify(&self, algorithm: Algorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let algorithm = match algorithm {
+            Algorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+            Algorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        };
+        UnparsedPublicKey::new(algorithm, spki).verify(message, signature).is_ok()
+    }
+}
+
+/// The DER of the one `PRIVATE KEY` section. Written here, on one buffer that is wiped, because PEM readers
+/// leave copies behind.
+fn section(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    const BEGIN: &[u8] = b"-----BEGIN PRIVATE KEY-----";
+    const END: &[u8] = b"-----END PRIVATE KEY-----";
+    let find = |text: &[u8], what: &[u8]| text.windows(what.len()).position(|at| at == what);
+
+    for other in [
+        &b"-----BEGIN EC PRIVATE KEY-----"[..],
+        b"-----BEGIN RSA PRIVATE KEY-----",
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+    ] {
+        if find(text, other).is_some() {
+            return Err(KeyError::Form);
+        }
+    }
+    let begin = find(text, BEGIN).ok_or(KeyError::Missing)?;
+    let body = &text[begin + BEGIN.len()..];
+    let end = find(body, END).ok_or(KeyError::Pem)?;
+    if find(&body[end..], BEGIN).is_some() {
+        return Err(KeyError::Several);
+    }
+
+    let mut digits = Zeroizing::new(Vec::with_capacity(end));
+    digits.extend(body[..end].iter().filter(|byte| !byte.is_ascii_whitespace()));
+    let mut der = Zeroizing::new(vec![0; digits.len()]);
+    let length = STANDARD.decode_slice(digits.as_slice(), &mut der).map_err(|_| KeyError::Pem)?;
+    der.truncate(length);
+    Ok(der)
+}
+
+fn signing(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
+    match algorithm {
+        Algorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        Algorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+    }
+}
+
+/// Why a private key was not taken. Nothing of the key is in the error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The section does not end, or its Base64 is broken.
+    #[error("the PEM text is broken")]
+    Pem,
+    /// No `PRIVATE KEY` section.
+    #[error(
+        "no `PRIVATE KEY` section: an unencrypted PKCS#8 key is expected (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`)"
+    )]
+    Missing,
+    /// More than one `PRIVATE KEY` section.
+    #[error("more than one private key")]
+    Several,
+    /// SEC 1, PKCS#1 or encrypted in place of plain PKCS#8.
+    #[error("the key is not in unencrypted PKCS#8 form (`openssl pkcs8 -topk8 -nocrypt` converts it)")]
+    Form,
+    /// Neither P-256 nor P-384, or the two halves do not belong together.
+    #[error("neither a P-256 nor a P-384 key, or its public half is another key's")]
+    Curve,
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        crate::pem::encode(label, der)
+    }
+
+    #[test]
+    fn both_curves_go_through_pkcs8_and_sign_what_only_their_public_key_verifies() {
+        for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
+            let made = Key::random(algorithm).unwrap();
+            let text = pem("PRIVATE KEY", made.to_pkcs8().unwrap().as_ref());
+            let read = Key::from_pem(text.as_bytes()).unwrap();
+            assert_eq!(read.spki(), made.spki());
+            assert_eq!(read.algorithm(), algorithm);
+
+            let signature = read.sign(b"message").unwrap();
+            let other = Key::random(algorithm).unwrap();
+            assert!(AwsLc.verify(algorithm, made.spki(), b"message", &signature));
+            assert!(!AwsLc.verify(algorithm, made.spki(), b"massage", &signature));
+            assert!(!AwsLc.verify(algorithm, other.spki(), b"message", &signature));
+        }
+    }
+
+    #[test]
+    fn a_signature_of_the_other_curve_does_not_verify() {
+        let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+        let signature = key.sign(b"m").unwrap();
+        assert!(AwsLc.verify(Algorithm::EcdsaP256Sha256, key.spki(), b"m", &signature));
+        assert!(!AwsLc.verify(Algorithm::EcdsaP384Sha384, key.spki(), b"m", &signature));
+    }
+
+    #[test]
+    fn what_is_not_one_pkcs8_key_is_named() {
+        let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+        let good = pem("PRIVATE KEY", key.to_pkcs8().unwrap().as_ref());
+        assert!(Key::from_pem(good.as_bytes()).is_ok());
+        let error = |text: &str| Key::from_pem(text.as_bytes()).unwrap_err();
+
+        assert_eq!(error(""), KeyError::Missing);
+        assert_eq!(error(&format!("{good}{good}")), KeyError::Several);
+        assert_eq!(error(&pem("EC PRIVATE KEY", b"x")), KeyError::Form);
+        assert_eq!(error(&pem("ENCRYPTED PRIVATE KEY", b"x")), KeyError::Form);
+        assert_eq!(error(&pem("PRIVATE KEY", b"x")), KeyError::Curve);
+        assert_eq!(error(&good[..good.len() / 2]), KeyError::Pem);
+    }
+
+    #[test]
+    fn debug_prints_the_public_digest_only() {
+        let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+        assert_eq!(format!("{key:?}"), format!("Key({})", Digest::of(key.spki())));
+    }
+}
