@@ -66,7 +66,9 @@ fn target(root: &Path) -> Result<(), String> {
     let installed = || {
         let found = command("rustc", root).args(["--print", "target-libdir", "--target", TARGET]).output();
         found.is_ok_and(|found| {
-            Path::new(String::from_utf8_lossy(&found.stdout).trim()).read_dir().is_ok_and(|mut dir| dir.next().is_some())
+            Path::new(String::from_utf8_lossy(&found.stdout).trim())
+                .read_dir()
+                .is_ok_and(|mut dir| dir.next().is_some())
         })
     };
     if installed() {
@@ -85,9 +87,10 @@ fn build(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    // Longest path first: the target directory usually lies inside the tree.
     let mut places = vec![(target_dir.to_owned(), "/target"), (root.to_owned(), "/donjon")];
     places.extend(cargo_home.map(|home| (home, "/cargo")));
+    // Of several that match the compilers take the last, and the target directory usually lies inside the tree.
+    places.sort_by_key(|(from, _)| from.as_os_str().len());
     let rustflags: Vec<OsString> = places
         .iter()
         .map(|(from, to)| {

@@ -104,7 +104,10 @@ fn launch(
     backend: &dyn Backend,
     mut steps: impl FnMut(Event) + Send + 'static,
 ) -> Result<(Running, Brief), Failure> {
-    let bytes = brief.try_encode().map_err(|error| Failure::caused("there is no such brief", &error))?;
+    let bytes = brief.try_encode().map_err(|error| {
+        Failure::caused("there is no such brief", &error)
+            .hint("host-supplied arguments and environment, with everything else, may take 64 KiB; put more into the workload")
+    })?;
     let image = Image::built_in().map_err(Failure::new)?;
     let launch = Launch::new(image, bytes, request.deployment)
         .map_err(|error| Failure::caused("cannot fix the brief", &error))?;

@@ -174,8 +174,7 @@ impl Plan {
         let spki = owner.key.spki().to_vec();
         let mut roles: BTreeMap<Name, Role> = BTreeMap::new();
         for (name, PlannedRole { names, peers, workloads }) in &self.role {
-            let role =
-                Role { names: names.clone(), peers: peers.clone(), workloads: workloads.clone() };
+            let role = Role { names: names.clone(), peers: peers.clone(), workloads: workloads.clone() };
             roles.insert(name.clone(), role);
         }
         let Some(found) = roles.get_mut(role) else {
@@ -231,7 +230,7 @@ fn measurement(text: &str) -> Result<Measurement, Failure> {
             .hint("expected 96 hexadecimal digits, as `donjon platform` prints them")
     };
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err(wrong());
     }
     let bytes: Result<Vec<u8>, _> =

@@ -30,8 +30,7 @@ impl Project {
             Failure::caused(format_args!("cannot read {shown}"), &error)
                 .hint("name a .wasm file, or a folder with a Donjon.toml")
         })?;
-        let manifest =
-            Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let manifest = Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let Some(named) = &manifest.program else {
             return Err(Failure::new(format_args!("{shown} does not name its program"))
                 .hint("add `program = \"path/to/main.wasm\"` (relative to that file)"));

@@ -25,13 +25,14 @@ const SET: u8 = 0x31;
 pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
+    // X.690, 8.1.3: short form below 128, else the number of length bytes and the length without leading zeros.
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
-        Ok(byte) => out.extend([0x81, byte]),
-        Err(_) => {
-            let length = u16::try_from(length).expect("a certificate or CRL stays below 64 KiB");
-            out.push(0x82);
-            out.extend(length.to_be_bytes());
+        _ => {
+            let bytes = length.to_be_bytes();
+            let significant = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+            out.push(0x80 | u8::try_from(significant.len()).expect("usize has at most eight bytes"));
+            out.extend(significant);
         }
     }
     for part in parts {
@@ -56,11 +57,7 @@ pub(crate) fn explicit(number: u8, part: &[u8]) -> Vec<u8> {
 /// A non-negative INTEGER.
 pub(crate) fn integer(value: u64) -> Vec<u8> {
     let bytes = value.to_be_bytes();
-    let skip = bytes
-        .iter()
-        .take_while(|byte| **byte == 0)
-        .count()
-        .min(bytes.len() - 1);
+    let skip = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
     let magnitude = &bytes[skip..];
     // A set top bit would read as negative.
     let sign: &[u8] = if magnitude[0] & 0x80 == 0 { &[] } else { &[0] };
@@ -108,12 +105,7 @@ pub(crate) fn time(unix: u64) -> Vec<u8> {
     let (days, second) = (unix / 86_400, unix % 86_400);
     let (year, month, day) = civil(days);
     assert!(year <= 9999, "{unix} s is after the year 9999");
-    let rest = format!(
-        "{month:02}{day:02}{:02}{:02}{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    );
+    let rest = format!("{month:02}{day:02}{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60);
     if year < 2050 {
         tlv(UTC_TIME, &[format!("{:02}{rest}", year % 100).as_bytes()])
     } else {
@@ -126,16 +118,11 @@ pub(crate) fn time(unix: u64) -> Vec<u8> {
 const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day)
 }
@@ -150,10 +137,7 @@ mod tests {
         assert_eq!(integer(0x7f), [2, 1, 0x7f]);
         assert_eq!(integer(0xdb), [2, 2, 0, 0xdb]);
         assert_eq!(integer(0x1_0001), [2, 3, 1, 0, 1]);
-        assert_eq!(
-            integer(u64::MAX),
-            [2, 9, 0, 255, 255, 255, 255, 255, 255, 255, 255]
-        );
+        assert_eq!(integer(u64::MAX), [2, 9, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
     }
 
     #[test]
@@ -169,10 +153,7 @@ mod tests {
         assert_eq!(time(951_782_400)[2..], *b"000229000000Z");
         assert_eq!(time(1_603_387_385)[2..], *b"201022172305Z");
         assert_eq!(time(2_524_607_999)[2..], *b"491231235959Z");
-        assert_eq!(
-            time(2_524_608_000),
-            [b"\x18\x0f".as_slice(), b"20500101000000Z"].concat()
-        );
+        assert_eq!(time(2_524_608_000), [b"\x18\x0f".as_slice(), b"20500101000000Z"].concat());
         assert_eq!(time(4_107_542_400)[2..], *b"21000301000000Z");
     }
 

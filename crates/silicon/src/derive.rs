@@ -8,10 +8,7 @@ use sha2::{Digest, Sha512};
 /// 64 bytes that depend on `seed`, `label` and every element of `context`.
 pub(crate) fn derive(seed: &[u8], label: &str, context: &[&[u8]]) -> [u8; 64] {
     let mut hash = Sha512::new();
-    for part in [b"donjon silicon v1".as_slice(), seed, label.as_bytes()]
-        .iter()
-        .chain(context)
-    {
+    for part in [b"donjon silicon v1".as_slice(), seed, label.as_bytes()].iter().chain(context) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -42,10 +39,6 @@ mod tests {
         for (i, one) in all.iter().enumerate() {
             assert!(!all[..i].contains(one), "{i} repeats an earlier output");
         }
-        assert_eq!(
-            derive(b"s", "a", &[b"b"]),
-            all[1],
-            "control: the same input gives the same output"
-        );
+        assert_eq!(derive(b"s", "a", &[b"b"]), all[1], "control: the same input gives the same output");
     }
 }

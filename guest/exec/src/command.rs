@@ -12,10 +12,10 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use workload::brief::Brief;
 use workload::manifest::{Manifest, Stdio, Streams};
 
+use crate::Ended;
 use crate::engine::{Code, Program};
 use crate::refusal::{Refusal, Step};
 use crate::stdin::Stdin;
-use crate::Ended;
 
 /// Runs `program` to its end.
 pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
@@ -92,15 +92,20 @@ pub(crate) fn wasi(brief: &Brief, manifest: &Manifest, with_stdin: bool) -> Wasi
 /// Writes a trap and its Wasm backtrace for the person at the terminal.
 pub(crate) fn trap(error: &wasmtime::Error) {
     use std::io::Write;
-    // If nobody reads standard error there is nobody to tell.
-    _ = writeln!(std::io::stderr(), "trap: {error:?}");
+    // In one call: standard error is not buffered, and each call leaves the Keep. If nobody reads it there is nobody to tell.
+    _ = std::io::stderr().write_all(format!("trap: {error:?}\n").as_bytes());
 }
 
 /// The program asks for what this Keep does not have.
 pub(crate) fn link(error: &wasmtime::Error) -> Refusal {
     if error.is::<wasmtime::Trap>() {
         trap(error);
-        return Refusal::new(Step::Program, "wasm.trap", "the program trapped while it was instantiated", "see the backtrace above");
+        return Refusal::new(
+            Step::Program,
+            "wasm.trap",
+            "the program trapped while it was instantiated",
+            "see the backtrace above",
+        );
     }
     Refusal::new(
         Step::Program,

@@ -148,8 +148,8 @@ impl Connection {
         let response = within(async { self.sender.send_request(request).await.map_err(std::io::Error::other) })
             .await
             .map_err(|error| {
-                Refusal::new(step, "connect.broken", format_args!("{who} ended the connection: {error}"), "try again")
-            })?;
+            Refusal::new(step, "connect.broken", format_args!("{who} ended the connection: {error}"), "try again")
+        })?;
         Ok(Answer { response, who, step })
     }
 }
@@ -174,7 +174,8 @@ impl Answer {
     /// The next bytes of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let frame = within(async { self.response.body_mut().frame().await.transpose().map_err(std::io::Error::other) });
+            let frame =
+                within(async { self.response.body_mut().frame().await.transpose().map_err(std::io::Error::other) });
             let frame = frame.await.map_err(|error| {
                 Refusal::new(
                     self.step,

@@ -109,7 +109,12 @@ fn incomplete(answer: &Answer, fetch: &Fetch) -> Refusal {
     Refusal::new(
         Step::Delivery,
         "drawbridge.incomplete",
-        format_args!("the Drawbridge answers {} for a part of the workload, {:?} {}", answer.status(), fetch.what, fetch.digest),
+        format_args!(
+            "the Drawbridge answers {} for a part of the workload, {:?} {}",
+            answer.status(),
+            fetch.what,
+            fetch.digest
+        ),
         "the store lost it: push the workload again",
     )
 }

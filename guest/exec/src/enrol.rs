@@ -103,16 +103,15 @@ async fn send(connection: &mut Connection, request: HttpRequest) -> Result<Answe
 fn failed(step: Step, error: &EnrolError) -> Refusal {
     let (code, hint) = match error {
         EnrolError::Refused { .. } => {
-            return Refusal::new(
-                Step::Steward,
-                "steward.refused",
-                error,
-                "the failing checks say what the Steward's policy expects and what it found",
-            );
+            ("steward.refused", "the failing checks say what the Steward's policy expects and what it found")
         }
         EnrolError::Chain(_) | EnrolError::Key { .. } | EnrolError::Id { .. } | EnrolError::Fact(_) => {
             ("steward.certificate", "this Steward is not the one the brief names: check its URL and anchors")
         }
+        EnrolError::Build(_) => (
+            "csr.build",
+            "a certificate request carries at most 256 KiB of evidence, endorsements, brief and Deployment",
+        ),
         EnrolError::Brief(_) | EnrolError::NoSteward | EnrolError::Name(_) => {
             ("brief.invalid", "launch with a brief that this version of Donjon made")
         }

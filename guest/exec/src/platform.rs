@@ -6,8 +6,8 @@
 //! The calls block. In a TEE the shim answers them at once; under `nil` and `sim` they wait for the host process, which
 //! is as much in the way as any other system call.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 
 use gate::frame;
 use gate::message::{Outcome, Purpose, Reply, Request};
@@ -16,7 +16,7 @@ use crate::refusal::{Refusal, Step};
 
 /// The other end of descriptor 3.
 pub(crate) struct Platform {
-    stream: UnixStream,
+    stream: File,
     /// The last frame's bytes; replies borrow from it.
     buffer: Vec<u8>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Evidence {
 }
 
 impl Platform {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: File) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 

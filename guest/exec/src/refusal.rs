@@ -19,7 +19,7 @@ pub(crate) enum Step {
     Request = 6,
     /// The request goes to the Steward.
     Steward = 7,
-    /// The Steward's certificate is checked.
+    /// The Steward judged; its certificate is checked.
     Certificate = 8,
     /// The Keep authenticates to the Drawbridge.
     Drawbridge = 9,

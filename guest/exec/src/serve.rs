@@ -22,19 +22,17 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 use workload::brief::Brief;
 use workload::manifest::{Listen, Manifest, Protocol};
 
+use crate::Ended;
 use crate::command;
 use crate::connect::Tls;
 use crate::engine::{Code, Program};
 use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
-use crate::Ended;
 
 /// Connections served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
@@ -94,7 +92,10 @@ fn tls(listen: &Listen, identity: Option<Identity>) -> Result<TlsAcceptor, Refus
         return Err(Refusal::new(
             Step::Program,
             "listen.certificate",
-            format_args!("listener `{}` wants TLS, but this Keep has no certificate: no Steward was named", listen.name),
+            format_args!(
+                "listener `{}` wants TLS, but this Keep has no certificate: no Steward was named",
+                listen.name
+            ),
             "deploy it, or say `protocol = \"http\"` for a local run",
         ));
     };

@@ -2,18 +2,18 @@
 
 #![allow(unsafe_code, reason = "an inherited descriptor has no safe constructor")]
 
+use std::fs::File;
 use std::os::fd::FromRawFd;
-use std::os::unix::net::UnixStream;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Takes descriptor 3, on which the platform answers.
-pub(crate) fn platform() -> UnixStream {
+/// Takes descriptor 3, on which the platform answers to plain reads and writes.
+pub(crate) fn platform() -> File {
     // SAFETY: the contract of `spec/gate.md` is that the starter of exec leaves an open stream at this number and that
     // nothing else in the process uses it; this function is called once, first thing in main. If the descriptor is not
     // open every use of it fails with EBADF and the start ends there.
-    unsafe { UnixStream::from_raw_fd(gate::DESCRIPTOR) }
+    unsafe { File::from_raw_fd(gate::DESCRIPTOR) }
 }
 
 /// Registers standard input with the reactor; `None` if it is a file, which a reactor does not take.

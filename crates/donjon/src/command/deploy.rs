@@ -91,7 +91,9 @@ impl Deploy {
             stdio: Stdio::Inherit,
         };
         let steps = |event: Event| match event {
-            Event::Milestone { step, detail } => eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail)),
+            Event::Milestone { step, detail } => {
+                eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail))
+            }
             Event::Listening { name, address } => eprintln!("donjon: {name} listens on {address}"),
         };
         let runtime = runtime()?;

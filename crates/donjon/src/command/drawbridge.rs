@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use drawbridge::{Limits, Scope, Secret, Settings, Tls, Tokens, read, serve};
 use workload::names::Name;
 
-use crate::command::{interrupted, listen, log, runtime};
+use crate::command::{interrupted, listen, log, runtime, say};
 use crate::failure::Failure;
 
 /// The Drawbridge: an OCI registry that lets confidential workloads out only to Keeps that proved themselves.
@@ -63,7 +63,6 @@ impl Drawbridge {
 }
 
 impl Serve {
-    #[allow(clippy::print_stdout, reason = "the facts a client needs are this command's data")]
     fn run(self) -> Result<ExitCode, Failure> {
         log();
         let shown = self.settings.display().to_string();
@@ -82,8 +81,8 @@ impl Serve {
             let drawbridge = serve(settings, listener)
                 .await
                 .map_err(|error| Failure::caused("cannot start the Drawbridge", &error))?;
-            println!("url https://{}", drawbridge.local_addr);
-            println!("pin {}", drawbridge.pin);
+            say(&format!("url https://{}", drawbridge.local_addr));
+            say(&format!("pin {}", drawbridge.pin));
             interrupted().await;
             drawbridge.shutdown().await;
             Ok(ExitCode::SUCCESS)

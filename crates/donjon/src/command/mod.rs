@@ -10,6 +10,7 @@ pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod steward;
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use crate::failure::Failure;
@@ -30,10 +31,9 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListene
 
 /// Waits for Ctrl-C or for being told to end.
 pub(crate) async fn interrupted() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
         // Without the handler the default does the same, less politely.
-        Err(_) => return std::future::pending().await,
+        return std::future::pending().await;
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
@@ -47,4 +47,9 @@ pub(crate) fn log() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // A second initialisation in one process changes nothing, and is no reason to fail.
     _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}
+
+/// One line of data for people or scripts; a reader that is gone ends nothing.
+pub(crate) fn say(line: &str) {
+    _ = writeln!(std::io::stdout(), "{line}");
 }

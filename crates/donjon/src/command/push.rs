@@ -48,7 +48,11 @@ impl Push {
     #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the digest is data, progress is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let built = Project::read(&self.project)?.pack()?;
-        let dir = if self.project.is_dir() { self.project.as_path() } else { self.project.parent().unwrap_or(Path::new(".")) };
+        let dir = if self.project.is_dir() {
+            self.project.as_path()
+        } else {
+            self.project.parent().unwrap_or(Path::new("."))
+        };
         let repository = &self.location.repository;
         let sealed = if dir.join(PLAN).exists() { Some(self.seal(dir, &built)?) } else { None };
 
@@ -59,7 +63,10 @@ impl Push {
             None => client,
         };
         let bar = ProgressBar::new(built.blobs.iter().map(|(descriptor, _)| descriptor.size).sum());
-        bar.set_style(ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         bar.set_message("pushing");
         let digest = runtime()?.block_on(async {
             if let Some(sealed) = &sealed {

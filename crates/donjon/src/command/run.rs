@@ -59,8 +59,7 @@ impl Run {
             }),
         };
         let keep = backend.start(&launch, host).map_err(|error| {
-            Failure::caused("cannot start the Keep", &error)
-                .hint("`donjon platform` shows what this machine can run")
+            Failure::caused("cannot start the Keep", &error).hint("`donjon platform` shows what this machine can run")
         })?;
         let end = keep.wait();
         if let Some(file) = &self.outcome {
@@ -111,8 +110,9 @@ pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
         Ok(End::Refused { code, message, hint, step: _ }) => {
             Err(Failure::new(format_args!("{message} [{code}]")).hint(hint))
         }
-        Err(error @ RunError::Call { .. }) => Err(Failure::new(error)
-            .hint("no Keep on any backend answers this call: report it, with the program")),
+        Err(error @ RunError::Call { .. }) => {
+            Err(Failure::new(error).hint("no Keep on any backend answers this call: report it, with the program"))
+        }
         Err(error) => Err(Failure::caused("the Keep did not end by itself", &error)),
     }
 }

@@ -8,7 +8,7 @@ use steward::policy::Policy;
 use steward::settings::{AuthoritySource, NonceKeySource, TlsSource};
 use steward::{Settings, serve};
 
-use crate::command::{interrupted, listen, log, runtime};
+use crate::command::{interrupted, listen, log, runtime, say};
 use crate::failure::Failure;
 
 /// The Steward: certificates for Keeps that prove themselves.
@@ -47,7 +47,6 @@ pub(crate) struct Serve {
 }
 
 impl Steward {
-    #[allow(clippy::print_stdout, reason = "the facts a client needs are this command's data")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let Self::Serve(args) = self;
         log();
@@ -66,16 +65,15 @@ impl Steward {
         };
         runtime()?.block_on(async {
             let listener = listen(args.listen).await?;
-            let steward = serve(settings, listener)
-                .await
-                .map_err(|error| Failure::caused("cannot start the Steward", &error))?;
-            println!("url    {}", steward.url());
-            println!("anchor {}", steward.anchor);
-            println!("policy {}", steward.policy);
+            let steward =
+                serve(settings, listener).await.map_err(|error| Failure::caused("cannot start the Steward", &error))?;
+            say(&format!("url    {}", steward.url()));
+            say(&format!("anchor {}", steward.anchor));
+            say(&format!("policy {}", steward.policy));
             if let Some(pin) = &steward.tls_pin {
-                println!("pin    {pin}");
+                say(&format!("pin    {pin}"));
             }
-            print!("{}", steward.root_pem);
+            say(steward.root_pem.trim_end());
             interrupted().await;
             steward.shutdown().await;
             Ok(ExitCode::SUCCESS)

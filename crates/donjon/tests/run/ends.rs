@@ -4,14 +4,16 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::support::{Form, donjon, eventually, probe, wait};
+use crate::support::{Form, donjon, eventually, probe, read, wait};
 
 /// A Keep whose program waits for ever, and the processes below it.
 struct Waiting {
     donjon: Child,
     below: Vec<u32>,
+    /// Held open, as a terminal would.
+    _stdout: ChildStdout,
 }
 
 impl Waiting {
@@ -21,11 +23,11 @@ impl Waiting {
         let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
         let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();
-        donjon.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let (stdout, _) = read(donjon.stdout.take().unwrap(), 1);
         let below = children(donjon.id());
         assert!(!below.is_empty(), "the Keep is a process of its own");
         assert!(below.iter().all(|pid| runs(*pid)));
-        Self { donjon, below }
+        Self { donjon, below, _stdout: stdout }
     }
 
     fn nothing_is_left(&self) {
@@ -70,7 +72,7 @@ fn a_killed_keep_is_a_failure_of_donjon() {
     let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
     let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();
-    donjon.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let (_stdout, _) = read(donjon.stdout.take().unwrap(), 1);
     for pid in children(donjon.id()) {
         assert!(Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap().success());
     }
@@ -78,10 +80,7 @@ fn a_killed_keep_is_a_failure_of_donjon() {
     let mut said = String::new();
     donjon.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(status.code(), Some(125), "{said}");
-    assert_eq!(
-        said,
-        "error: the Keep did not end by itself: the Keep ended without an outcome: signal: 9 (SIGKILL)\n"
-    );
+    assert_eq!(said, "error: the Keep did not end by itself: the Keep ended without an outcome: signal: 9 (SIGKILL)\n");
 }
 
 /// The processes whose parent is `pid`, from the fourth field of `/proc/*/stat` (proc_pid_stat(5)).

@@ -250,7 +250,8 @@ fn a_service_without_a_manifest_is_served() {
     let mut command = donjon(Path::new("/"), ["run", env!("DONJON_GREETER")]);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let port = lines.filter_map(|line| line.strip_prefix("donjon: https listens on ")?.parse::<SocketAddr>().ok()).next();
+    let port =
+        lines.filter_map(|line| line.strip_prefix("donjon: https listens on ")?.parse::<SocketAddr>().ok()).next();
     let answer = port.map(|address| {
         let mut stream = TcpStream::connect(("127.0.0.1", address.port())).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();

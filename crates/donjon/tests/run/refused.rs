@@ -151,7 +151,10 @@ fn a_module_without_start() {
 /// A trap before the program begins is the program's, not Donjon's.
 #[test]
 fn a_module_that_traps_while_it_is_instantiated() {
-    let dir = folder(&[("main.wasm", &wat(r#"(module $early (func $boom unreachable) (start $boom) (func (export "_start")))"#))]);
+    let dir = folder(&[(
+        "main.wasm",
+        &wat(r#"(module $early (func $boom unreachable) (start $boom) (func (export "_start")))"#),
+    )]);
     let ran = run(dir.path(), ["run", "-q", "main.wasm"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (134, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("early!boom\n"), "{}", ran.stderr);
@@ -160,7 +163,10 @@ fn a_module_that_traps_while_it_is_instantiated() {
 #[test]
 fn a_service_without_a_handler() {
     let listen = "[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n";
-    let dir = folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"http\"\n{listen}", probe(Form::Component)).as_bytes())]);
+    let dir = folder(&[(
+        "Donjon.toml",
+        format!("program = {:?}\nkind = \"http\"\n{listen}", probe(Form::Component)).as_bytes(),
+    )]);
     refused(
         dir.path(),
         &["run", "-q"],
@@ -175,11 +181,16 @@ fn a_service_without_a_handler() {
 /// And the other way round: a service that is called a command has nothing to run.
 #[test]
 fn a_command_that_is_a_service() {
-    let dir = folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"command\"\n", env!("DONJON_GREETER")).as_bytes())]);
+    let dir =
+        folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"command\"\n", env!("DONJON_GREETER")).as_bytes())]);
     let ran = run(dir.path(), ["run", "-q"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("wasi:cli/run@0.2"), "it names the export that is missing: {}", ran.stderr);
-    assert!(ran.stderr.contains("hint: ") && !ran.stderr.contains("other imports"), "nothing is imported: {}", ran.stderr);
+    assert!(
+        ran.stderr.contains("hint: ") && !ran.stderr.contains("other imports"),
+        "nothing is imported: {}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -220,7 +231,9 @@ fn a_manifest_whose_program_is_missing() {
 #[test]
 fn a_key_or_value_that_is_spelled_wrong() {
     let dir = folder(&[("main.wasm", &wat(r#"(module (memory (export "memory") 1) (func (export "_start")))"#))]);
-    let say = |text: &str| std::fs::write(dir.path().join("Donjon.toml"), format!("program = \"main.wasm\"\n{text}")).unwrap();
+    let say = |text: &str| {
+        std::fs::write(dir.path().join("Donjon.toml"), format!("program = \"main.wasm\"\n{text}")).unwrap()
+    };
     for (text, error, hint) in [
         ("agrs = []\n", "2:1: unknown key `agrs`", "did you mean `args`?"),
         ("kind = \"htpp\"\n", "2:8: unknown value `htpp`", "did you mean `http`?"),
@@ -229,11 +242,7 @@ fn a_key_or_value_that_is_spelled_wrong() {
             "4:1: unknown key `prt`",
             "did you mean `port`?",
         ),
-        (
-            "[[listen]]\nname = \"web\"\nprotocol = \"http\"\n",
-            "2:1: the key `port` is missing",
-            "add `port = …`",
-        ),
+        ("[[listen]]\nname = \"web\"\nprotocol = \"http\"\n", "2:1: the key `port` is missing", "add `port = …`"),
     ] {
         say(text);
         refused(dir.path(), &["run", "-q"], &format!("./Donjon.toml:{error}"), hint);
@@ -341,7 +350,11 @@ fn variables_that_cannot_be() {
 
     let ran = run(Path::new("/"), ["run", "-q", "--env", "A=1", "--env", "A=2", probe, "exit", "0"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""));
-    assert!(ran.stderr.starts_with("error: these arguments and variables cannot be given to a Keep: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("error: these arguments and variables cannot be given to a Keep: "),
+        "{}",
+        ran.stderr
+    );
 
     let long = "x".repeat(70_000);
     let ran = run(Path::new("/"), ["run", "-q", probe, "args", &long], Input::Nothing);

@@ -127,7 +127,9 @@ fn offsets_out(text: &str) -> String {
         let frame = line.split_once(": ").filter(|(number, _)| number.trim().parse::<u32>().is_ok());
         let rest = frame.and_then(|(number, rest)| Some((number, rest.split_once(" - ")?)));
         match rest {
-            Some((number, (offset, name))) if offset.trim_start().starts_with("0x") => format!("{number}: OFFSET - {name}\n"),
+            Some((number, (offset, name))) if offset.trim_start().starts_with("0x") => {
+                format!("{number}: OFFSET - {name}\n")
+            }
             _ => format!("{line}\n"),
         }
     };

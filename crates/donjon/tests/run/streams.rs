@@ -8,7 +8,7 @@ use std::thread;
 
 use workload::Digest;
 
-use crate::support::{Form, Input, donjon, finish, folder, probe, run, wait};
+use crate::support::{Form, Input, donjon, finish, folder, probe, read, run, wait};
 
 const MIB: usize = 1024 * 1024;
 
@@ -135,8 +135,8 @@ fn a_conversation_flows() {
         let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         for word in ["one\n", "two\n", "three\n"] {
             to.write_all(word.as_bytes()).unwrap();
-            let mut back = vec![0; word.len()];
-            from.read_exact(&mut back).unwrap();
+            let (again, back) = read(from, word.len());
+            from = again;
             assert_eq!(back, word.as_bytes(), "{form:?}");
         }
         drop(to);
@@ -154,8 +154,7 @@ fn a_reader_that_leaves_ends_the_program() {
         let mut child = command.spawn().unwrap();
         let mut to = child.stdin.take().unwrap();
         let writer = thread::spawn(move || while to.write_all(&[b'x'; 4096]).is_ok() {});
-        let mut from = child.stdout.take().unwrap();
-        from.read_exact(&mut [0; 1000]).unwrap();
+        let (from, _) = read(child.stdout.take().unwrap(), 1000);
         drop(from);
         let status = wait(&mut child);
         writer.join().unwrap();

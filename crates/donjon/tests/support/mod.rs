@@ -11,12 +11,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine.
-const HANGS: Duration = Duration::from_secs(300);
+const HANGS: Duration = Duration::from_secs(120);
 
 /// How a command ended and what it said.
 #[derive(Debug)]
@@ -127,6 +127,19 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Reads `count` bytes, and gives the stream back; one that stays silent fails the test.
+#[track_caller]
+pub(crate) fn read<R: Read + Send + 'static>(mut from: R, count: usize) -> (R, Vec<u8>) {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = vec![0; count];
+        let read = from.read_exact(&mut bytes);
+        // Nobody listens any more if the test has failed meanwhile.
+        _ = tell.send(read.map(|()| (from, bytes)));
+    });
+    told.recv_timeout(HANGS).expect("it says something in time").expect("it does not end before it has said this much")
 }
 
 /// Waits until `done` says so; what never happens fails the test.

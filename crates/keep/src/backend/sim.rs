@@ -64,8 +64,7 @@ impl Backend for Sim {
 impl Attester for Sim {
     fn attest(&self, report_data: [u8; 64], host_data: [u8; 32], measurement: [u8; 48]) -> Option<Evidence> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let mut request =
-            ReportRequest { report_data, host_data, measurement, ..self.firmware.request() };
+        let mut request = ReportRequest { report_data, host_data, measurement, ..self.firmware.request() };
         if let Some(tampering) = &self.tampering {
             tampering(&mut request);
         }

@@ -5,8 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use gate::calls::{Call, Is, TABLE};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
 /// `BPF_RET | BPF_K` (linux/bpf_common.h).
@@ -44,8 +43,7 @@ pub(super) fn compile(report_to: RawFd) -> Result<Vec<libc::sock_filter>, String
 
 fn rule(all: &[Is]) -> Result<SeccompRule, String> {
     let condition = |is: &Is| {
-        let length =
-            if is.mask <= u64::from(u32::MAX) { SeccompCmpArgLen::Dword } else { SeccompCmpArgLen::Qword };
+        let length = if is.mask <= u64::from(u32::MAX) { SeccompCmpArgLen::Dword } else { SeccompCmpArgLen::Qword };
         SeccompCondition::new(is.argument, length, SeccompCmpOp::MaskedEq(is.mask), is.value)
     };
     let conditions = all.iter().map(condition).collect::<Result<_, _>>().map_err(|error| error.to_string())?;

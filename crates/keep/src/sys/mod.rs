@@ -107,7 +107,10 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
     let calls = {
         let process = Arc::clone(&process);
         let name = "keep-calls".to_owned();
-        std::thread::Builder::new().name(name).spawn(move || watch(&ours, &process)).map_err(failed("start a thread"))?
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || watch(&ours, &process))
+            .map_err(failed("start a thread"))?
     };
     let parent = {
         let process = Arc::clone(&process);

@@ -15,14 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cases = cases::all();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
-        let known = cases
-            .iter()
-            .any(|(name, _)| path.file_stem().is_some_and(|stem| stem == name.as_str()));
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-            && !known
-        {
+        let known = cases.iter().any(|(name, _)| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+        if path.extension().is_some_and(|extension| extension == "json") && !known {
             fs::remove_file(path)?;
         }
     }

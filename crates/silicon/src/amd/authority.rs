@@ -69,8 +69,7 @@ pub(super) fn ark_der(product: Product) -> &'static [u8] {
     static CERTIFICATES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
     CERTIFICATES[product as usize].get_or_init(|| {
         let ark = Key::Ark(product);
-        let tbs =
-            Authority::SIMULATED.ark_tbs(product, ark_validity(product), &ark.spki(), &ark.id());
+        let tbs = Authority::SIMULATED.ark_tbs(product, ark_validity(product), &ark.spki(), &ark.id());
         signed(tbs, Trailer::Explicit, |tbs| ark.sign(tbs))
     })
 }
@@ -123,17 +122,13 @@ pub(super) fn ask_signed_by(product: Product, signer: Product) -> Vec<u8> {
 pub(super) fn crl(amd: &Amd, template: &CrlTemplate) -> Vec<u8> {
     let ark = Key::Ark(amd.product());
     let tbs = Authority::SIMULATED.crl_tbs(template, &Key::Ark(template.issuer).id());
-    signed(tbs, Trailer::Default, |tbs| {
-        amd.cached(cache_key(ark, tbs), || ark.sign(tbs))
-    })
+    signed(tbs, Trailer::Default, |tbs| amd.cached(cache_key(ark, tbs), || ark.sign(tbs)))
 }
 
 /// `tbs` as a VCEK certificate: signed by the ASK of the chip's product line.
 pub(super) fn sign_vcek(amd: &Amd, tbs: Vec<u8>) -> Vec<u8> {
     let ask = Key::Ask(amd.product());
-    signed(tbs, Trailer::Default, |tbs| {
-        amd.cached(cache_key(ask, tbs), || ask.sign(tbs))
-    })
+    signed(tbs, Trailer::Default, |tbs| amd.cached(cache_key(ask, tbs), || ask.sign(tbs)))
 }
 
 /// Whether the PSS parameters spell out `trailerField [3] 1`, the default. AMD's roots and older
@@ -211,37 +206,15 @@ impl Authority {
         der::sequence(&[&der::sequence(&[&der::explicit(0, &full_name)])])
     }
 
-    fn ark_tbs(
-        &self,
-        product: Product,
-        validity: (u64, u64),
-        spki: &[u8],
-        id: &[u8; 20],
-    ) -> Vec<u8> {
+    fn ark_tbs(&self, product: Product, validity: (u64, u64), spki: &[u8], id: &[u8; 20]) -> Vec<u8> {
         let name = self.name(&self.ark(product));
         let extensions = [
             extension(KEY_USAGE, true, &der::seven_bits(ARK_USAGE)),
             extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
-            extension(
-                BASIC_CONSTRAINTS,
-                true,
-                &der::sequence(&[&[0x01, 0x01, 0xff]]),
-            ),
-            extension(
-                CRL_DISTRIBUTION_POINTS,
-                false,
-                &self.crl_distribution_point(product),
-            ),
+            extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff]])),
+            extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(product)),
         ];
-        tbs(
-            ark_serial(product),
-            Trailer::Explicit,
-            &name,
-            validity,
-            &name,
-            spki,
-            &extensions.concat(),
-        )
+        tbs(ark_serial(product), Trailer::Explicit, &name, validity, &name, spki, &extensions.concat())
     }
 
     fn ask_tbs(
@@ -255,50 +228,23 @@ impl Authority {
         let extensions = [
             extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
             extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
-            extension(
-                BASIC_CONSTRAINTS,
-                true,
-                &der::sequence(&[&[0x01, 0x01, 0xff], &der::integer(0)]),
-            ),
+            extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff], &der::integer(0)])),
             extension(KEY_USAGE, true, &der::seven_bits(ASK_USAGE)),
-            extension(
-                CRL_DISTRIBUTION_POINTS,
-                false,
-                &self.crl_distribution_point(product),
-            ),
+            extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(product)),
         ];
         let (issuer, subject) = (self.name(&self.ark(product)), self.name(&self.ask(product)));
-        tbs(
-            ask_serial(product),
-            Trailer::Explicit,
-            &issuer,
-            validity,
-            &subject,
-            spki,
-            &extensions.concat(),
-        )
+        tbs(ask_serial(product), Trailer::Explicit, &issuer, validity, &subject, spki, &extensions.concat())
     }
 
     /// TBSCertList, version 2 (RFC 5280, 5.1); every entry is revoked at `this_update`.
     fn crl_tbs(&self, template: &CrlTemplate, ark_id: &[u8; 20]) -> Vec<u8> {
-        let CrlTemplate {
-            issuer,
-            this_update,
-            next_update,
-            number,
-            revoked,
-            critical,
-        } = template;
+        let CrlTemplate { issuer, this_update, next_update, number, revoked, critical } = template;
         let entries: Vec<u8> = revoked
             .iter()
             .flat_map(|serial| der::sequence(&[&der::integer(*serial), &der::time(*this_update)]))
             .collect();
         // RFC 5280, 5.1.2.6: the list is absent, not empty, when nothing is revoked.
-        let entries = if entries.is_empty() {
-            Vec::new()
-        } else {
-            der::sequence(&[&entries])
-        };
+        let entries = if entries.is_empty() { Vec::new() } else { der::sequence(&[&entries]) };
         let mut extensions = [
             extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
             extension(CRL_NUMBER, false, &der::integer(*number)),
@@ -418,16 +364,13 @@ impl Key {
             Self::Ask(product) => 3 + product as usize,
         };
         KEYS[slot].get_or_init(|| {
-            RsaPrivateKey::from_pkcs8_der(self.pkcs8())
-                .expect("the committed keys are valid PKCS#8; a test reads all")
+            RsaPrivateKey::from_pkcs8_der(self.pkcs8()).expect("the committed keys are valid PKCS#8; a test reads all")
         })
     }
 
     fn spki(self) -> Vec<u8> {
         let document = self.private().to_public_key().to_public_key_der();
-        document
-            .expect("an RSA-4096 public key has an encoding")
-            .into_vec()
+        document.expect("an RSA-4096 public key has an encoding").into_vec()
     }
 
     /// Key identifier: the first 160 bits of SHA-256 of the SPKI (RFC 7093, section 2, method 4).
@@ -440,14 +383,8 @@ impl Key {
     fn sign(self, message: &[u8]) -> Vec<u8> {
         // The salt are the first 48 bytes of this generator; blinding takes the rest and leaves no
         // trace.
-        let mut salt = ChaCha20Rng::from_seed(derive_bytes(
-            b"",
-            "pss salt",
-            &[self.label().as_bytes(), message],
-        ));
-        SigningKey::<Sha384>::new_with_salt_len(self.private().clone(), 48)
-            .sign_with_rng(&mut salt, message)
-            .to_vec()
+        let mut salt = ChaCha20Rng::from_seed(derive_bytes(b"", "pss salt", &[self.label().as_bytes(), message]));
+        SigningKey::<Sha384>::new_with_salt_len(self.private().clone(), 48).sign_with_rng(&mut salt, message).to_vec()
     }
 }
 
@@ -461,10 +398,8 @@ mod tests {
 
     #[test]
     fn every_committed_key_is_read_and_no_two_are_the_same() {
-        let keys: Vec<Vec<u8>> = Product::ALL
-            .iter()
-            .flat_map(|product| [Key::Ark(*product).spki(), Key::Ask(*product).spki()])
-            .collect();
+        let keys: Vec<Vec<u8>> =
+            Product::ALL.iter().flat_map(|product| [Key::Ark(*product).spki(), Key::Ask(*product).spki()]).collect();
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(key.len(), 550, "RSA-4096");
             assert!(!keys[..at].contains(key));
@@ -480,36 +415,14 @@ mod tests {
             };
             let ark_cert = Certificate::from_der(&ark).unwrap();
             let ark_id = real::key_id(&ark_cert);
-            let spki = ark_cert
-                .tbs_certificate()
-                .subject_public_key_info()
-                .to_der()
-                .unwrap();
+            let spki = ark_cert.tbs_certificate().subject_public_key_info().to_der().unwrap();
             let rebuilt = real::AMD.ark_tbs(product, ark_validity(product), &spki, &ark_id);
-            assert_eq!(
-                hex::encode(rebuilt),
-                hex::encode(real::tbs(&ark)),
-                "ARK {product:?}"
-            );
+            assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&ark)), "ARK {product:?}");
 
             let ask_cert = Certificate::from_der(&ask).unwrap();
-            let spki = ask_cert
-                .tbs_certificate()
-                .subject_public_key_info()
-                .to_der()
-                .unwrap();
-            let rebuilt = real::AMD.ask_tbs(
-                product,
-                ask_validity(product),
-                &spki,
-                &real::key_id(&ask_cert),
-                &ark_id,
-            );
-            assert_eq!(
-                hex::encode(rebuilt),
-                hex::encode(real::tbs(&ask)),
-                "ASK {product:?}"
-            );
+            let spki = ask_cert.tbs_certificate().subject_public_key_info().to_der().unwrap();
+            let rebuilt = real::AMD.ask_tbs(product, ask_validity(product), &spki, &real::key_id(&ask_cert), &ark_id);
+            assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&ask)), "ASK {product:?}");
             // The algorithm outside is written once more.
             let outer = pss_sha384(Trailer::Explicit);
             let tbs_len = real::tbs(&ask).len();
@@ -520,20 +433,8 @@ mod tests {
     #[test]
     fn amds_own_crls_come_out_byte_for_byte() {
         let crls = [
-            (
-                Product::Milan,
-                "amd-crl/ark-milan.crl.der",
-                (1_652_116_065, 1_683_673_200),
-                3,
-                &[][..],
-            ),
-            (
-                Product::Genoa,
-                "amd-crl/ark-genoa.crl.der",
-                (1_667_223_286, 1_698_793_200),
-                2,
-                &[0x2_0001][..],
-            ),
+            (Product::Milan, "amd-crl/ark-milan.crl.der", (1_652_116_065, 1_683_673_200), 3, &[][..]),
+            (Product::Genoa, "amd-crl/ark-genoa.crl.der", (1_667_223_286, 1_698_793_200), 2, &[0x2_0001][..]),
         ];
         for (issuer, file, (this_update, next_update), number, revoked) in crls {
             let (Some(crl), Some((_, ark))) = (real::file(file), real::ask_and_ark(issuer)) else {
@@ -541,14 +442,7 @@ mod tests {
             };
             let ark_id = real::key_id(&Certificate::from_der(&ark).unwrap());
             let (next_update, revoked) = (Some(next_update), revoked.to_vec());
-            let template = CrlTemplate {
-                issuer,
-                this_update,
-                next_update,
-                number,
-                revoked,
-                critical: vec![],
-            };
+            let template = CrlTemplate { issuer, this_update, next_update, number, revoked, critical: vec![] };
             let rebuilt = real::AMD.crl_tbs(&template, &ark_id);
             assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&crl)), "{file}");
         }
@@ -561,15 +455,8 @@ mod tests {
                 let certificate = Certificate::from_der(der).unwrap();
                 let tbs = certificate.tbs_certificate();
                 for name in [tbs.subject().to_string(), tbs.issuer().to_string()] {
-                    assert_eq!(
-                        name.matches("SIMULATED-PUBLIC").count(),
-                        2,
-                        "organisation and common name of {name}"
-                    );
-                    assert!(
-                        name.contains(product.name()) && !name.contains("Micro Devices"),
-                        "{name}"
-                    );
+                    assert_eq!(name.matches("SIMULATED-PUBLIC").count(), 2, "organisation and common name of {name}");
+                    assert!(name.contains(product.name()) && !name.contains("Micro Devices"), "{name}");
                 }
                 assert!(!der.windows(7).any(|window| window == b"amd.com"));
             }
@@ -583,11 +470,7 @@ mod tests {
             let der = amd.crl_der(1_760_000_000, 2_600_000_000, revoked);
             let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&der).unwrap();
             let entries = list.tbs_cert_list.revoked_certificates;
-            entries.map(|all| {
-                all.iter()
-                    .map(|one| one.serial_number.as_bytes().to_vec())
-                    .collect::<Vec<_>>()
-            })
+            entries.map(|all| all.iter().map(|one| one.serial_number.as_bytes().to_vec()).collect::<Vec<_>>())
         };
         assert_eq!(read(&[]), None, "absent, not empty");
         assert_eq!(read(&[0x2_0002, 0]), Some(vec![vec![2, 0, 2], vec![0]]));

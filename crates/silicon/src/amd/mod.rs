@@ -93,27 +93,9 @@ impl Product {
     /// The TCB version the simulated chip runs: that of real machines in 2025.
     pub const fn tcb(self) -> Tcb {
         match self {
-            Self::Milan => Tcb {
-                fmc: 0,
-                boot_loader: 4,
-                tee: 0,
-                snp: 24,
-                microcode: 219,
-            },
-            Self::Genoa => Tcb {
-                fmc: 0,
-                boot_loader: 10,
-                tee: 0,
-                snp: 23,
-                microcode: 84,
-            },
-            Self::Turin => Tcb {
-                fmc: 0,
-                boot_loader: 1,
-                tee: 0,
-                snp: 2,
-                microcode: 71,
-            },
+            Self::Milan => Tcb { fmc: 0, boot_loader: 4, tee: 0, snp: 24, microcode: 219 },
+            Self::Genoa => Tcb { fmc: 0, boot_loader: 10, tee: 0, snp: 23, microcode: 84 },
+            Self::Turin => Tcb { fmc: 0, boot_loader: 1, tee: 0, snp: 2, microcode: 71 },
         }
     }
 }
@@ -137,13 +119,7 @@ pub struct Tcb {
 impl Tcb {
     /// The eight bytes of a report, in memory order.
     pub const fn to_bytes(self, product: Product) -> [u8; 8] {
-        let Self {
-            fmc,
-            boot_loader,
-            tee,
-            snp,
-            microcode,
-        } = self;
+        let Self { fmc, boot_loader, tee, snp, microcode } = self;
         match product {
             Product::Milan | Product::Genoa => [boot_loader, tee, 0, 0, 0, 0, snp, microcode],
             Product::Turin => [fmc, boot_loader, tee, snp, 0, 0, 0, microcode],
@@ -164,11 +140,7 @@ pub struct Amd {
 impl Amd {
     /// The chip of `product` that `seed` names. Nothing is computed yet.
     pub fn from_seed(seed: [u8; 32], product: Product) -> Self {
-        Self {
-            product,
-            seed,
-            signatures: Arc::default(),
-        }
+        Self { product, seed, signatures: Arc::default() }
     }
 
     /// The product line.
@@ -262,10 +234,7 @@ impl Amd {
     fn cached(&self, key: [u8; 32], sign: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
         // Every CRL instant is a new entry; a long demo must not grow for ever.
         const MAX: usize = 256;
-        let mut signatures = self
-            .signatures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signatures = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
         if signatures.len() >= MAX && !signatures.contains_key(&key) {
             signatures.clear();
         }
@@ -275,8 +244,6 @@ impl Amd {
 
 impl fmt::Debug for Amd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Amd")
-            .field("product", &self.product)
-            .finish_non_exhaustive()
+        f.debug_struct("Amd").field("product", &self.product).finish_non_exhaustive()
     }
 }

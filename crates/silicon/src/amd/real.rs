@@ -14,27 +14,18 @@ use super::Product;
 use super::authority::Authority;
 
 /// The names the real ones bear.
-pub(super) const AMD: Authority = Authority {
-    organization: "Advanced Micro Devices",
-    suffix: "",
-    key_server: "https://kdsintf.amd.com",
-};
+pub(super) const AMD: Authority =
+    Authority { organization: "Advanced Micro Devices", suffix: "", key_server: "https://kdsintf.amd.com" };
 
 /// The bytes of one file of real evidence.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub(super) fn file(name: &str) -> Option<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/evidence")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence").join(name);
     match fs::read(&path) {
         Ok(bytes) => Some(bytes),
         Err(error) => {
             let required = env::var("DONJON_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|one| one == "evidence"),
-                "{}: {error}",
-                path.display()
-            );
+            assert!(!required.split(',').any(|one| one == "evidence"), "{}: {error}", path.display());
             eprintln!("skipped: no {name} in ../shared/evidence");
             None
         }
@@ -49,19 +40,14 @@ pub(super) fn ask_and_ark(product: Product) -> Option<(Vec<u8>, Vec<u8>)> {
         Product::Turin => "amd-roots/ask_ark_turin_vcek.pem",
     };
     let chain = Certificate::load_pem_chain(&file(name)?).unwrap();
-    let mut ders = chain
-        .iter()
-        .map(|certificate| certificate.to_der().unwrap());
+    let mut ders = chain.iter().map(|certificate| certificate.to_der().unwrap());
     Some((ders.next().unwrap(), ders.next().unwrap()))
 }
 
 /// subjectKeyIdentifier.
 pub(super) fn key_id(certificate: &Certificate) -> [u8; 20] {
     let extensions = certificate.tbs_certificate().extensions().unwrap();
-    let value = extensions
-        .iter()
-        .find(|one| one.extn_id.to_string() == "2.5.29.14")
-        .unwrap();
+    let value = extensions.iter().find(|one| one.extn_id.to_string() == "2.5.29.14").unwrap();
     value.extn_value.as_bytes()[2..].try_into().unwrap()
 }
 

@@ -101,16 +101,8 @@ pub struct Firmware {
 pub(super) fn defaults(amd: &Amd) -> ReportRequest {
     let tcb = amd.tcb();
     let firmware = match amd.product() {
-        Product::Milan | Product::Genoa => Firmware {
-            major: 1,
-            minor: 55,
-            build: 49,
-        },
-        Product::Turin => Firmware {
-            major: 1,
-            minor: 55,
-            build: 61,
-        },
+        Product::Milan | Product::Genoa => Firmware { major: 1, minor: 55, build: 49 },
+        Product::Turin => Firmware { major: 1, minor: 55, build: 61 },
     };
     ReportRequest {
         version: 5,
@@ -199,15 +191,7 @@ pub(super) fn report(amd: &Amd, request: &ReportRequest) -> [u8; REPORT_LEN] {
     }
     put(0x1a0, chip_id);
     put(0x1e0, &tcb(committed_tcb));
-    for (
-        at,
-        Firmware {
-            major,
-            minor,
-            build,
-        },
-    ) in [(0x1e8, current_firmware), (0x1ec, committed_firmware)]
-    {
+    for (at, Firmware { major, minor, build }) in [(0x1e8, current_firmware), (0x1ec, committed_firmware)] {
         put(at, &[*build, *minor, *major]);
     }
     put(0x1f0, &tcb(launch_tcb));
@@ -250,20 +234,8 @@ mod tests {
             Product::Turin => ProductLine::Turin,
         };
         let tcb = |raw| {
-            let Levels {
-                fmc,
-                bootloader,
-                tee,
-                snp,
-                microcode,
-            } = Levels::decode(line, raw).unwrap();
-            Tcb {
-                fmc: fmc.unwrap_or_default(),
-                boot_loader: bootloader,
-                tee,
-                snp,
-                microcode,
-            }
+            let Levels { fmc, bootloader, tee, snp, microcode } = Levels::decode(line, raw).unwrap();
+            Tcb { fmc: fmc.unwrap_or_default(), boot_loader: bootloader, tee, snp, microcode }
         };
         let firmware = |version: evidence::snp::tcb::FirmwareVersion| Firmware {
             major: version.major,
@@ -290,9 +262,7 @@ mod tests {
             report_id: *report.report_id(),
             report_id_ma: *report.report_id_ma(),
             reported_tcb: tcb(report.reported_tcb()),
-            cpuid: report
-                .cpuid()
-                .map_or([0; 3], |cpuid| [cpuid.family, cpuid.model, cpuid.stepping]),
+            cpuid: report.cpuid().map_or([0; 3], |cpuid| [cpuid.family, cpuid.model, cpuid.stepping]),
             chip_id: *report.chip_id(),
             committed_tcb: tcb(report.committed_tcb()),
             current_firmware: firmware(report.current_version()),
@@ -312,14 +282,8 @@ mod tests {
             (Product::Milan, "snp-go-sev-guest/attestation.bin"),
             (Product::Milan, "snp-trustee/test-report.bin"),
             (Product::Milan, "snp-oak/milan_oc_release_report.bin"),
-            (
-                Product::Genoa,
-                "snp-microsoft-tav/genoa_attestation_report.bin",
-            ),
-            (
-                Product::Genoa,
-                "snp-attestation-rs/live-report-v5-genoa.bin",
-            ),
+            (Product::Genoa, "snp-microsoft-tav/genoa_attestation_report.bin"),
+            (Product::Genoa, "snp-attestation-rs/live-report-v5-genoa.bin"),
             (Product::Turin, "snp-oak/turin_oc_report.bin"),
         ] {
             let Some(bytes) = real::file(file) else {
@@ -328,16 +292,8 @@ mod tests {
             let bytes = &bytes[..REPORT_LEN];
             let amd = Amd::from_seed([1; 32], product);
             let ours = amd.report(&repeat(product, &Report::parse(bytes).unwrap()));
-            assert_eq!(
-                hex::encode(&ours[..SIGNATURE]),
-                hex::encode(&bytes[..SIGNATURE]),
-                "{file}"
-            );
-            assert_eq!(
-                ours[SIGNATURE + 2 * COMPONENT..],
-                bytes[SIGNATURE + 2 * COMPONENT..],
-                "{file}"
-            );
+            assert_eq!(hex::encode(&ours[..SIGNATURE]), hex::encode(&bytes[..SIGNATURE]), "{file}");
+            assert_eq!(ours[SIGNATURE + 2 * COMPONENT..], bytes[SIGNATURE + 2 * COMPONENT..], "{file}");
         }
     }
 
@@ -377,16 +333,8 @@ mod tests {
                     cpuid: if first { [10, 11, 12] } else { [0; 3] },
                     chip_id: [13; 64],
                     committed_tcb: tcb(30),
-                    current_firmware: Firmware {
-                        major: 1,
-                        minor: 2,
-                        build: 3,
-                    },
-                    committed_firmware: Firmware {
-                        major: 4,
-                        minor: 5,
-                        build: 6,
-                    },
+                    current_firmware: Firmware { major: 1, minor: 2, build: 3 },
+                    committed_firmware: Firmware { major: 4, minor: 5, build: 6 },
                     launch_tcb: tcb(40),
                     launch_mitigations: if last { 0x15 } else { 0 },
                     current_mitigations: if last { 0x16 } else { 0 },
@@ -394,11 +342,7 @@ mod tests {
                 };
                 let bytes = amd.report(&request);
                 let read = Report::parse(&bytes).unwrap();
-                assert_eq!(
-                    repeat(product, &read),
-                    request,
-                    "{product:?} version {version}"
-                );
+                assert_eq!(repeat(product, &read), request, "{product:?} version {version}");
                 assert!(read.reserved_not_zero().is_empty() && read.tail_is_zero());
             }
         }
@@ -413,39 +357,19 @@ mod tests {
             current_mitigations: u64::MAX,
             ..amd.request()
         };
-        for (version, cpuid, mitigations) in [
-            (2, false, false),
-            (3, true, false),
-            (4, true, false),
-            (5, true, true),
-        ] {
+        for (version, cpuid, mitigations) in [(2, false, false), (3, true, false), (4, true, false), (5, true, true)] {
             let bytes = amd.report(&request(version));
-            assert_eq!(
-                bytes[0x188..0x18b] != [0; 3],
-                cpuid,
-                "CPUID in version {version}"
-            );
-            assert_eq!(
-                bytes[0x1f8..0x208] != [0; 16],
-                mitigations,
-                "mitigation vectors in version {version}"
-            );
+            assert_eq!(bytes[0x188..0x18b] != [0; 3], cpuid, "CPUID in version {version}");
+            assert_eq!(bytes[0x1f8..0x208] != [0; 16], mitigations, "mitigation vectors in version {version}");
         }
     }
 
     #[test]
     fn without_a_signing_key_nobody_signs() {
         let amd = Amd::from_seed([1; 32], Product::Milan);
-        let bytes = amd.report(&ReportRequest {
-            flags: 7 << 2 | 2,
-            ..amd.request()
-        });
+        let bytes = amd.report(&ReportRequest { flags: 7 << 2 | 2, ..amd.request() });
         assert_eq!(bytes[SIGNATURE..], [0; REPORT_LEN - SIGNATURE]);
         let bytes = amd.report(&amd.request());
-        assert_ne!(
-            bytes[SIGNATURE..SIGNATURE + 48],
-            [0; 48],
-            "control: the VCEK signs by default"
-        );
+        assert_ne!(bytes[SIGNATURE..SIGNATURE + 48], [0; 48], "control: the VCEK signs by default");
     }
 }

@@ -68,24 +68,15 @@ impl VcekTemplate {
     /// The value of the extension `oid` (dotted), to be changed. Panics where the certificate has
     /// none.
     pub fn extension(&mut self, oid: &str) -> &mut Vec<u8> {
-        let found = self
-            .extensions
-            .iter_mut()
-            .find(|extension| extension.oid == oid);
-        &mut found
-            .unwrap_or_else(|| panic!("a VCEK of this product has no extension {oid}"))
-            .value
+        let found = self.extensions.iter_mut().find(|extension| extension.oid == oid);
+        &mut found.unwrap_or_else(|| panic!("a VCEK of this product has no extension {oid}")).value
     }
 }
 
 pub(super) fn template(amd: &Amd, tcb: Tcb) -> VcekTemplate {
     let product = amd.product();
     // AMD names the stepping on Milan only.
-    let name = if product == Product::Milan {
-        "Milan-B0"
-    } else {
-        product.name()
-    };
+    let name = if product == Product::Milan { "Milan-B0" } else { product.name() };
     VcekTemplate {
         key: tcb,
         serial: 0,
@@ -99,29 +90,14 @@ pub(super) fn template(amd: &Amd, tcb: Tcb) -> VcekTemplate {
 
 pub(super) fn issue(amd: &Amd, template: &VcekTemplate) -> Vec<u8> {
     let spki = spki(&key(amd, template.key));
-    authority::sign_vcek(
-        amd,
-        tbs(&Authority::SIMULATED, template, &spki, Trailer::Default),
-    )
+    authority::sign_vcek(amd, tbs(&Authority::SIMULATED, template, &spki, Trailer::Default))
 }
 
 /// All extensions, in AMD's order, which is not the order of their numbers.
 fn extensions(product: Product, name: &str, tcb: Tcb, chip_id: &[u8; 64]) -> Vec<Extension> {
-    let Tcb {
-        fmc,
-        boot_loader,
-        tee,
-        snp,
-        microcode,
-    } = tcb;
-    let number = |oid, value: u8| Extension {
-        oid,
-        value: der::integer(value.into()),
-    };
-    let name = Extension {
-        oid: oid::PRODUCT_NAME,
-        value: der::ia5(name),
-    };
+    let Tcb { fmc, boot_loader, tee, snp, microcode } = tcb;
+    let number = |oid, value: u8| Extension { oid, value: der::integer(value.into()) };
+    let name = Extension { oid: oid::PRODUCT_NAME, value: der::ia5(name) };
     match product {
         Product::Milan | Product::Genoa => vec![
             number(oid::STRUCT_VERSION, 0),
@@ -134,10 +110,7 @@ fn extensions(product: Product, name: &str, tcb: Tcb, chip_id: &[u8; 64]) -> Vec
             number(oid::SPL_7, 0),
             number(oid::SNP, snp),
             number(oid::MICROCODE, microcode),
-            Extension {
-                oid: oid::HWID,
-                value: chip_id.to_vec(),
-            },
+            Extension { oid: oid::HWID, value: chip_id.to_vec() },
         ],
         Product::Turin => vec![
             number(oid::STRUCT_VERSION, 1),
@@ -150,24 +123,13 @@ fn extensions(product: Product, name: &str, tcb: Tcb, chip_id: &[u8; 64]) -> Vec
             number(oid::SPL_6, 0),
             number(oid::SPL_7, 0),
             number(oid::MICROCODE, microcode),
-            Extension {
-                oid: oid::HWID,
-                value: chip_id[..8].to_vec(),
-            },
+            Extension { oid: oid::HWID, value: chip_id[..8].to_vec() },
         ],
     }
 }
 
 fn tbs(authority: &Authority, template: &VcekTemplate, spki: &[u8], trailer: Trailer) -> Vec<u8> {
-    let VcekTemplate {
-        key: _,
-        serial,
-        not_before,
-        not_after,
-        common_name,
-        issuer,
-        extensions,
-    } = template;
+    let VcekTemplate { key: _, serial, not_before, not_after, common_name, issuer, extensions } = template;
     let extensions: Vec<u8> = extensions
         .iter()
         .flat_map(|Extension { oid, value }| {
@@ -175,19 +137,8 @@ fn tbs(authority: &Authority, template: &VcekTemplate, spki: &[u8], trailer: Tra
             authority::extension(oid, false, value)
         })
         .collect();
-    let (issuer, subject) = (
-        authority.name(&authority.ask(*issuer)),
-        authority.name(common_name),
-    );
-    authority::tbs(
-        *serial,
-        trailer,
-        &issuer,
-        (*not_before, *not_after),
-        &subject,
-        spki,
-        &extensions,
-    )
+    let (issuer, subject) = (authority.name(&authority.ask(*issuer)), authority.name(common_name));
+    authority::tbs(*serial, trailer, &issuer, (*not_before, *not_after), &subject, spki, &extensions)
 }
 
 /// The chip's private key at `tcb`.
@@ -227,63 +178,24 @@ mod tests {
     fn amds_own_vceks_come_out_byte_for_byte() {
         let old = Trailer::Explicit;
         let new = Trailer::Default;
-        let tcb = |fmc, boot_loader, tee, snp, microcode| Tcb {
-            fmc,
-            boot_loader,
-            tee,
-            snp,
-            microcode,
-        };
+        let tcb = |fmc, boot_loader, tee, snp, microcode| Tcb { fmc, boot_loader, tee, snp, microcode };
         let all = [
-            (
-                "snp-go-sev-guest/vcek.testcer",
-                Product::Milan,
-                tcb(0, 2, 0, 5, 68),
-                old,
-            ),
-            (
-                "snp-virtee-sev/vcek_milan.der",
-                Product::Milan,
-                tcb(0, 3, 0, 8, 115),
-                old,
-            ),
-            (
-                "snp-oak/milan_oc_release_vcek.der",
-                Product::Milan,
-                tcb(0, 4, 0, 24, 219),
-                new,
-            ),
-            (
-                "snp-attestation-rs/live-vcek-genoa.der",
-                Product::Genoa,
-                tcb(0, 10, 0, 27, 27),
-                new,
-            ),
-            (
-                "snp-oak/turin_oc_vcek.der",
-                Product::Turin,
-                tcb(0, 1, 0, 2, 71),
-                new,
-            ),
+            ("snp-go-sev-guest/vcek.testcer", Product::Milan, tcb(0, 2, 0, 5, 68), old),
+            ("snp-virtee-sev/vcek_milan.der", Product::Milan, tcb(0, 3, 0, 8, 115), old),
+            ("snp-oak/milan_oc_release_vcek.der", Product::Milan, tcb(0, 4, 0, 24, 219), new),
+            ("snp-attestation-rs/live-vcek-genoa.der", Product::Genoa, tcb(0, 10, 0, 27, 27), new),
+            ("snp-oak/turin_oc_vcek.der", Product::Turin, tcb(0, 1, 0, 2, 71), new),
         ];
         for (file, product, tcb, trailer) in all {
             let Some(der) = real::file(file) else { return };
             let certificate = Certificate::from_der(&der).unwrap();
             let certificate = certificate.tbs_certificate();
             let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
-            let hwid = certificate
-                .extensions()
-                .unwrap()
-                .iter()
-                .find(|one| one.extn_id.to_string() == oid::HWID);
+            let hwid = certificate.extensions().unwrap().iter().find(|one| one.extn_id.to_string() == oid::HWID);
             let hwid = hwid.unwrap().extn_value.as_bytes();
             let mut chip_id = [0; 64];
             chip_id[..hwid.len()].copy_from_slice(hwid);
-            let name = if product == Product::Milan {
-                "Milan-B0"
-            } else {
-                product.name()
-            };
+            let name = if product == Product::Milan { "Milan-B0" } else { product.name() };
             let template = VcekTemplate {
                 key: tcb,
                 serial: 0,
@@ -305,21 +217,8 @@ mod tests {
         let milan = amd(1, Product::Milan);
         let tcb = milan.tcb();
         let same = spki(&key(&milan, tcb));
-        assert_eq!(
-            spki(&key(&amd(1, Product::Milan), tcb)),
-            same,
-            "control: the same chip and TCB"
-        );
-        assert_ne!(
-            spki(&key(
-                &milan,
-                Tcb {
-                    snp: tcb.snp - 1,
-                    ..tcb
-                }
-            )),
-            same
-        );
+        assert_eq!(spki(&key(&amd(1, Product::Milan), tcb)), same, "control: the same chip and TCB");
+        assert_ne!(spki(&key(&milan, Tcb { snp: tcb.snp - 1, ..tcb })), same);
         assert_ne!(spki(&key(&amd(2, Product::Milan), tcb)), same);
         assert_ne!(spki(&key(&amd(1, Product::Genoa), tcb)), same);
     }
@@ -328,20 +227,12 @@ mod tests {
     fn a_changed_template_changes_the_certificate_and_only_there() {
         let amd = Amd::from_seed([1; 32], Product::Turin);
         let mut template = amd.vcek_template(amd.tcb());
-        assert_eq!(
-            amd.issue_vcek(&template),
-            amd.vcek_der(amd.tcb()),
-            "control: unchanged"
-        );
+        assert_eq!(amd.issue_vcek(&template), amd.vcek_der(amd.tcb()), "control: unchanged");
         template.extension(oid::SNP).copy_from_slice(&[2, 1, 99]);
         let changed = amd.issue_vcek(&template);
         let (before, after) = (amd.vcek_der(amd.tcb()), changed);
         let (before, after) = (real::tbs(&before), real::tbs(&after));
-        let differing = before
-            .iter()
-            .zip(after)
-            .filter(|(one, other)| one != other)
-            .count();
+        let differing = before.iter().zip(after).filter(|(one, other)| one != other).count();
         assert_eq!((before.len() == after.len(), differing), (true, 1));
     }
 }

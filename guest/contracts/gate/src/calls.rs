@@ -73,11 +73,7 @@ pub const TABLE: &[Call] = &[
     only(
         9,
         "mmap",
-        &[
-            &[without(2, PROT_EXEC), Is { argument: 3, mask: MAP_ANONYMOUS | MAP_SHARED, value: MAP_ANONYMOUS }],
-            // A data image that Wasmtime keeps in a memfd, mapped copy-on-write.
-            &[without(2, PROT_EXEC), Is { argument: 3, mask: MAP_SHARED, value: 0 }],
-        ],
+        &[&[without(2, PROT_EXEC), Is { argument: 3, mask: MAP_ANONYMOUS | MAP_SHARED, value: MAP_ANONYMOUS }]],
         "memory; private, never executable",
     ),
     only(
@@ -99,7 +95,15 @@ pub const TABLE: &[Call] = &[
     any(28, "madvise", "memory given back"),
     any(35, "nanosleep", "C library"),
     any(39, "getpid", "C library"),
-    only(41, "socket", &[&[is(0, AF_INET), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }], &[is(0, AF_INET6), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }]], "TCP over IPv4 and IPv6"),
+    only(
+        41,
+        "socket",
+        &[
+            &[is(0, AF_INET), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }],
+            &[is(0, AF_INET6), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }],
+        ],
+        "TCP over IPv4 and IPv6",
+    ),
     any(42, "connect", "TCP"),
     any(44, "sendto", "TCP"),
     any(45, "recvfrom", "TCP"),
@@ -113,7 +117,6 @@ pub const TABLE: &[Call] = &[
     only(56, "clone", &[&[is(0, THREAD)]], "a thread, never a process"),
     any(60, "exit", "end of a thread"),
     any(72, "fcntl", "close-on-exec, status flags"),
-    any(77, "ftruncate", "data images of Wasmtime (memfd)"),
     any(131, "sigaltstack", "traps of WebAssembly"),
     any(157, "prctl", "thread names"),
     any(158, "arch_prctl", "thread-local storage"),
@@ -134,7 +137,6 @@ pub const TABLE: &[Call] = &[
     any(290, "eventfd2", "readiness"),
     any(291, "epoll_create1", "readiness"),
     any(318, "getrandom", "randomness"),
-    any(319, "memfd_create", "data images of Wasmtime"),
 ];
 
 /// A call that is answered with an error: libraries ask such questions and go on well without an answer.
@@ -178,7 +180,9 @@ mod tests {
         for call in TABLE.iter().filter(|call| matches!(call.number, 9 | 10)) {
             assert!(!call.when.is_empty());
             for alternative in call.when {
-                let forbids = alternative.iter().any(|is| is.argument == 2 && is.value == 0 && is.mask & (PROT_WRITE | PROT_EXEC) != 0);
+                let forbids = alternative
+                    .iter()
+                    .any(|is| is.argument == 2 && is.value == 0 && is.mask & (PROT_WRITE | PROT_EXEC) != 0);
                 assert!(forbids, "{} with {alternative:?}", call.name);
             }
         }

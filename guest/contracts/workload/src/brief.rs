@@ -93,9 +93,7 @@ pub enum BriefError {
     },
     /// Well-formed, but not the one encoding of its value: longer forms, indefinite lengths, order, duplicates,
     /// trailing bytes.
-    #[error(
-        "this is not the canonical encoding of the brief (deterministic CBOR, see spec/trust.md)"
-    )]
+    #[error("this is not the canonical encoding of the brief (deterministic CBOR, see spec/trust.md)")]
     NotCanonical,
     /// Another format version.
     #[error("brief version {found}, this is version {expected}")]
@@ -136,14 +134,10 @@ pub enum BriefError {
     #[error("the steward has no anchors: state the digest of at least one root key")]
     NoAnchors,
     /// A Drawbridge opens only to a certificate, and only a Steward gives one.
-    #[error(
-        "a drawbridge needs a steward: without a certificate the Keep cannot fetch anything from it"
-    )]
+    #[error("a drawbridge needs a steward: without a certificate the Keep cannot fetch anything from it")]
     DrawbridgeWithoutSteward,
     /// An argument with a NUL, or an environment variable with `=` in its name, an empty name, or a NUL.
-    #[error(
-        "{place} has an empty name, or a character that it cannot carry (NUL, or `=` in a name)"
-    )]
+    #[error("{place} has an empty name, or a character that it cannot carry (NUL, or `=` in a name)")]
     Text {
         /// `args` or `env`.
         place: &'static str,
@@ -187,10 +181,7 @@ impl Brief {
     /// See [`BriefError`]; every byte string but the canonical encoding of a valid brief is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, BriefError> {
         if bytes.len() > BRIEF_LIMIT {
-            return Err(BriefError::TooLong {
-                limit: BRIEF_LIMIT,
-                found: bytes.len(),
-            });
+            return Err(BriefError::TooLong { limit: BRIEF_LIMIT, found: bytes.len() });
         }
         let brief = form::read(bytes)?;
         brief.consistent()?;
@@ -201,49 +192,18 @@ impl Brief {
     }
 
     fn consistent(&self) -> Result<(), BriefError> {
-        let Self {
-            trust_domain: _,
-            steward,
-            source,
-            owner: _,
-            deployment: _,
-            role: _,
-            workload: _,
-            args,
-            env,
-        } = self;
-        if let Some(StewardRef {
-            url,
-            anchors,
-            tls: _,
-        }) = steward
-        {
-            url.parse::<Endpoint>().map_err(|error| BriefError::Name {
-                place: "steward url",
-                error,
-            })?;
+        let Self { trust_domain: _, steward, source, owner: _, deployment: _, role: _, workload: _, args, env } = self;
+        if let Some(StewardRef { url, anchors, tls: _ }) = steward {
+            url.parse::<Endpoint>().map_err(|error| BriefError::Name { place: "steward url", error })?;
             if anchors.is_empty() {
                 return Err(BriefError::NoAnchors);
             }
         }
-        if let Source::Drawbridge {
-            authority,
-            repository,
-            tls: _,
-        } = source
-        {
+        if let Source::Drawbridge { authority, repository, tls: _ } = source {
             authority
                 .parse::<Authority>()
-                .map_err(|error| BriefError::Name {
-                    place: "drawbridge authority",
-                    error,
-                })?;
-            repository
-                .parse::<Repository>()
-                .map_err(|error| BriefError::Name {
-                    place: "repository",
-                    error,
-                })?;
+                .map_err(|error| BriefError::Name { place: "drawbridge authority", error })?;
+            repository.parse::<Repository>().map_err(|error| BriefError::Name { place: "repository", error })?;
             if steward.is_none() {
                 return Err(BriefError::DrawbridgeWithoutSteward);
             }
@@ -328,25 +288,13 @@ mod tests {
         let mut brief = full();
         brief.env = vec![pair("B", "2"), pair("A", "1")];
         let bytes = brief.try_encode().unwrap();
-        assert_eq!(
-            Brief::decode(&bytes).unwrap().env,
-            [pair("A", "1"), pair("B", "2")]
-        );
+        assert_eq!(Brief::decode(&bytes).unwrap().env, [pair("A", "1"), pair("B", "2")]);
         let text = hex::encode(&bytes);
-        let swapped = text.replace(
-            "8261416131826142 6132".replace(' ', "").as_str(),
-            "82614261328261416131",
-        );
+        let swapped = text.replace("8261416131826142 6132".replace(' ', "").as_str(), "82614261328261416131");
         assert_ne!(swapped, text);
-        assert_eq!(
-            Brief::decode(&hex::decode(swapped).unwrap()),
-            Err(BriefError::NotCanonical)
-        );
+        assert_eq!(Brief::decode(&hex::decode(swapped).unwrap()), Err(BriefError::NotCanonical));
         brief.env = vec![pair("A", "1"), pair("A", "2")];
-        assert_eq!(
-            brief.try_encode(),
-            Err(BriefError::DuplicateVariable("A".to_string()))
-        );
+        assert_eq!(brief.try_encode(), Err(BriefError::DuplicateVariable("A".to_string())));
         for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0")] {
             brief.env = vec![pair(name, value)];
             assert_eq!(brief.try_encode(), Err(BriefError::Text { place: "env" }));
@@ -360,15 +308,9 @@ mod tests {
     fn rules_between_fields() {
         let mut brief = full();
         brief.steward = None;
-        assert_eq!(
-            brief.try_encode(),
-            Err(BriefError::DrawbridgeWithoutSteward)
-        );
+        assert_eq!(brief.try_encode(), Err(BriefError::DrawbridgeWithoutSteward));
         brief.source = Source::Host;
-        assert!(
-            brief.try_encode().is_ok(),
-            "control: from the host it needs no steward"
-        );
+        assert!(brief.try_encode().is_ok(), "control: from the host it needs no steward");
 
         let mut brief = full();
         brief.steward.as_mut().unwrap().anchors.clear();
@@ -376,29 +318,16 @@ mod tests {
 
         let mut brief = full();
         brief.steward.as_mut().unwrap().url = "ftp://steward.example".to_owned();
-        assert!(matches!(
-            brief.try_encode(),
-            Err(BriefError::Name {
-                place: "steward url",
-                ..
-            })
-        ));
+        assert!(matches!(brief.try_encode(), Err(BriefError::Name { place: "steward url", .. })));
 
-        for (authority, repository, place) in [
-            ("registry", "shop", "drawbridge authority"),
-            ("r:443", "../x", "repository"),
-        ] {
+        for (authority, repository, place) in
+            [("registry", "shop", "drawbridge authority"), ("r:443", "../x", "repository")]
+        {
             let mut brief = full();
-            brief.source = Source::Drawbridge {
-                authority: authority.to_owned(),
-                repository: repository.to_owned(),
-                tls: vec![],
-            };
+            brief.source =
+                Source::Drawbridge { authority: authority.to_owned(), repository: repository.to_owned(), tls: vec![] };
             let found = brief.try_encode();
-            assert!(
-                matches!(&found, Err(BriefError::Name { place: at, .. }) if *at == place),
-                "{found:?}"
-            );
+            assert!(matches!(&found, Err(BriefError::Name { place: at, .. }) if *at == place), "{found:?}");
         }
     }
 
@@ -411,17 +340,8 @@ mod tests {
         brief.args = vec!["a".repeat(BRIEF_LIMIT - empty - 2)];
         assert_eq!(brief.try_encode().unwrap().len(), BRIEF_LIMIT);
         brief.args = vec!["a".repeat(BRIEF_LIMIT - empty - 1)];
-        assert_eq!(
-            brief.try_encode(),
-            Err(BriefError::TooLong {
-                limit: BRIEF_LIMIT,
-                found: BRIEF_LIMIT + 1
-            })
-        );
-        assert!(matches!(
-            Brief::decode(&vec![0; 10_000_000]),
-            Err(BriefError::TooLong { .. })
-        ));
+        assert_eq!(brief.try_encode(), Err(BriefError::TooLong { limit: BRIEF_LIMIT, found: BRIEF_LIMIT + 1 }));
+        assert!(matches!(Brief::decode(&vec![0; 10_000_000]), Err(BriefError::TooLong { .. })));
     }
 
     #[test]
@@ -429,32 +349,18 @@ mod tests {
         let digests: Vec<_> = (1..4).map(|byte| Digest::new([byte; 32])).collect();
         let with_anchors = |anchors: &[usize]| {
             let mut brief = full();
-            brief.steward.as_mut().unwrap().anchors =
-                anchors.iter().map(|at| digests[*at]).collect();
+            brief.steward.as_mut().unwrap().anchors = anchors.iter().map(|at| digests[*at]).collect();
             brief
         };
         let sorted = with_anchors(&[0, 1, 2]).encode();
-        assert_eq!(
-            with_anchors(&[2, 0, 1, 0]).encode(),
-            sorted,
-            "the encoder sorts"
-        );
+        assert_eq!(with_anchors(&[2, 0, 1, 0]).encode(), sorted, "the encoder sorts");
         // Swap two anchors in the bytes: the reader must not.
         let text = hex::encode(&sorted);
         let (one, two) = (hex::encode([1; 32]), hex::encode([2; 32]));
-        let swapped = text
-            .replace(&one, "x")
-            .replace(&two, &one)
-            .replace('x', &two);
-        assert_eq!(
-            Brief::decode(&hex::decode(swapped).unwrap()),
-            Err(BriefError::NotCanonical)
-        );
+        let swapped = text.replace(&one, "x").replace(&two, &one).replace('x', &two);
+        assert_eq!(Brief::decode(&hex::decode(swapped).unwrap()), Err(BriefError::NotCanonical));
         let double = text.replace(&two, &one);
-        assert_eq!(
-            Brief::decode(&hex::decode(double).unwrap()),
-            Err(BriefError::NotCanonical)
-        );
+        assert_eq!(Brief::decode(&hex::decode(double).unwrap()), Err(BriefError::NotCanonical));
         assert!(Brief::decode(&sorted).is_ok(), "control");
     }
 }

@@ -76,10 +76,7 @@ impl TryFrom<&[u8]> for Digest {
     type Error = DigestError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, DigestError> {
-        let bytes = bytes.try_into().map_err(|_| DigestError::Length {
-            expected: 32,
-            found: bytes.len(),
-        })?;
+        let bytes = bytes.try_into().map_err(|_| DigestError::Length { expected: 32, found: bytes.len() })?;
         Ok(Self(bytes))
     }
 }
@@ -96,15 +93,9 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let digits = text.strip_prefix(PREFIX).ok_or(DigestError::Algorithm)?;
         if digits.len() != 64 {
-            return Err(DigestError::Length {
-                expected: 64,
-                found: digits.len(),
-            });
+            return Err(DigestError::Length { expected: 64, found: digits.len() });
         }
-        if !digits
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if !digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(DigestError::Digit);
         }
         let mut bytes = [0; 32];
@@ -150,10 +141,7 @@ impl<C> minicbor::Encode<C> for Digest {
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Digest {
-    fn decode(
-        decoder: &mut minicbor::Decoder<'b>,
-        _: &mut C,
-    ) -> Result<Self, minicbor::decode::Error> {
+    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let at = decoder.position();
         Self::try_from(decoder.bytes()?)
             .map_err(|_| minicbor::decode::Error::message("a digest is 32 bytes long").at(at))
@@ -232,12 +220,7 @@ impl Check {
     /// A check of as many bytes as `size` allows.
     #[must_use]
     pub fn sized(expected: Digest, size: Size) -> Self {
-        Self {
-            expected,
-            size,
-            seen: 0,
-            hash: Sha256::new(),
-        }
+        Self { expected, size, seen: 0, hash: Sha256::new() }
     }
 
     /// Takes the next chunk.
@@ -246,9 +229,7 @@ impl Check {
     /// [`CheckError::TooLong`] with the first byte too many, whatever follows.
     pub fn update(&mut self, chunk: &[u8]) -> Result<(), CheckError> {
         let limit = self.size.limit();
-        let seen = u64::try_from(chunk.len())
-            .ok()
-            .and_then(|length| self.seen.checked_add(length));
+        let seen = u64::try_from(chunk.len()).ok().and_then(|length| self.seen.checked_add(length));
         match seen {
             Some(seen) if seen <= limit => {
                 self.seen = seen;
@@ -274,47 +255,24 @@ impl Check {
     /// # Errors
     /// Too few bytes, too many at any earlier moment, or other bytes than expected.
     pub fn finish(self) -> Result<(), CheckError> {
-        let Self {
-            expected,
-            size,
-            seen,
-            hash,
-        } = self;
+        let Self { expected, size, seen, hash } = self;
         if seen > size.limit() {
-            return Err(CheckError::TooLong {
-                limit: size.limit(),
-            });
+            return Err(CheckError::TooLong { limit: size.limit() });
         }
         if let Size::Exactly(expected) = size
             && seen < expected
         {
-            return Err(CheckError::TooShort {
-                expected,
-                found: seen,
-            });
+            return Err(CheckError::TooShort { expected, found: seen });
         }
         let found = Digest(hash.finalize().into());
-        if found == expected {
-            Ok(())
-        } else {
-            Err(CheckError::Mismatch { expected, found })
-        }
+        if found == expected { Ok(()) } else { Err(CheckError::Mismatch { expected, found }) }
     }
 }
 
 impl fmt::Debug for Check {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            expected,
-            size,
-            seen,
-            hash: _,
-        } = self;
-        out.debug_struct("Check")
-            .field("expected", expected)
-            .field("size", size)
-            .field("seen", seen)
-            .finish()
+        let Self { expected, size, seen, hash: _ } = self;
+        out.debug_struct("Check").field("expected", expected).field("size", size).field("seen", seen).finish()
     }
 }
 
@@ -333,40 +291,13 @@ mod tests {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.to_string(), ABC);
         assert_eq!(ABC.parse(), Ok(digest));
-        assert_eq!(
-            ABC.to_uppercase().parse::<Digest>(),
-            Err(DigestError::Algorithm)
-        );
-        assert_eq!(
-            ABC.replace('a', "A").parse::<Digest>(),
-            Err(DigestError::Algorithm)
-        );
-        assert_eq!(
-            ABC.replace("ba", "BA").parse::<Digest>(),
-            Err(DigestError::Digit)
-        );
-        assert_eq!(
-            ABC.replace('0', "g").parse::<Digest>(),
-            Err(DigestError::Digit)
-        );
-        assert_eq!(
-            ABC.replace("sha256:", "sha512:").parse::<Digest>(),
-            Err(DigestError::Algorithm)
-        );
-        assert_eq!(
-            ABC[..70].parse::<Digest>(),
-            Err(DigestError::Length {
-                expected: 64,
-                found: 63
-            })
-        );
-        assert_eq!(
-            format!("{ABC} ").parse::<Digest>(),
-            Err(DigestError::Length {
-                expected: 64,
-                found: 65
-            })
-        );
+        assert_eq!(ABC.to_uppercase().parse::<Digest>(), Err(DigestError::Algorithm));
+        assert_eq!(ABC.replace('a', "A").parse::<Digest>(), Err(DigestError::Algorithm));
+        assert_eq!(ABC.replace("ba", "BA").parse::<Digest>(), Err(DigestError::Digit));
+        assert_eq!(ABC.replace('0', "g").parse::<Digest>(), Err(DigestError::Digit));
+        assert_eq!(ABC.replace("sha256:", "sha512:").parse::<Digest>(), Err(DigestError::Algorithm));
+        assert_eq!(ABC[..70].parse::<Digest>(), Err(DigestError::Length { expected: 64, found: 63 }));
+        assert_eq!(format!("{ABC} ").parse::<Digest>(), Err(DigestError::Length { expected: 64, found: 65 }));
     }
 
     #[test]
@@ -380,10 +311,8 @@ mod tests {
         assert_eq!(cbor[..2], [0x58, 32]);
         assert_eq!(minicbor::decode::<Digest>(&cbor).unwrap(), digest);
         assert!(
-            minicbor::decode::<Digest>(
-                &minicbor::to_vec(minicbor::bytes::ByteVec::from([0; 31].to_vec())).unwrap()
-            )
-            .is_err()
+            minicbor::decode::<Digest>(&minicbor::to_vec(minicbor::bytes::ByteVec::from([0; 31].to_vec())).unwrap())
+                .is_err()
         );
     }
 
@@ -393,9 +322,7 @@ mod tests {
         let size = bytes.len() as u64;
         for chunk in 1..=bytes.len() {
             let mut check = Check::new(Digest::of(bytes), size);
-            bytes
-                .chunks(chunk)
-                .for_each(|chunk| check.update(chunk).unwrap());
+            bytes.chunks(chunk).for_each(|chunk| check.update(chunk).unwrap());
             assert_eq!(check.finish(), Ok(()));
         }
     }
@@ -405,40 +332,20 @@ mod tests {
         let digest = Digest::of(b"abc");
         let mut short = Check::new(digest, 3);
         short.update(b"ab").unwrap();
-        assert_eq!(
-            short.finish(),
-            Err(CheckError::TooShort {
-                expected: 3,
-                found: 2
-            })
-        );
+        assert_eq!(short.finish(), Err(CheckError::TooShort { expected: 3, found: 2 }));
 
         let mut long = Check::new(digest, 3);
         long.update(b"abc").unwrap();
         assert_eq!(long.update(b"d"), Err(CheckError::TooLong { limit: 3 }));
-        assert_eq!(
-            long.finish(),
-            Err(CheckError::TooLong { limit: 3 }),
-            "an overlooked error stays an error"
-        );
+        assert_eq!(long.finish(), Err(CheckError::TooLong { limit: 3 }), "an overlooked error stays an error");
 
         let mut other = Check::new(digest, 3);
         other.update(b"abd").unwrap();
-        assert_eq!(
-            other.finish(),
-            Err(CheckError::Mismatch {
-                expected: digest,
-                found: Digest::of(b"abd")
-            })
-        );
+        assert_eq!(other.finish(), Err(CheckError::Mismatch { expected: digest, found: Digest::of(b"abd") }));
 
         let mut bounded = Check::at_most(digest, 10);
         bounded.update(b"abc").unwrap();
-        assert_eq!(
-            bounded.finish(),
-            Ok(()),
-            "control: a limit is no exact size"
-        );
+        assert_eq!(bounded.finish(), Ok(()), "control: a limit is no exact size");
         let mut over = Check::at_most(digest, 2);
         assert_eq!(over.update(b"abc"), Err(CheckError::TooLong { limit: 2 }));
     }

@@ -135,9 +135,7 @@ pub enum ManifestError {
         index: usize,
     },
     /// An environment variable whose name is empty or has `=`, or a NUL anywhere.
-    #[error(
-        "`env.{name}`: a name is not empty and has no `=`, and neither name nor value has a NUL character"
-    )]
+    #[error("`env.{name}`: a name is not empty and has no `=`, and neither name nor value has a NUL character")]
     Variable {
         /// Its name.
         name: String,
@@ -151,9 +149,7 @@ pub enum ManifestError {
         protocol: Protocol,
     },
     /// `kind = "command"` with listeners.
-    #[error(
-        "`listen[0].protocol = \"{protocol}\"` belongs to an HTTP service, but `kind = \"command\"`"
-    )]
+    #[error("`listen[0].protocol = \"{protocol}\"` belongs to an HTTP service, but `kind = \"command\"`")]
     ListenerOfCommand {
         /// What the first listener asks for.
         protocol: Protocol,
@@ -178,13 +174,9 @@ impl ManifestError {
             Self::Json { .. } | Self::NotCanonical => Some("let `donjon pack` write the manifest"),
             Self::ProgramInPackage => Some("remove `program` from the package's manifest"),
             Self::Argument { .. } | Self::Variable { .. } => None,
-            Self::NotYet { .. } => {
-                Some("use protocol \"http\" or \"https\" with a wasi:http service")
-            }
+            Self::NotYet { .. } => Some("use protocol \"http\" or \"https\" with a wasi:http service"),
             Self::ListenerOfCommand { .. } => Some("remove the `[[listen]]` section, or `kind`"),
-            Self::NoListener => {
-                Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\"")
-            }
+            Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
             Self::Listeners { .. } => Some("keep one `[[listen]]` section"),
         }
     }
@@ -208,13 +200,9 @@ impl Manifest {
     /// Anything but the canonical form of a valid manifest.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > CONFIG_LIMIT {
-            return Err(ManifestError::TooLong {
-                limit: CONFIG_LIMIT,
-                found: bytes.len(),
-            });
+            return Err(ManifestError::TooLong { limit: CONFIG_LIMIT, found: bytes.len() });
         }
-        let Object(manifest): Object<Self> =
-            serde_json::from_slice(bytes).map_err(|error| json(&error))?;
+        let Object(manifest): Object<Self> = serde_json::from_slice(bytes).map_err(|error| json(&error))?;
         if manifest.to_json()? != bytes {
             return Err(ManifestError::NotCanonical);
         }
@@ -232,10 +220,7 @@ impl Manifest {
         self.consistent()?;
         let bytes = serde_json::to_vec(self).map_err(|error| json(&error))?;
         if bytes.len() > CONFIG_LIMIT {
-            return Err(ManifestError::TooLong {
-                limit: CONFIG_LIMIT,
-                found: bytes.len(),
-            });
+            return Err(ManifestError::TooLong { limit: CONFIG_LIMIT, found: bytes.len() });
         }
         Ok(bytes)
     }
@@ -263,11 +248,7 @@ impl Manifest {
     /// is nothing to protect from him), and nowhere when it has one (`donjon deploy`).
     #[must_use]
     pub fn stdio(&self, brief: &Brief) -> Streams {
-        let default = if brief.steward.is_some() {
-            Stdio::Null
-        } else {
-            Stdio::Host
-        };
+        let default = if brief.steward.is_some() { Stdio::Null } else { Stdio::Host };
         Streams {
             stdin: self.stdin.unwrap_or(default),
             stdout: self.stdout.unwrap_or(default),
@@ -279,80 +260,41 @@ impl Manifest {
     /// artifact), HTTPS at any free port.
     #[must_use]
     pub fn http_listener(&self) -> Listen {
-        let default = || Listen {
-            name: Name::https(),
-            port: 0,
-            protocol: Protocol::Https,
-        };
+        let default = || Listen { name: Name::https(), port: 0, protocol: Protocol::Https };
         self.listen.first().cloned().unwrap_or_else(default)
     }
 
     /// The rules between keys, which serde cannot know.
     pub(crate) fn consistent(&self) -> Result<(), ManifestError> {
-        let Self {
-            program: _,
-            kind,
-            args,
-            env,
-            stdin: _,
-            stdout: _,
-            stderr: _,
-            listen,
-        } = self;
+        let Self { program: _, kind, args, env, stdin: _, stdout: _, stderr: _, listen } = self;
         if let Some(index) = args.iter().position(|arg| !is_argument(arg)) {
             return Err(ManifestError::Argument { index });
         }
         if let Some((name, _)) = env.iter().find(|(name, value)| !is_variable(name, value)) {
             return Err(ManifestError::Variable { name: name.clone() });
         }
-        for (
-            index,
-            Listen {
-                name: _,
-                port: _,
-                protocol,
-            },
-        ) in listen.iter().enumerate()
-        {
+        for (index, Listen { name: _, port: _, protocol }) in listen.iter().enumerate() {
             match protocol {
                 Protocol::Tcp | Protocol::Tls => {
-                    return Err(ManifestError::NotYet {
-                        index,
-                        protocol: *protocol,
-                    });
+                    return Err(ManifestError::NotYet { index, protocol: *protocol });
                 }
                 Protocol::Http | Protocol::Https => {}
             }
         }
         match (kind, listen.as_slice()) {
-            (
-                Kind::Command,
-                [
-                    Listen {
-                        name: _,
-                        port: _,
-                        protocol,
-                    },
-                    ..,
-                ],
-            ) => Err(ManifestError::ListenerOfCommand {
-                protocol: *protocol,
-            }),
+            (Kind::Command, [Listen { name: _, port: _, protocol }, ..]) => {
+                Err(ManifestError::ListenerOfCommand { protocol: *protocol })
+            }
             (Kind::Http, []) => Err(ManifestError::NoListener),
             (Kind::Command | Kind::Auto, []) | (Kind::Auto | Kind::Http, [_]) => Ok(()),
-            (Kind::Auto | Kind::Http, _) => Err(ManifestError::Listeners {
-                found: listen.len(),
-            }),
+            (Kind::Auto | Kind::Http, _) => Err(ManifestError::Listeners { found: listen.len() }),
         }
     }
 }
 
 impl Kind {
     /// For serde: the default is not written.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     fn is_auto(&self) -> bool {
         matches!(self, Self::Auto)
     }
@@ -374,11 +316,7 @@ fn json(error: &serde_json::Error) -> ManifestError {
     let text = alloc::format!("{error}");
     let place = alloc::format!(" at line {line} column {column}");
     let message = text.strip_suffix(place.as_str()).unwrap_or(&text).into();
-    ManifestError::Json {
-        line,
-        column,
-        message,
-    }
+    ManifestError::Json { line, column, message }
 }
 
 #[cfg(feature = "settings")]
@@ -421,12 +359,7 @@ mod toml {
         /// See [`ManifestFileError`].
         pub fn from_toml(file: &str, text: &str) -> Result<Self, ManifestFileError> {
             let manifest: Self = settings::parse(file, text)?;
-            manifest
-                .consistent()
-                .map_err(|error| ManifestFileError::Manifest {
-                    file: file.into(),
-                    error,
-                })?;
+            manifest.consistent().map_err(|error| ManifestFileError::Manifest { file: file.into(), error })?;
             Ok(manifest)
         }
     }
@@ -458,32 +391,20 @@ mod tests {
         let anchors = vec![Digest::of(b"root")];
         Brief {
             trust_domain: "example.org".parse().unwrap(),
-            steward: steward.then(|| StewardRef {
-                url: "http://s".to_owned(),
-                anchors,
-                tls: vec![],
-            }),
+            steward: steward.then(|| StewardRef { url: "http://s".to_owned(), anchors, tls: vec![] }),
             source: Source::Host,
             owner: None,
             deployment: "d".parse().unwrap(),
             role: "r".parse().unwrap(),
             workload: Digest::of(b"w"),
             args: vec!["launcher".to_owned()],
-            env: vec![
-                ("A".to_owned(), "launcher".to_owned()),
-                ("C".to_owned(), "launcher".to_owned()),
-            ],
+            env: vec![("A".to_owned(), "launcher".to_owned()), ("C".to_owned(), "launcher".to_owned())],
         }
     }
 
     #[test]
     fn canonical_json_round_trips() {
-        for json in [
-            "{}",
-            FULL,
-            r#"{"kind":"command"}"#,
-            r#"{"listen":[{"name":"w","port":0,"protocol":"http"}]}"#,
-        ] {
+        for json in ["{}", FULL, r#"{"kind":"command"}"#, r#"{"listen":[{"name":"w","port":0,"protocol":"http"}]}"#] {
             assert_eq!(read(json).unwrap().to_json().unwrap(), json.as_bytes());
         }
         assert_eq!(read("{}").unwrap(), Manifest::default());
@@ -508,10 +429,7 @@ mod tests {
         ] {
             assert_eq!(read(json), Err(ManifestError::NotCanonical), "{json}");
         }
-        assert!(
-            read(r#"{"kind":"command","args":["a","/"],"env":{"A":"1","B":"1"}}"#).is_ok(),
-            "control"
-        );
+        assert!(read(r#"{"kind":"command","args":["a","/"],"env":{"A":"1","B":"1"}}"#).is_ok(), "control");
     }
 
     #[test]
@@ -545,29 +463,12 @@ mod tests {
             r#"{"listen":[{"name":"web","port":1,"protocol":"https","tls":true}]}"#,
             r#"{"env":{"A":1}}"#,
         ] {
-            assert!(
-                matches!(read(json), Err(ManifestError::Json { .. })),
-                "{json}: {:?}",
-                read(json)
-            );
+            assert!(matches!(read(json), Err(ManifestError::Json { .. })), "{json}: {:?}", read(json));
         }
-        assert_eq!(
-            read(r#"{"program":"a.wasm"}"#),
-            Err(ManifestError::ProgramInPackage)
-        );
-        let Err(ManifestError::Json {
-            line,
-            column,
-            message,
-        }) = read("{\n \"mounts\":[]}")
-        else {
-            panic!()
-        };
+        assert_eq!(read(r#"{"program":"a.wasm"}"#), Err(ManifestError::ProgramInPackage));
+        let Err(ManifestError::Json { line, column, message }) = read("{\n \"mounts\":[]}") else { panic!() };
         assert_eq!((line, column), (2, 9));
-        assert!(
-            message.starts_with("unknown field `mounts`, expected one of `program`"),
-            "{message}"
-        );
+        assert!(message.starts_with("unknown field `mounts`, expected one of `program`"), "{message}");
         assert!(!message.contains(" at line "), "{message}");
         let deep = ["{\"env\":", &"[".repeat(100_000)].concat();
         assert!(matches!(read(&deep), Err(ManifestError::Json { .. })));
@@ -576,84 +477,39 @@ mod tests {
     #[test]
     fn listeners() {
         let listen = |kind: &str, protocols: &[&str]| {
-            let kind = if kind == "auto" {
-                String::new()
-            } else {
-                alloc::format!("\"kind\":\"{kind}\",")
-            };
-            let all: Vec<_> = protocols
-                .iter()
-                .map(|p| alloc::format!(r#"{{"name":"n","port":1,"protocol":"{p}"}}"#))
-                .collect();
+            let kind = if kind == "auto" { String::new() } else { alloc::format!("\"kind\":\"{kind}\",") };
+            let all: Vec<_> =
+                protocols.iter().map(|p| alloc::format!(r#"{{"name":"n","port":1,"protocol":"{p}"}}"#)).collect();
             let json = alloc::format!("{{{kind}\"listen\":[{}]}}", all.join(","));
-            read(
-                &json
-                    .replace(r#","listen":[]"#, "")
-                    .replace(r#""listen":[]"#, ""),
-            )
+            read(&json.replace(r#","listen":[]"#, "").replace(r#""listen":[]"#, ""))
         };
         assert!(listen("http", &["https"]).is_ok());
         assert!(listen("auto", &["http"]).is_ok());
         assert!(listen("auto", &[]).is_ok());
         assert_eq!(listen("http", &[]), Err(ManifestError::NoListener));
-        assert_eq!(
-            listen("http", &["https", "http"]),
-            Err(ManifestError::Listeners { found: 2 })
-        );
-        assert_eq!(
-            listen("command", &["https"]),
-            Err(ManifestError::ListenerOfCommand {
-                protocol: Protocol::Https
-            })
-        );
+        assert_eq!(listen("http", &["https", "http"]), Err(ManifestError::Listeners { found: 2 }));
+        assert_eq!(listen("command", &["https"]), Err(ManifestError::ListenerOfCommand { protocol: Protocol::Https }));
         let not_yet = listen("auto", &["tcp"]).unwrap_err();
-        assert_eq!(
-            not_yet,
-            ManifestError::NotYet {
-                index: 0,
-                protocol: Protocol::Tcp
-            }
-        );
-        assert_eq!(
-            not_yet.to_string(),
-            "`listen[0].protocol = \"tcp\"` is not yet supported"
-        );
-        assert_eq!(
-            listen("auto", &["https", "tls"]),
-            Err(ManifestError::NotYet {
-                index: 1,
-                protocol: Protocol::Tls
-            })
-        );
+        assert_eq!(not_yet, ManifestError::NotYet { index: 0, protocol: Protocol::Tcp });
+        assert_eq!(not_yet.to_string(), "`listen[0].protocol = \"tcp\"` is not yet supported");
+        assert_eq!(listen("auto", &["https", "tls"]), Err(ManifestError::NotYet { index: 1, protocol: Protocol::Tls }));
     }
 
     #[test]
     fn texts_a_program_can_get() {
-        assert_eq!(
-            read(r#"{"args":["a","b\u0000"]}"#),
-            Err(ManifestError::Argument { index: 1 })
-        );
+        assert_eq!(read(r#"{"args":["a","b\u0000"]}"#), Err(ManifestError::Argument { index: 1 }));
         for name in ["", "A=B", "A\\u0000"] {
             let json = alloc::format!(r#"{{"env":{{"{name}":"x"}}}}"#);
-            assert!(
-                matches!(read(&json), Err(ManifestError::Variable { .. })),
-                "{json}"
-            );
+            assert!(matches!(read(&json), Err(ManifestError::Variable { .. })), "{json}");
         }
     }
 
     #[test]
     fn the_publisher_wins() {
         let manifest = read(FULL).unwrap();
-        assert_eq!(
-            manifest.arguments(&brief(false)),
-            ["serve", "--name=\"x\"", "launcher"]
-        );
+        assert_eq!(manifest.arguments(&brief(false)), ["serve", "--name=\"x\"", "launcher"]);
         let environment = manifest.environment(&brief(false));
-        let pairs: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "ü"), ("C", "launcher")]);
     }
 
@@ -661,57 +517,23 @@ mod tests {
     fn streams_of_a_deployed_keep_lead_nowhere_unless_said() {
         let (null, host) = (Stdio::Null, Stdio::Host);
         let quiet = Manifest::default();
-        assert_eq!(
-            quiet.stdio(&brief(true)),
-            Streams {
-                stdin: null,
-                stdout: null,
-                stderr: null
-            }
-        );
-        assert_eq!(
-            quiet.stdio(&brief(false)),
-            Streams {
-                stdin: host,
-                stdout: host,
-                stderr: host
-            }
-        );
+        assert_eq!(quiet.stdio(&brief(true)), Streams { stdin: null, stdout: null, stderr: null });
+        assert_eq!(quiet.stdio(&brief(false)), Streams { stdin: host, stdout: host, stderr: host });
         let said = read(FULL).unwrap();
-        assert_eq!(
-            said.stdio(&brief(true)),
-            Streams {
-                stdin: null,
-                stdout: host,
-                stderr: host
-            }
-        );
+        assert_eq!(said.stdio(&brief(true)), Streams { stdin: null, stdout: host, stderr: host });
         assert_eq!(said.stdio(&brief(false)), said.stdio(&brief(true)));
     }
 
     #[test]
     fn limits() {
-        let mut manifest = Manifest {
-            args: vec![String::new()],
-            ..Manifest::default()
-        };
+        let mut manifest = Manifest { args: vec![String::new()], ..Manifest::default() };
         let empty = manifest.to_json().unwrap().len();
         manifest.args = vec!["a".repeat(CONFIG_LIMIT - empty)];
-        assert_eq!(
-            Manifest::from_json(&manifest.to_json().unwrap()),
-            Ok(manifest.clone()),
-            "exactly the limit"
-        );
+        assert_eq!(Manifest::from_json(&manifest.to_json().unwrap()), Ok(manifest.clone()), "exactly the limit");
         manifest.args = vec!["a".repeat(CONFIG_LIMIT - empty + 1)];
-        let too_long = ManifestError::TooLong {
-            limit: CONFIG_LIMIT,
-            found: CONFIG_LIMIT + 1,
-        };
+        let too_long = ManifestError::TooLong { limit: CONFIG_LIMIT, found: CONFIG_LIMIT + 1 };
         assert_eq!(manifest.to_json(), Err(too_long.clone()));
-        assert_eq!(
-            Manifest::from_json(&vec![b' '; CONFIG_LIMIT + 1]),
-            Err(too_long)
-        );
+        assert_eq!(Manifest::from_json(&vec![b' '; CONFIG_LIMIT + 1]), Err(too_long));
     }
 
     #[cfg(feature = "settings")]
@@ -741,15 +563,9 @@ mod tests {
         assert_eq!(error.to_string(), "Donjon.toml:2:1: unknown key `argz`");
         assert_eq!(error.hint().as_deref(), Some("did you mean `args`?"));
 
-        let error = Manifest::from_toml(
-            "Donjon.toml",
-            "[[listen]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 1\n",
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Donjon.toml: `listen[0].protocol = \"tcp\"` is not yet supported"
-        );
+        let error = Manifest::from_toml("Donjon.toml", "[[listen]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 1\n")
+            .unwrap_err();
+        assert_eq!(error.to_string(), "Donjon.toml: `listen[0].protocol = \"tcp\"` is not yet supported");
         assert!(error.hint().unwrap().contains("https"));
     }
 }

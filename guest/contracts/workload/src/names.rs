@@ -86,11 +86,7 @@ impl fmt::Display for NameKind {
 
 impl NameError {
     pub(crate) fn new(kind: NameKind, fault: NameFault, found: &str) -> Self {
-        Self {
-            kind,
-            fault,
-            found: found.chars().take(64).collect(),
-        }
+        Self { kind, fault, found: found.chars().take(64).collect() }
     }
 }
 
@@ -247,22 +243,14 @@ impl Authority {
     /// The host: a DNS name or an address, IPv6 without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        let host = self
-            .0
-            .rsplit_once(':')
-            .map_or(self.0.as_str(), |(host, _)| host);
-        host.strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host)
+        let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
     /// The port, never 0.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.0
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok())
-            .unwrap_or_default()
+        self.0.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
     }
 }
 
@@ -275,25 +263,17 @@ fn length(text: &str, max: usize) -> Result<(), NameFault> {
 }
 
 fn only(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameFault> {
-    text.chars()
-        .find(|character| !allowed(*character))
-        .map_or(Ok(()), |character| Err(NameFault::Character(character)))
+    text.chars().find(|character| !allowed(*character)).map_or(Ok(()), |character| Err(NameFault::Character(character)))
 }
 
 fn trust_domain(text: &str) -> Result<(), NameFault> {
     length(text, 255)?;
-    only(
-        text,
-        |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_'),
-    )
+    only(text, |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_'))
 }
 
 fn name(text: &str) -> Result<(), NameFault> {
     length(text, 63)?;
-    only(
-        text,
-        |c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '-' | '_'),
-    )?;
+    only(text, |c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '-' | '_'))?;
     if matches!(text, "." | "..") {
         return Err(NameFault::Shape("`.` and `..` are relative path segments"));
     }
@@ -311,41 +291,25 @@ fn dns_name(text: &str) -> Result<(), NameFault> {
             return Err(NameFault::Shape("a label neither begins nor ends with `-`"));
         }
     }
-    if text
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        return Err(NameFault::Shape(
-            "the last label is a number: this looks like an address",
-        ));
+    if text.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(NameFault::Shape("the last label is a number: this looks like an address"));
     }
     Ok(())
 }
 
 fn repository(text: &str) -> Result<(), NameFault> {
     length(text, 255)?;
-    only(
-        text,
-        |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_' | '/'),
-    )?;
+    only(text, |c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_' | '/'))?;
     for part in text.split('/') {
         // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
         let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         if !part.starts_with(alphanumeric) || !part.ends_with(alphanumeric) {
-            return Err(NameFault::Shape(
-                "each part begins and ends with a letter or digit",
-            ));
+            return Err(NameFault::Shape("each part begins and ends with a letter or digit"));
         }
-        let separators = part
-            .split(alphanumeric)
-            .filter(|separator| !separator.is_empty());
+        let separators = part.split(alphanumeric).filter(|separator| !separator.is_empty());
         for separator in separators {
-            if !matches!(separator, "." | "_" | "__") && !separator.bytes().all(|byte| byte == b'-')
-            {
-                return Err(NameFault::Shape(
-                    "letters and digits are separated by `.`, `_`, `__` or dashes",
-                ));
+            if !matches!(separator, "." | "_" | "__") && !separator.bytes().all(|byte| byte == b'-') {
+                return Err(NameFault::Shape("letters and digits are separated by `.`, `_`, `__` or dashes"));
             }
         }
     }
@@ -354,10 +318,7 @@ fn repository(text: &str) -> Result<(), NameFault> {
 
 fn tag(text: &str) -> Result<(), NameFault> {
     length(text, 128)?;
-    only(
-        text,
-        |c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '-' | '_'),
-    )?;
+    only(text, |c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '-' | '_'))?;
     if text.starts_with(['.', '-']) {
         return Err(NameFault::Shape("a tag does not begin with `.` or `-`"));
     }
@@ -366,9 +327,7 @@ fn tag(text: &str) -> Result<(), NameFault> {
 
 fn authority(text: &str) -> Result<(), NameFault> {
     length(text, 261)?;
-    let (host, port) = text
-        .rsplit_once(':')
-        .ok_or(NameFault::Shape("the port is missing"))?;
+    let (host, port) = text.rsplit_once(':').ok_or(NameFault::Shape("the port is missing"))?;
     only(port, |c| c.is_ascii_digit())?;
     // One spelling: no leading zero, and so no port 0 either.
     if port.starts_with('0') || port.parse::<u16>().is_err() {
@@ -380,12 +339,8 @@ fn authority(text: &str) -> Result<(), NameFault> {
 /// A DNS name, an IPv4 address, or an IPv6 address in brackets.
 fn host(text: &str) -> Result<(), NameFault> {
     if let Some(inner) = text.strip_prefix('[') {
-        let address = inner
-            .strip_suffix(']')
-            .and_then(|inner| inner.parse::<Ipv6Addr>().ok());
-        return address
-            .map(|_| ())
-            .ok_or(NameFault::Shape("between brackets stands no IPv6 address"));
+        let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
+        return address.map(|_| ()).ok_or(NameFault::Shape("between brackets stands no IPv6 address"));
     }
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => Ok(()),
@@ -403,9 +358,7 @@ mod tests {
 
     fn good<T: FromStr<Err = NameError> + ToString>(texts: &[&str]) {
         for text in texts {
-            let parsed: T = text
-                .parse()
-                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            let parsed: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(parsed.to_string(), *text);
         }
     }
@@ -420,45 +373,21 @@ mod tests {
     fn trust_domains() {
         let longest = "a".repeat(255);
         good::<TrustDomain>(&["example.org", "a", "my_domain-1", &longest]);
-        bad::<TrustDomain>(&[
-            "",
-            "Example.org",
-            "a/b",
-            "a b",
-            "a:1",
-            "ü",
-            &format!("{longest}a"),
-        ]);
+        bad::<TrustDomain>(&["", "Example.org", "a/b", "a b", "a:1", "ü", &format!("{longest}a")]);
     }
 
     #[test]
     fn segments() {
         let longest = "a".repeat(63);
         good::<Name>(&["shop", "Shop-1_a.b", "...", &longest]);
-        bad::<Name>(&[
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a%2f",
-            "a b",
-            "ä",
-            "a\0",
-            &format!("{longest}a"),
-        ]);
+        bad::<Name>(&["", ".", "..", "a/b", "a%2f", "a b", "ä", "a\0", &format!("{longest}a")]);
     }
 
     #[test]
     fn dns_names() {
         let longest = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "a".repeat(61));
         assert_eq!(longest.len(), 253);
-        good::<DnsName>(&[
-            "localhost",
-            "shop.example.org",
-            "1.example",
-            "xn--bcher-kva.example",
-            &longest,
-        ]);
+        good::<DnsName>(&["localhost", "shop.example.org", "1.example", "xn--bcher-kva.example", &longest]);
         bad::<DnsName>(&[
             "",
             ".",
@@ -509,12 +438,7 @@ mod tests {
 
     #[test]
     fn authorities() {
-        good::<Authority>(&[
-            "localhost:1",
-            "shop.example.org:443",
-            "127.0.0.1:65535",
-            "[::1]:8080",
-        ]);
+        good::<Authority>(&["localhost:1", "shop.example.org:443", "127.0.0.1:65535", "[::1]:8080"]);
         bad::<Authority>(&[
             "",
             "localhost",
@@ -549,10 +473,7 @@ mod tests {
     fn serde_and_cbor_run_the_grammar() {
         assert_eq!(serde_json::from_str::<Name>("\"shop\"").unwrap(), "shop");
         assert!(serde_json::from_str::<Name>("\"sh/op\"").is_err());
-        assert_eq!(
-            minicbor::decode::<Name>(&minicbor::to_vec("shop").unwrap()).unwrap(),
-            "shop"
-        );
+        assert_eq!(minicbor::decode::<Name>(&minicbor::to_vec("shop").unwrap()).unwrap(), "shop");
         assert!(minicbor::decode::<Name>(&minicbor::to_vec("sh/op").unwrap()).is_err());
     }
 }

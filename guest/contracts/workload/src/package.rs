@@ -64,11 +64,7 @@ impl Descriptor {
     /// Describes these bytes.
     #[must_use]
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
-        Self {
-            media_type: media_type.to_owned(),
-            digest: Digest::of(bytes),
-            size: bytes.len() as u64,
-        }
+        Self { media_type: media_type.to_owned(), digest: Digest::of(bytes), size: bytes.len() as u64 }
     }
 }
 
@@ -115,9 +111,7 @@ pub enum ProgramError {
         found: usize,
     },
     /// Wasm of a version nobody runs.
-    #[error(
-        "unknown WebAssembly version {0:02x?}: neither a module (01 00 00 00) nor a component (0d 00 01 00)"
-    )]
+    #[error("unknown WebAssembly version {0:02x?}: neither a module (01 00 00 00) nor a component (0d 00 01 00)")]
     Version([u8; 4]),
     /// The layer's media type promises another kind.
     #[error("the layer says {expected:?}, its bytes are {found:?}")]
@@ -137,17 +131,12 @@ impl Program {
     pub fn detect(bytes: Vec<u8>) -> Result<Self, ProgramError> {
         let found = bytes.len() as u64;
         if found > PROGRAM_LIMIT {
-            return Err(ProgramError::TooLong {
-                limit: PROGRAM_LIMIT,
-                found,
-            });
+            return Err(ProgramError::TooLong { limit: PROGRAM_LIMIT, found });
         }
         match bytes.as_slice() {
             [] => Err(ProgramError::Empty),
             // WebAssembly Core 2.0 section 5.5.16; component-model Binary.md, "Component Definitions".
-            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] | [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => {
-                Ok(Self::Wasm(bytes))
-            }
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] | [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Wasm(bytes)),
             [0, b'a', b's', b'm', a, b, c, d, ..] => Err(ProgramError::Version([*a, *b, *c, *d])),
             [0, b'a', b's', b'm', ..] => Err(ProgramError::Truncated { found: bytes.len() }),
             [0x7f, b'E', b'L', b'F', ..] => Ok(Self::Elf(bytes)),
@@ -342,22 +331,13 @@ impl Index {
         let mut check = Check::at_most(expected, MANIFEST_LIMIT);
         check.update(bytes)?;
         check.finish()?;
-        let Object(Read {
-            schema_version,
-            media_type,
-            artifact_type,
-            config,
-            layers,
-            manifests,
-        }) = serde_json::from_slice(bytes)
-            .map_err(|error| IndexError::Json(alloc::format!("{error}")))?;
+        let Object(Read { schema_version, media_type, artifact_type, config, layers, manifests }) =
+            serde_json::from_slice(bytes).map_err(|error| IndexError::Json(alloc::format!("{error}")))?;
         if let Some(other) = media_type.filter(|media_type| media_type != MANIFEST) {
             return Err(IndexError::NotAManifest(short(&other)));
         }
         if schema_version != 2 {
-            return Err(IndexError::NotAManifest(alloc::format!(
-                "schema version {schema_version}"
-            )));
+            return Err(IndexError::NotAManifest(alloc::format!("schema version {schema_version}")));
         }
         // One document that is an index to one reader and a manifest to another: OCI image-spec security advisory
         // GHSA-77vh-xpmg-72qh.
@@ -365,15 +345,10 @@ impl Index {
             return Err(IndexError::NotAManifest("an image index".to_owned()));
         }
         let (Some(Object(config)), Some(layers)) = (config, layers) else {
-            return Err(IndexError::Json(
-                "`config` or `layers` is missing".to_owned(),
-            ));
+            return Err(IndexError::Json("`config` or `layers` is missing".to_owned()));
         };
         let layers: Vec<_> = layers.into_iter().map(|Object(layer)| layer).collect();
-        if let Some(reserved) = [&config]
-            .into_iter()
-            .chain(&layers)
-            .find(|blob| RESERVED.contains(&&*blob.media_type))
+        if let Some(reserved) = [&config].into_iter().chain(&layers).find(|blob| RESERVED.contains(&&*blob.media_type))
         {
             return Err(IndexError::Reserved(reserved.media_type.clone()));
         }
@@ -382,10 +357,7 @@ impl Index {
                 Some(ARTIFACT_TYPE) => Layout::Donjon,
                 other => {
                     let found = short(other.unwrap_or_default());
-                    return Err(IndexError::ArtifactType {
-                        expected: ARTIFACT_TYPE,
-                        found,
-                    });
+                    return Err(IndexError::ArtifactType { expected: ARTIFACT_TYPE, found });
                 }
             },
             WASM_CONFIG => Layout::PlainWasm,
@@ -403,20 +375,10 @@ impl Index {
         };
         for (blob, limit) in [(&config, CONFIG_LIMIT as u64), (&program, PROGRAM_LIMIT)] {
             if blob.size > limit {
-                return Err(IndexError::TooLong {
-                    media_type: blob.media_type.clone(),
-                    limit,
-                    found: blob.size,
-                });
+                return Err(IndexError::TooLong { media_type: blob.media_type.clone(), limit, found: blob.size });
             }
         }
-        Ok(Self {
-            digest: expected,
-            layout,
-            config,
-            program,
-            kind,
-        })
+        Ok(Self { digest: expected, layout, config, program, kind })
     }
 }
 
@@ -516,29 +478,17 @@ mod tests {
             (Program::Wasm(COMPONENT.to_vec()), ProgramKind::Wasm),
             (Program::Elf(b"\x7fELF\x02".to_vec()), ProgramKind::Elf),
         ] {
-            let manifest = Manifest {
-                program: Some("a.wasm".to_owned()),
-                args: vec!["x".to_owned()],
-                ..Manifest::default()
-            };
+            let manifest =
+                Manifest { program: Some("a.wasm".to_owned()), args: vec!["x".to_owned()], ..Manifest::default() };
             let built = Package::build(&manifest, program.clone()).unwrap();
             let index = Index::parse(&built.manifest, built.digest).unwrap();
-            assert_eq!(
-                (index.digest, index.layout, index.kind),
-                (built.digest, Layout::Donjon, kind)
-            );
-            assert_eq!(
-                [&index.config, &index.program],
-                [&built.blobs[0].0, &built.blobs[1].0]
-            );
+            assert_eq!((index.digest, index.layout, index.kind), (built.digest, Layout::Donjon, kind));
+            assert_eq!([&index.config, &index.program], [&built.blobs[0].0, &built.blobs[1].0]);
             for (descriptor, bytes) in &built.blobs {
                 assert_eq!(*descriptor, Descriptor::of(&descriptor.media_type, bytes));
             }
             assert_eq!(built.blobs[1].1, program.bytes());
-            assert_eq!(
-                Manifest::from_json(&built.blobs[0].1),
-                Ok(manifest.for_package())
-            );
+            assert_eq!(Manifest::from_json(&built.blobs[0].1), Ok(manifest.for_package()));
         }
     }
 
@@ -550,98 +500,50 @@ mod tests {
                 let mut bytes = built.manifest.clone();
                 bytes[at] ^= 1 << bit;
                 let found = Index::parse(&bytes, built.digest);
-                assert!(
-                    matches!(found, Err(IndexError::Check(CheckError::Mismatch { .. }))),
-                    "{found:?}"
-                );
+                assert!(matches!(found, Err(IndexError::Check(CheckError::Mismatch { .. }))), "{found:?}");
             }
         }
-        assert!(
-            Index::parse(&built.manifest, built.digest).is_ok(),
-            "control"
-        );
+        assert!(Index::parse(&built.manifest, built.digest).is_ok(), "control");
     }
 
     #[test]
     fn plain_wasm_artifacts_are_read() {
         // As wkg 0.x pushes them (crate oci-wasm): no artifactType, annotations anywhere.
         let json = text()
-            .replace(
-                r#""artifactType":"application/vnd.donjon.workload.v1","#,
-                r#""annotations":{"a":"b"},"#,
-            )
+            .replace(r#""artifactType":"application/vnd.donjon.workload.v1","#, r#""annotations":{"a":"b"},"#)
             .replace(CONFIG, WASM_CONFIG);
         let index = parse(&json).unwrap();
-        assert_eq!(
-            (index.layout, index.kind),
-            (Layout::PlainWasm, ProgramKind::Wasm)
-        );
+        assert_eq!((index.layout, index.kind), (Layout::PlainWasm, ProgramKind::Wasm));
         // The media type of the document itself is optional in OCI.
-        assert!(
-            parse(&json.replace(
-                r#""mediaType":"application/vnd.oci.image.manifest.v1+json","#,
-                ""
-            ))
-            .is_ok()
-        );
-        assert_eq!(
-            parse(&json.replace(WASM, ELF)),
-            Err(IndexError::UnknownLayer(ELF.to_owned()))
-        );
+        assert!(parse(&json.replace(r#""mediaType":"application/vnd.oci.image.manifest.v1+json","#, "")).is_ok());
+        assert_eq!(parse(&json.replace(WASM, ELF)), Err(IndexError::UnknownLayer(ELF.to_owned())));
     }
 
     #[test]
     fn what_is_no_workload() {
         assert!(parse(&text()).is_ok(), "control");
         let index = "application/vnd.oci.image.index.v1+json";
-        assert_eq!(
-            parse(&text().replace(MANIFEST, index)),
-            Err(IndexError::NotAManifest(index.to_owned()))
-        );
+        assert_eq!(parse(&text().replace(MANIFEST, index)), Err(IndexError::NotAManifest(index.to_owned())));
         let both = text().replace(r#""layers""#, r#""manifests":[],"layers""#);
-        assert_eq!(
-            parse(&both),
-            Err(IndexError::NotAManifest("an image index".to_owned()))
-        );
+        assert_eq!(parse(&both), Err(IndexError::NotAManifest("an image index".to_owned())));
         assert!(matches!(
             parse(&text().replace("\":2,\"mediaType", "\":1,\"mediaType")),
             Err(IndexError::NotAManifest(_))
         ));
         let image = "application/vnd.oci.image.config.v1+json";
-        assert_eq!(
-            parse(&text().replace(CONFIG, image)),
-            Err(IndexError::NotAWorkload(image.to_owned()))
-        );
-        assert!(matches!(
-            parse(&text().replace(ARTIFACT_TYPE, "other")),
-            Err(IndexError::ArtifactType { .. })
-        ));
-        assert!(matches!(
-            parse(&text().replace("artifactType", "x")),
-            Err(IndexError::ArtifactType { .. })
-        ));
-        assert_eq!(
-            parse(&text().replace(WASM, "text/plain")),
-            Err(IndexError::UnknownLayer("text/plain".to_owned()))
-        );
+        assert_eq!(parse(&text().replace(CONFIG, image)), Err(IndexError::NotAWorkload(image.to_owned())));
+        assert!(matches!(parse(&text().replace(ARTIFACT_TYPE, "other")), Err(IndexError::ArtifactType { .. })));
+        assert!(matches!(parse(&text().replace("artifactType", "x")), Err(IndexError::ArtifactType { .. })));
+        assert_eq!(parse(&text().replace(WASM, "text/plain")), Err(IndexError::UnknownLayer("text/plain".to_owned())));
         for reserved in RESERVED {
-            assert_eq!(
-                parse(&text().replace(WASM, reserved)),
-                Err(IndexError::Reserved(reserved.to_owned()))
-            );
-            assert_eq!(
-                parse(&text().replace(CONFIG, reserved)),
-                Err(IndexError::Reserved(reserved.to_owned()))
-            );
+            assert_eq!(parse(&text().replace(WASM, reserved)), Err(IndexError::Reserved(reserved.to_owned())));
+            assert_eq!(parse(&text().replace(CONFIG, reserved)), Err(IndexError::Reserved(reserved.to_owned())));
         }
         let layers = text().find(r#"[{"#).unwrap();
         let layer = text()[layers + 1..text().len() - 2].to_string();
         let two = text().replace(&layer, &[layer.as_str(), &layer].join(","));
         assert_eq!(parse(&two), Err(IndexError::Programs { found: 2 }));
-        assert_eq!(
-            parse(&text().replace(&layer, "")),
-            Err(IndexError::Programs { found: 0 })
-        );
+        assert_eq!(parse(&text().replace(&layer, "")), Err(IndexError::Programs { found: 0 }));
         for broken in [
             "",
             "{}",
@@ -651,50 +553,24 @@ mod tests {
             &text().replace("sha256:", "sha512:"),
             &text().replace("\"size\":2", "\"size\":-2"),
         ] {
-            assert!(
-                matches!(parse(broken), Err(IndexError::Json(_))),
-                "{broken}"
-            );
+            assert!(matches!(parse(broken), Err(IndexError::Json(_))), "{broken}");
         }
-        let array = text().replace(
-            &layer,
-            &alloc::format!(r#"["application/wasm","{}",8]"#, Digest::of(MODULE)),
-        );
-        assert!(
-            matches!(parse(&array), Err(IndexError::Json(_))),
-            "an array is no descriptor"
-        );
+        let array = text().replace(&layer, &alloc::format!(r#"["application/wasm","{}",8]"#, Digest::of(MODULE)));
+        assert!(matches!(parse(&array), Err(IndexError::Json(_))), "an array is no descriptor");
         let twice = text().replacen("{", r#"{"schemaVersion":2,"#, 1);
-        assert!(
-            matches!(parse(&twice), Err(IndexError::Json(_))),
-            "a field twice"
-        );
+        assert!(matches!(parse(&twice), Err(IndexError::Json(_))), "a field twice");
     }
 
     #[test]
     fn limits() {
-        let long = [
-            text().as_str(),
-            &" ".repeat(usize::try_from(MANIFEST_LIMIT).unwrap() - text().len()),
-        ]
-        .concat();
+        let long = [text().as_str(), &" ".repeat(usize::try_from(MANIFEST_LIMIT).unwrap() - text().len())].concat();
         assert!(parse(&long).is_ok(), "exactly the limit");
         let longer = [&long, " "].concat();
-        assert_eq!(
-            parse(&longer),
-            Err(IndexError::Check(CheckError::TooLong {
-                limit: MANIFEST_LIMIT
-            }))
-        );
-        for (blob, limit) in [
-            ("\"size\":2}", CONFIG_LIMIT as u64),
-            ("\"size\":8}", PROGRAM_LIMIT),
-        ] {
+        assert_eq!(parse(&longer), Err(IndexError::Check(CheckError::TooLong { limit: MANIFEST_LIMIT })));
+        for (blob, limit) in [("\"size\":2}", CONFIG_LIMIT as u64), ("\"size\":8}", PROGRAM_LIMIT)] {
             let sized = |size| parse(&text().replace(blob, &alloc::format!("\"size\":{size}}}")));
             assert!(sized(limit).is_ok());
-            assert!(
-                matches!(sized(limit + 1), Err(IndexError::TooLong { found, .. }) if found == limit + 1)
-            );
+            assert!(matches!(sized(limit + 1), Err(IndexError::TooLong { found, .. }) if found == limit + 1));
             assert!(matches!(sized(u64::MAX), Err(IndexError::TooLong { .. })));
         }
     }
@@ -702,31 +578,13 @@ mod tests {
     #[test]
     fn programs_by_their_first_bytes() {
         assert_eq!(Program::detect(vec![]), Err(ProgramError::Empty));
-        assert_eq!(
-            Program::detect(b"#!/bin/sh".to_vec()),
-            Err(ProgramError::Unknown(b"#!/b".to_vec()))
-        );
-        assert_eq!(
-            Program::detect(b"\0a".to_vec()),
-            Err(ProgramError::Unknown(b"\0a".to_vec()))
-        );
-        assert_eq!(
-            Program::detect(MODULE[..7].to_vec()),
-            Err(ProgramError::Truncated { found: 7 })
-        );
-        assert_eq!(
-            Program::detect(b"\0asm\x02\0\0\0".to_vec()),
-            Err(ProgramError::Version([2, 0, 0, 0]))
-        );
-        assert_eq!(
-            Program::detect(COMPONENT.to_vec()).map(|program| program.kind()),
-            Ok(ProgramKind::Wasm)
-        );
+        assert_eq!(Program::detect(b"#!/bin/sh".to_vec()), Err(ProgramError::Unknown(b"#!/b".to_vec())));
+        assert_eq!(Program::detect(b"\0a".to_vec()), Err(ProgramError::Unknown(b"\0a".to_vec())));
+        assert_eq!(Program::detect(MODULE[..7].to_vec()), Err(ProgramError::Truncated { found: 7 }));
+        assert_eq!(Program::detect(b"\0asm\x02\0\0\0".to_vec()), Err(ProgramError::Version([2, 0, 0, 0])));
+        assert_eq!(Program::detect(COMPONENT.to_vec()).map(|program| program.kind()), Ok(ProgramKind::Wasm));
         let lie = Package::build(&Manifest::default(), Program::Elf(MODULE.to_vec()));
-        let kind = ProgramError::Kind {
-            expected: ProgramKind::Elf,
-            found: ProgramKind::Wasm,
-        };
+        let kind = ProgramError::Kind { expected: ProgramKind::Elf, found: ProgramKind::Wasm };
         assert_eq!(lie, Err(BuildError::Program(kind)));
     }
 }

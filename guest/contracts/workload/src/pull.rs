@@ -29,9 +29,7 @@ use core::mem;
 use crate::digest::{Check, CheckError, Digest, Size};
 use crate::manifest::{CONFIG_LIMIT, Manifest, ManifestError};
 use crate::names::Repository;
-use crate::package::{
-    Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, PROGRAM_LIMIT, Program, ProgramError,
-};
+use crate::package::{Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, PROGRAM_LIMIT, Program, ProgramError};
 
 /// A pulled workload, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,11 +108,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            index: MANIFEST_LIMIT,
-            manifest: CONFIG_LIMIT as u64,
-            program: PROGRAM_LIMIT,
-        }
+        Self { index: MANIFEST_LIMIT, manifest: CONFIG_LIMIT as u64, program: PROGRAM_LIMIT }
     }
 }
 
@@ -169,17 +163,9 @@ pub struct Pull {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one machine a pull: a box would save nothing"
-)]
+#[expect(clippy::large_enum_variant, reason = "one machine a pull: a box would save nothing")]
 enum State {
-    Fetching {
-        fetch: Fetch,
-        check: Check,
-        bytes: Vec<u8>,
-        have: Have,
-    },
+    Fetching { fetch: Fetch, check: Check, bytes: Vec<u8>, have: Have },
     Done(Workload),
     Failed,
 }
@@ -202,22 +188,9 @@ impl Pull {
     /// The same for a caller with less room than the format allows.
     #[must_use]
     pub fn with_limits(digest: Digest, limits: Limits) -> Self {
-        let fetch = Fetch {
-            what: What::Index,
-            digest,
-            size: Size::AtMost(limits.index.min(MANIFEST_LIMIT)),
-        };
+        let fetch = Fetch { what: What::Index, digest, size: Size::AtMost(limits.index.min(MANIFEST_LIMIT)) };
         let check = Check::sized(digest, fetch.size);
-        Self {
-            digest,
-            limits,
-            state: State::Fetching {
-                fetch,
-                check,
-                bytes: Vec::new(),
-                have: Have::Nothing,
-            },
-        }
+        Self { digest, limits, state: State::Fetching { fetch, check, bytes: Vec::new(), have: Have::Nothing } }
     }
 
     /// What to fetch now; the same until [`Pull::complete`]. After an error `Done`, and [`Pull::into_workload`] fails.
@@ -234,24 +207,12 @@ impl Pull {
     /// # Errors
     /// More bytes than agreed, no memory, or nothing is being fetched.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), PullError> {
-        let State::Fetching {
-            fetch,
-            check,
-            bytes,
-            have: _,
-        } = &mut self.state
-        else {
+        let State::Fetching { fetch, check, bytes, have: _ } = &mut self.state else {
             return Err(self.out_of_order());
         };
         let what = fetch.what;
-        let taken = check
-            .update(chunk)
-            .map_err(|error| PullError::Check { what, error });
-        let taken = taken.and_then(|()| {
-            bytes
-                .try_reserve(chunk.len())
-                .map_err(|_| PullError::Memory(check.seen()))
-        });
+        let taken = check.update(chunk).map_err(|error| PullError::Check { what, error });
+        let taken = taken.and_then(|()| bytes.try_reserve(chunk.len()).map_err(|_| PullError::Memory(check.seen())));
         if let Err(error) = taken {
             self.state = State::Failed;
             return Err(error);
@@ -267,16 +228,8 @@ impl Pull {
     pub fn complete(&mut self) -> Result<(), PullError> {
         // On every way out but success the machine stays failed.
         match mem::replace(&mut self.state, State::Failed) {
-            State::Fetching {
-                fetch,
-                check,
-                bytes,
-                have,
-            } => {
-                check.finish().map_err(|error| PullError::Check {
-                    what: fetch.what,
-                    error,
-                })?;
+            State::Fetching { fetch, check, bytes, have } => {
+                check.finish().map_err(|error| PullError::Check { what: fetch.what, error })?;
                 self.state = self.read(bytes, have)?;
                 Ok(())
             }
@@ -324,46 +277,28 @@ impl Pull {
                 if expected != found {
                     return Err(ProgramError::Kind { expected, found }.into());
                 }
-                Ok(State::Done(Workload {
-                    digest: self.digest,
-                    manifest,
-                    program,
-                }))
+                Ok(State::Done(Workload { digest: self.digest, manifest, program }))
             }
         }
     }
 
     fn program(&self, index: Index, manifest: Manifest) -> Result<State, PullError> {
-        let fetch = Fetch {
-            what: What::Program,
-            digest: index.program.digest,
-            size: Size::Exactly(index.program.size),
-        };
+        let fetch =
+            Fetch { what: What::Program, digest: index.program.digest, size: Size::Exactly(index.program.size) };
         self.fetch(fetch, self.limits.program, Have::Manifest(index, manifest))
     }
 
     fn fetch(&self, fetch: Fetch, limit: u64, have: Have) -> Result<State, PullError> {
         let found = fetch.size.limit();
         if found > limit {
-            return Err(PullError::Limit {
-                what: fetch.what,
-                limit,
-                found,
-            });
+            return Err(PullError::Limit { what: fetch.what, limit, found });
         }
         // The size is the publisher's, not the sender's: its manifest has already matched the brief's digest.
         let mut bytes = Vec::new();
-        let room = usize::try_from(found)
-            .ok()
-            .and_then(|room| bytes.try_reserve_exact(room).ok());
+        let room = usize::try_from(found).ok().and_then(|room| bytes.try_reserve_exact(room).ok());
         room.ok_or(PullError::Memory(found))?;
         let check = Check::sized(fetch.digest, fetch.size);
-        Ok(State::Fetching {
-            fetch,
-            check,
-            bytes,
-            have,
-        })
+        Ok(State::Fetching { fetch, check, bytes, have })
     }
 
     fn out_of_order(&self) -> PullError {
@@ -385,28 +320,18 @@ mod tests {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
     fn built() -> Built {
-        let manifest = Manifest {
-            args: vec!["serve".to_owned()],
-            ..Manifest::default()
-        };
+        let manifest = Manifest { args: vec!["serve".to_owned()], ..Manifest::default() };
         Package::build(&manifest, Program::Wasm(MODULE.to_vec())).unwrap()
     }
 
     /// What an honest source would send.
     fn honest(built: &Built, fetch: &Fetch) -> Vec<u8> {
-        let blob = built
-            .blobs
-            .iter()
-            .find(|(descriptor, _)| descriptor.digest == fetch.digest);
+        let blob = built.blobs.iter().find(|(descriptor, _)| descriptor.digest == fetch.digest);
         blob.map_or(&built.manifest, |(_, bytes)| bytes).clone()
     }
 
     /// Pulls from a source; `sent` may change what it sends.
-    fn run(
-        built: &Built,
-        limits: Limits,
-        sent: impl Fn(What, Vec<u8>) -> Vec<u8>,
-    ) -> Result<Workload, PullError> {
+    fn run(built: &Built, limits: Limits, sent: impl Fn(What, Vec<u8>) -> Vec<u8>) -> Result<Workload, PullError> {
         let mut pull = Pull::with_limits(built.digest, limits);
         while let Step::Fetch(fetch) = pull.next() {
             for chunk in sent(fetch.what, honest(built, &fetch)).chunks(3) {
@@ -436,43 +361,17 @@ mod tests {
         let mut pull = Pull::new(built.digest);
         let mut seen = vec![];
         while let Step::Fetch(fetch) = pull.next() {
-            assert_eq!(
-                pull.next(),
-                Step::Fetch(fetch.clone()),
-                "asking changes nothing"
-            );
-            seen.push((
-                fetch.what,
-                fetch.path(&repository),
-                fetch.size,
-                fetch.accept(),
-            ));
+            assert_eq!(pull.next(), Step::Fetch(fetch.clone()), "asking changes nothing");
+            seen.push((fetch.what, fetch.path(&repository), fetch.size, fetch.accept()));
             pull.feed(&honest(&built, &fetch)).unwrap();
             pull.complete().unwrap();
         }
-        let [(config, _), (program, _)] = built.blobs.as_slice() else {
-            panic!()
-        };
+        let [(config, _), (program, _)] = built.blobs.as_slice() else { panic!() };
         let path = |kind: &str, digest: Digest| alloc::format!("/v2/acme/shop/{kind}/{digest}");
         let expected = [
-            (
-                What::Index,
-                path("manifests", built.digest),
-                Size::AtMost(4 << 20),
-                package::MANIFEST,
-            ),
-            (
-                What::Manifest,
-                path("blobs", config.digest),
-                Size::Exactly(config.size),
-                "*/*",
-            ),
-            (
-                What::Program,
-                path("blobs", program.digest),
-                Size::Exactly(8),
-                "*/*",
-            ),
+            (What::Index, path("manifests", built.digest), Size::AtMost(4 << 20), package::MANIFEST),
+            (What::Manifest, path("blobs", config.digest), Size::Exactly(config.size), "*/*"),
+            (What::Program, path("blobs", program.digest), Size::Exactly(8), "*/*"),
         ];
         assert_eq!(seen, expected);
     }
@@ -488,16 +387,13 @@ mod tests {
                     bytes
                 })
             };
-            let is =
-                |found: Result<Workload, PullError>, wanted: fn(&CheckError) -> bool| match found {
-                    Err(PullError::Check { what, error }) => {
-                        assert!(what == target && wanted(&error), "{what:?} {error}")
-                    }
-                    other => panic!("{target:?}: {other:?}"),
-                };
-            is(change(|bytes| bytes[0] ^= 1), |error| {
-                matches!(error, CheckError::Mismatch { .. })
-            });
+            let is = |found: Result<Workload, PullError>, wanted: fn(&CheckError) -> bool| match found {
+                Err(PullError::Check { what, error }) => {
+                    assert!(what == target && wanted(&error), "{what:?} {error}")
+                }
+                other => panic!("{target:?}: {other:?}"),
+            };
+            is(change(|bytes| bytes[0] ^= 1), |error| matches!(error, CheckError::Mismatch { .. }));
             let index = target == What::Index;
             match change(|bytes| bytes.truncate(bytes.len() - 1)) {
                 // Only the digest of the OCI manifest is known, not its size.
@@ -519,16 +415,8 @@ mod tests {
         for _ in 0..4 {
             pull.feed(&chunk).unwrap();
         }
-        let error = CheckError::TooLong {
-            limit: MANIFEST_LIMIT,
-        };
-        assert_eq!(
-            pull.feed(&[0]),
-            Err(PullError::Check {
-                what: What::Index,
-                error
-            })
-        );
+        let error = CheckError::TooLong { limit: MANIFEST_LIMIT };
+        assert_eq!(pull.feed(&[0]), Err(PullError::Check { what: What::Index, error }));
         assert_eq!(pull.feed(&[0]), Err(PullError::Failed));
         assert_eq!(pull.complete(), Err(PullError::Failed));
         assert_eq!(pull.next(), Step::Done);
@@ -561,64 +449,29 @@ mod tests {
             "layers": [program_descriptor],
         });
         let manifest = serde_json::to_vec(&manifest).unwrap();
-        let blobs = vec![
-            (config_descriptor, config.to_vec()),
-            (program_descriptor, program.to_vec()),
-        ];
-        Built {
-            digest: Digest::of(&manifest),
-            manifest,
-            blobs,
-        }
+        let blobs = vec![(config_descriptor, config.to_vec()), (program_descriptor, program.to_vec())];
+        Built { digest: Digest::of(&manifest), manifest, blobs }
     }
 
     #[test]
     fn right_digests_of_wrong_things() {
         let run = |built: &Built| run(built, Limits::default(), |_, bytes| bytes);
         let (config, wasm) = (package::CONFIG, package::WASM);
-        assert!(
-            run(&foreign(config, b"{}", wasm, MODULE)).is_ok(),
-            "control"
-        );
+        assert!(run(&foreign(config, b"{}", wasm, MODULE)).is_ok(), "control");
         let spaced = run(&foreign(config, b"{ }", wasm, MODULE));
-        assert_eq!(
-            spaced,
-            Err(PullError::Manifest(ManifestError::NotCanonical))
-        );
+        assert_eq!(spaced, Err(PullError::Manifest(ManifestError::NotCanonical)));
         let text = run(&foreign(config, b"{}", wasm, b"hello"));
-        assert_eq!(
-            text,
-            Err(PullError::Program(ProgramError::Unknown(b"hell".to_vec())))
-        );
-        assert_eq!(
-            run(&foreign(config, b"{}", wasm, b"")),
-            Err(PullError::Program(ProgramError::Empty))
-        );
+        assert_eq!(text, Err(PullError::Program(ProgramError::Unknown(b"hell".to_vec()))));
+        assert_eq!(run(&foreign(config, b"{}", wasm, b"")), Err(PullError::Program(ProgramError::Empty)));
         let elf = run(&foreign(config, b"{}", wasm, b"\x7fELF"));
-        assert!(
-            matches!(elf, Err(PullError::Program(ProgramError::Kind { .. }))),
-            "{elf:?}"
-        );
-        let image = run(&foreign(
-            "application/vnd.oci.image.config.v1+json",
-            b"{}",
-            wasm,
-            MODULE,
-        ));
-        assert!(
-            matches!(image, Err(PullError::Index(IndexError::NotAWorkload(_)))),
-            "{image:?}"
-        );
+        assert!(matches!(elf, Err(PullError::Program(ProgramError::Kind { .. }))), "{elf:?}");
+        let image = run(&foreign("application/vnd.oci.image.config.v1+json", b"{}", wasm, MODULE));
+        assert!(matches!(image, Err(PullError::Index(IndexError::NotAWorkload(_)))), "{image:?}");
     }
 
     #[test]
     fn a_plain_wasm_artifact_needs_no_config() {
-        let built = foreign(
-            package::WASM_CONFIG,
-            b"never fetched",
-            package::WASM,
-            MODULE,
-        );
+        let built = foreign(package::WASM_CONFIG, b"never fetched", package::WASM, MODULE);
         let workload = run(&built, Limits::default(), |what, bytes| {
             assert_ne!(what, What::Manifest);
             bytes
@@ -629,61 +482,13 @@ mod tests {
     #[test]
     fn the_callers_limits() {
         let size = built().manifest.len() as u64;
-        let limits = Limits {
-            index: size,
-            manifest: 18,
-            program: 8,
-        };
-        assert!(
-            run(&built(), limits, |_, bytes| bytes).is_ok(),
-            "control: exactly enough"
-        );
-        let index = run(
-            &built(),
-            Limits {
-                index: size - 1,
-                ..limits
-            },
-            |_, bytes| bytes,
-        );
-        assert!(matches!(
-            index,
-            Err(PullError::Check {
-                what: What::Index,
-                error: CheckError::TooLong { .. }
-            })
-        ));
-        let manifest = run(
-            &built(),
-            Limits {
-                manifest: 17,
-                ..limits
-            },
-            |_, bytes| bytes,
-        );
-        assert_eq!(
-            manifest,
-            Err(PullError::Limit {
-                what: What::Manifest,
-                limit: 17,
-                found: 18
-            })
-        );
-        let program = run(
-            &built(),
-            Limits {
-                program: 7,
-                ..limits
-            },
-            |_, bytes| bytes,
-        );
-        assert_eq!(
-            program,
-            Err(PullError::Limit {
-                what: What::Program,
-                limit: 7,
-                found: 8
-            })
-        );
+        let limits = Limits { index: size, manifest: 18, program: 8 };
+        assert!(run(&built(), limits, |_, bytes| bytes).is_ok(), "control: exactly enough");
+        let index = run(&built(), Limits { index: size - 1, ..limits }, |_, bytes| bytes);
+        assert!(matches!(index, Err(PullError::Check { what: What::Index, error: CheckError::TooLong { .. } })));
+        let manifest = run(&built(), Limits { manifest: 17, ..limits }, |_, bytes| bytes);
+        assert_eq!(manifest, Err(PullError::Limit { what: What::Manifest, limit: 17, found: 18 }));
+        let program = run(&built(), Limits { program: 7, ..limits }, |_, bytes| bytes);
+        assert_eq!(program, Err(PullError::Limit { what: What::Program, limit: 7, found: 8 }));
     }
 }

@@ -63,9 +63,7 @@ impl Location {
     /// What to ask the registry for: the digest if there is one, else the tag.
     #[must_use]
     pub fn reference(&self) -> Option<Reference> {
-        self.digest
-            .map(Reference::Digest)
-            .or_else(|| self.tag.clone().map(Reference::Tag))
+        self.digest.map(Reference::Digest).or_else(|| self.tag.clone().map(Reference::Tag))
     }
 }
 
@@ -76,38 +74,25 @@ impl FromStr for Location {
         let fault = |fault| NameError::new(NameKind::Location, fault, text);
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let digest = digest
-                    .parse()
-                    .map_err(|_| fault(NameFault::Shape("after `@` stands no sha256 digest")))?;
+                let digest =
+                    digest.parse().map_err(|_| fault(NameFault::Shape("after `@` stands no sha256 digest")))?;
                 (rest, Some(digest))
             }
             None => (text, None),
         };
-        let (host, path) = rest
-            .split_once('/')
-            .ok_or_else(|| fault(NameFault::Shape("the repository is missing")))?;
+        let (host, path) = rest.split_once('/').ok_or_else(|| fault(NameFault::Shape("the repository is missing")))?;
         let authority = with_port(host, 443).parse()?;
         let (repository, tag) = match path.split_once(':') {
             Some((repository, tag)) => (repository, Some(tag.parse()?)),
             None => (path, None),
         };
-        Ok(Self {
-            authority,
-            repository: repository.parse()?,
-            tag,
-            digest,
-        })
+        Ok(Self { authority, repository: repository.parse()?, tag, digest })
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            authority,
-            repository,
-            tag,
-            digest,
-        } = self;
+        let Self { authority, repository, tag, digest } = self;
         write!(out, "{authority}/{repository}")?;
         if let Some(tag) = tag {
             write!(out, ":{tag}")?;
@@ -159,59 +144,34 @@ impl FromStr for Endpoint {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
             (None, None) => {
-                return Err(fault(NameFault::Shape(
-                    "it begins neither with `http://` nor with `https://`",
-                )));
+                return Err(fault(NameFault::Shape("it begins neither with `http://` nor with `https://`")));
             }
         };
         let host = rest.split('/').next().unwrap_or_default();
         let path = rest.strip_prefix(host).unwrap_or_default();
-        let allowed =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.' | '_' | '~');
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.' | '_' | '~');
         if let Some(character) = path.chars().find(|c| !allowed(*c)) {
             return Err(fault(NameFault::Character(character)));
         }
         let prefix = path.strip_suffix('/').unwrap_or(path);
-        if prefix
-            .split('/')
-            .skip(1)
-            .any(|segment| matches!(segment, "" | "." | ".."))
-        {
-            return Err(fault(NameFault::Shape(
-                "the path has an empty or relative segment",
-            )));
+        if prefix.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err(fault(NameFault::Shape("the path has an empty or relative segment")));
         }
         let authority = with_port(host, if tls { 443 } else { 80 }).parse()?;
-        Ok(Self {
-            tls,
-            authority,
-            prefix: prefix.to_owned(),
-        })
+        Ok(Self { tls, authority, prefix: prefix.to_owned() })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            tls,
-            authority,
-            prefix,
-        } = self;
-        write!(
-            out,
-            "http{}://{authority}{prefix}",
-            if *tls { "s" } else { "" }
-        )
+        let Self { tls, authority, prefix } = self;
+        write!(out, "http{}://{authority}{prefix}", if *tls { "s" } else { "" })
     }
 }
 
 fn with_port(host: &str, port: u16) -> String {
     let after_brackets = host.rsplit(']').next().unwrap_or(host);
-    if after_brackets.contains(':') {
-        host.to_owned()
-    } else {
-        alloc::format!("{host}:{port}")
-    }
+    if after_brackets.contains(':') { host.to_owned() } else { alloc::format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -225,10 +185,7 @@ mod tests {
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse(), Ok(Reference::Digest(digest)));
         assert_eq!("v1".parse(), Ok(Reference::Tag("v1".parse().unwrap())));
-        assert!(
-            "sha256:00".parse::<Reference>().is_err(),
-            "a broken digest is no tag"
-        );
+        assert!("sha256:00".parse::<Reference>().is_err(), "a broken digest is no tag");
     }
 
     #[test]
@@ -239,20 +196,10 @@ mod tests {
             let pinned = alloc::format!("{text}@{digest}");
             let location: Location = pinned.parse().unwrap();
             assert_eq!(location.to_string(), pinned);
-            assert_eq!(
-                location.reference(),
-                Some(Reference::Digest(digest)),
-                "the digest wins"
-            );
+            assert_eq!(location.reference(), Some(Reference::Digest(digest)), "the digest wins");
         }
-        assert_eq!(
-            "reg.example/a".parse::<Location>().unwrap().authority,
-            "reg.example:443"
-        );
-        assert_eq!(
-            "[::1]/a".parse::<Location>().unwrap().authority,
-            "[::1]:443"
-        );
+        assert_eq!("reg.example/a".parse::<Location>().unwrap().authority, "reg.example:443");
+        assert_eq!("[::1]/a".parse::<Location>().unwrap().authority, "[::1]:443");
         for text in [
             "",
             "a",
@@ -272,26 +219,12 @@ mod tests {
     fn endpoints() {
         let endpoint: Endpoint = "https://steward.example/ca/".parse().unwrap();
         assert_eq!(
-            (
-                endpoint.tls,
-                endpoint.authority.as_str(),
-                endpoint.prefix.as_str()
-            ),
+            (endpoint.tls, endpoint.authority.as_str(), endpoint.prefix.as_str()),
             (true, "steward.example:443", "/ca")
         );
         let endpoint: Endpoint = "http://127.0.0.1:3000".parse().unwrap();
-        assert_eq!(
-            (
-                endpoint.tls,
-                endpoint.authority.port(),
-                endpoint.prefix.as_str()
-            ),
-            (false, 3000, "")
-        );
-        assert_eq!(
-            "http://h/".parse::<Endpoint>().unwrap().to_string(),
-            "http://h:80"
-        );
+        assert_eq!((endpoint.tls, endpoint.authority.port(), endpoint.prefix.as_str()), (false, 3000, ""));
+        assert_eq!("http://h/".parse::<Endpoint>().unwrap().to_string(), "http://h:80");
         for text in [
             "",
             "h",

@@ -96,11 +96,7 @@ impl core::fmt::Display for Position {
 /// See [`SettingsError`].
 pub fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, SettingsError> {
     if text.len() > SETTINGS_LIMIT {
-        return Err(SettingsError::TooLong {
-            what: what.to_owned(),
-            limit: SETTINGS_LIMIT,
-            found: text.len(),
-        });
+        return Err(SettingsError::TooLong { what: what.to_owned(), limit: SETTINGS_LIMIT, found: text.len() });
     }
     toml::from_str(text).map_err(|error| {
         let at = position(text, error.span().map_or(0, |span| span.start));
@@ -113,27 +109,15 @@ impl SettingsError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey {
-                what: _,
-                at: _,
-                key: word,
-                known,
+            Self::UnknownKey { what: _, at: _, key: word, known }
+            | Self::UnknownValue { what: _, at: _, value: word, known } => {
+                match (nearest(word, known), known.as_slice()) {
+                    (Some(nearest), _) => Some(std::format!("did you mean `{nearest}`?")),
+                    (None, []) => None,
+                    (None, known) => Some(std::format!("known here: {}", known.join(", "))),
+                }
             }
-            | Self::UnknownValue {
-                what: _,
-                at: _,
-                value: word,
-                known,
-            } => match (nearest(word, known), known.as_slice()) {
-                (Some(nearest), _) => Some(std::format!("did you mean `{nearest}`?")),
-                (None, []) => None,
-                (None, known) => Some(std::format!("known here: {}", known.join(", "))),
-            },
-            Self::MissingKey {
-                what: _,
-                at: _,
-                key,
-            } => Some(std::format!("add `{key} = …`")),
+            Self::MissingKey { what: _, at: _, key } => Some(std::format!("add `{key} = …`")),
             Self::TooLong { .. } | Self::Invalid { .. } => None,
         }
     }
@@ -141,74 +125,37 @@ impl SettingsError {
 
 /// The known word that somebody most likely meant.
 fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
-    let likeness =
-        |known: &String| strsim::jaro_winkler(&word.to_lowercase(), &known.to_lowercase());
-    let best = known
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    let likeness = |known: &String| strsim::jaro_winkler(&word.to_lowercase(), &known.to_lowercase());
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.75).then_some(best.as_str())
 }
 
 /// serde tells these three faults apart only in the words of its message (`serde::de::Error`, provided methods).
 fn sort(what: String, at: Position, message: &str) -> SettingsError {
     if let Some((key, known)) = unknown(message, "unknown field `") {
-        return SettingsError::UnknownKey {
-            what,
-            at,
-            key,
-            known,
-        };
+        return SettingsError::UnknownKey { what, at, key, known };
     }
     if let Some((value, known)) = unknown(message, "unknown variant `") {
-        return SettingsError::UnknownValue {
-            what,
-            at,
-            value,
-            known,
-        };
+        return SettingsError::UnknownValue { what, at, value, known };
     }
-    if let Some(key) = message
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'))
-    {
-        return SettingsError::MissingKey {
-            what,
-            at,
-            key: key.to_owned(),
-        };
+    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return SettingsError::MissingKey { what, at, key: key.to_owned() };
     }
-    SettingsError::Invalid {
-        what,
-        at,
-        message: message.to_owned(),
-    }
+    SettingsError::Invalid { what, at, message: message.to_owned() }
 }
 
 /// Splits "unknown field `x`, expected one of `a`, `b`".
 fn unknown(message: &str, prefix: &str) -> Option<(String, Vec<String>)> {
     let rest = message.strip_prefix(prefix)?;
-    let (word, expected) = rest
-        .rsplit_once("`, expected ")
-        .or_else(|| rest.rsplit_once("`, there are no "))?;
-    let known = expected
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(ToString::to_string)
-        .collect();
+    let (word, expected) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no "))?;
+    let known = expected.split('`').skip(1).step_by(2).map(ToString::to_string).collect();
     Some((word.to_owned(), known))
 }
 
 fn position(text: &str, offset: usize) -> Position {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count().saturating_add(1);
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        .saturating_add(1);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
     Position { line, column }
 }
 
@@ -248,11 +195,8 @@ mod tests {
 
     #[test]
     fn good_settings() {
-        let policy: Policy = parse(
-            "policy.toml",
-            "trust_domain = \"a\"\nclass = \"insecure\"\n[snp.x]\nminimum = 3\n",
-        )
-        .unwrap();
+        let policy: Policy =
+            parse("policy.toml", "trust_domain = \"a\"\nclass = \"insecure\"\n[snp.x]\nminimum = 3\n").unwrap();
         assert_eq!(policy.class, Some(Class::Insecure));
         assert_eq!(policy.snp["x"].minimum, 3);
     }
@@ -260,24 +204,12 @@ mod tests {
     #[test]
     fn an_unknown_key_has_a_place_and_a_suggestion() {
         let found = error("trust_domain = \"a\"\n  trust_domian = \"b\"\n");
-        assert_eq!(
-            found.to_string(),
-            "policy.toml:2:3: unknown key `trust_domian`"
-        );
-        assert_eq!(
-            found.hint().as_deref(),
-            Some("did you mean `trust_domain`?")
-        );
+        assert_eq!(found.to_string(), "policy.toml:2:3: unknown key `trust_domian`");
+        assert_eq!(found.hint().as_deref(), Some("did you mean `trust_domain`?"));
         let far = error("trust_domain = \"a\"\nzzz = 1\n");
-        assert_eq!(
-            far.hint().as_deref(),
-            Some("known here: trust_domain, class, snp")
-        );
+        assert_eq!(far.hint().as_deref(), Some("known here: trust_domain, class, snp"));
         let section = error("trust_domain = \"a\"\n[snp.x]\nminimum = 1\nminimun = 2\n");
-        assert_eq!(
-            section.to_string(),
-            "policy.toml:4:1: unknown key `minimun`"
-        );
+        assert_eq!(section.to_string(), "policy.toml:4:1: unknown key `minimun`");
         assert_eq!(section.hint().as_deref(), Some("did you mean `minimum`?"));
         let quoted = error("trust_domain = \"a\"\n\"cl`ass`, expected `x\" = 1\n");
         assert!(
@@ -289,69 +221,28 @@ mod tests {
     #[test]
     fn values_missing_keys_and_syntax() {
         let value = error("trust_domain = \"a\"\nclass = \"hardwear\"\n");
-        assert_eq!(
-            value.to_string(),
-            "policy.toml:2:9: unknown value `hardwear`"
-        );
+        assert_eq!(value.to_string(), "policy.toml:2:9: unknown value `hardwear`");
         assert_eq!(value.hint().as_deref(), Some("did you mean `hardware`?"));
 
         let missing = error("class = \"hardware\"\n");
-        assert_eq!(
-            missing.to_string(),
-            "policy.toml:1:1: the key `trust_domain` is missing"
-        );
+        assert_eq!(missing.to_string(), "policy.toml:1:1: the key `trust_domain` is missing");
         assert_eq!(missing.hint().as_deref(), Some("add `trust_domain = …`"));
 
         let kind = error("trust_domain = 1\n");
-        assert!(
-            matches!(
-                &kind,
-                SettingsError::Invalid {
-                    at: Position {
-                        line: 1,
-                        column: 16
-                    },
-                    ..
-                }
-            ),
-            "{kind}"
-        );
+        assert!(matches!(&kind, SettingsError::Invalid { at: Position { line: 1, column: 16 }, .. }), "{kind}");
         let syntax = error("trust_domain = \"a\"\nü = = 1\n");
-        assert!(
-            matches!(
-                &syntax,
-                SettingsError::Invalid {
-                    at: Position { line: 2, .. },
-                    ..
-                }
-            ),
-            "{syntax}"
-        );
+        assert!(matches!(&syntax, SettingsError::Invalid { at: Position { line: 2, .. }, .. }), "{syntax}");
         let twice = error("trust_domain = \"a\"\ntrust_domain = \"a\"\n");
-        assert!(
-            matches!(
-                &twice,
-                SettingsError::Invalid {
-                    at: Position { line: 2, column: 1 },
-                    ..
-                }
-            ),
-            "{twice}"
-        );
+        assert!(matches!(&twice, SettingsError::Invalid { at: Position { line: 2, column: 1 }, .. }), "{twice}");
     }
 
     #[test]
     fn bounded_before_parsed() {
         let long = ["trust_domain = \"a\"\n#", &"x".repeat(SETTINGS_LIMIT - 20)].concat();
-        assert!(
-            parse::<Policy>("policy.toml", &long).is_ok(),
-            "control: exactly the limit"
-        );
+        assert!(parse::<Policy>("policy.toml", &long).is_ok(), "control: exactly the limit");
         assert_eq!(long.len(), SETTINGS_LIMIT);
         let longer = [&long, "x"].concat();
-        assert!(
-            matches!(error(&longer), SettingsError::TooLong { found, .. } if found == SETTINGS_LIMIT + 1)
-        );
+        assert!(matches!(error(&longer), SettingsError::TooLong { found, .. } if found == SETTINGS_LIMIT + 1));
         let deep = ["trust_domain = ", &"[".repeat(100_000)].concat();
         assert!(matches!(error(&deep), SettingsError::Invalid { .. }));
     }

@@ -12,10 +12,7 @@ const PACKAGE: &str = include_str!("../../../../spec/package.md");
 /// The contents of the code blocks that begin with this line.
 fn blocks<'a>(text: &'a str, info: &str) -> Vec<&'a str> {
     let fence = format!("\n```{info}\n");
-    text.split(fence.as_str())
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect()
+    text.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
 #[test]
@@ -27,53 +24,32 @@ fn manifest_examples_are_accepted_and_together_use_every_key() {
             panic!("{error}\n{example}");
         }
     }
-    let keys = Manifest::from_toml("Donjon.toml", "no_such_key = 1")
-        .unwrap_err()
-        .hint()
-        .unwrap();
+    let keys = Manifest::from_toml("Donjon.toml", "no_such_key = 1").unwrap_err().hint().unwrap();
     let keys = keys.strip_prefix("known here: ").unwrap();
     for key in keys.split(", ") {
-        assert!(
-            examples.iter().any(|example| example.contains(key)),
-            "{key} has no example"
-        );
-        assert!(
-            MANIFEST.contains(&format!("`{key}`")) || MANIFEST.contains(&format!("`[[{key}]]`"))
-        );
+        assert!(examples.iter().any(|example| example.contains(key)), "{key} has no example");
+        assert!(MANIFEST.contains(&format!("`{key}`")) || MANIFEST.contains(&format!("`[[{key}]]`")));
     }
 }
 
 #[test]
 fn the_refused_example_is_refused_as_written() {
     let examples = blocks(MANIFEST, "toml refused");
-    let [example] = examples.as_slice() else {
-        panic!("{}", examples.len())
-    };
-    let error = Manifest::from_toml("Donjon.toml", example)
-        .unwrap_err()
-        .to_string();
+    let [example] = examples.as_slice() else { panic!("{}", examples.len()) };
+    let error = Manifest::from_toml("Donjon.toml", example).unwrap_err().to_string();
     assert!(MANIFEST.contains(&error), "{error}");
 }
 
 #[test]
 fn the_canonical_form_of_the_whole_file() {
     let whole = blocks(MANIFEST, "toml").pop().unwrap();
-    let manifest = Manifest::from_toml("Donjon.toml", whole)
-        .unwrap()
-        .for_package();
-    assert_eq!(
-        manifest.to_json().unwrap(),
-        blocks(MANIFEST, "json")[0].trim_end().as_bytes()
-    );
+    let manifest = Manifest::from_toml("Donjon.toml", whole).unwrap().for_package();
+    assert_eq!(manifest.to_json().unwrap(), blocks(MANIFEST, "json")[0].trim_end().as_bytes());
 }
 
 #[test]
 fn the_package_example_and_its_digest() {
-    let built = Package::build(
-        &Manifest::default(),
-        Program::Wasm(b"\0asm\x01\0\0\0".to_vec()),
-    )
-    .unwrap();
+    let built = Package::build(&Manifest::default(), Program::Wasm(b"\0asm\x01\0\0\0".to_vec())).unwrap();
     let example: String = blocks(PACKAGE, "json")[0].lines().map(str::trim).collect();
     assert_eq!(built.manifest, example.as_bytes());
     assert!(PACKAGE.contains(&format!("Its digest is `{}`", built.digest)));

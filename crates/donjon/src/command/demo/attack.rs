@@ -27,8 +27,9 @@ use workload::brief::{Brief, Source, StewardRef};
 use workload::reference::Reference;
 use zeroize::Zeroizing;
 
+use super::play;
 use super::world::{Twist, World};
-use super::{play, say};
+use crate::command::say;
 use crate::deploy::Stopped;
 use crate::failure::Failure;
 use crate::owner::generate;
@@ -54,31 +55,31 @@ const ATTACKS: [Attack; 6] = [
     Attack {
         what: "the host gives the Keep a brief that names another Steward",
         twist: Twist::OtherSteward,
-        step: 7,
+        step: 8,
         check: "brief.anchors",
     },
     Attack {
         what: "the host launches with one brief and shows the Keep another",
         twist: Twist::OtherBrief,
-        step: 7,
+        step: 8,
         check: "snp.host_data",
     },
     Attack {
         what: "the host launches the Keep with debugging allowed",
         twist: Twist::DebugKeep,
-        step: 7,
+        step: 8,
         check: "snp.policy.debug",
     },
     Attack {
         what: "the host offers evidence that was made for another key",
         twist: Twist::OtherKey,
-        step: 7,
+        step: 8,
         check: "snp.report_data",
     },
     Attack {
         what: "somebody else signs a Deployment to get the service's name",
         twist: Twist::StrangerOwner,
-        step: 7,
+        step: 8,
         check: "deployment.registered",
     },
 ];
@@ -124,8 +125,8 @@ async fn deploys(twist: Twist) -> Result<Result<(), Stopped>, Failure> {
 async fn replay() -> Result<(), Failure> {
     let what = "a recorded certificate request is sent again to gain time";
     let world = World::build(Twist::Straight).await?;
-    let policy = Policy::read(&world.dir().join("steward.toml"))
-        .map_err(|error| Failure::hinted(&error, error.hint()))?;
+    let policy =
+        Policy::read(&world.dir().join("steward.toml")).map_err(|error| Failure::hinted(&error, error.hint()))?;
     let now = now();
     let failed = |error: &dyn std::error::Error| Failure::caused(what, error);
     let authority = Authority::random(policy.class(), now).map_err(|error| failed(&error))?;
@@ -142,8 +143,9 @@ async fn replay() -> Result<(), Failure> {
     }
     match steward.judge(&request, now + 301) {
         Err(refusal) if refusal.checks().iter().any(|check| check.id == "nonce.age") => {
-            let reason = format!("the first replay ends at the same second as the original; after five minutes: {refusal}");
-            refused(what, "nonce.age", 7, &reason);
+            let reason =
+                format!("the first replay ends at the same second as the original; after five minutes: {refusal}");
+            refused(what, "nonce.age", 8, &reason);
         }
         Err(refusal) => return Err(failed(&refusal).hint("expected nonce.age")),
         Ok(_) => return Err(Failure::new(format_args!("not refused: {what}"))),
@@ -196,19 +198,19 @@ async fn fetch(
     deployment: Vec<u8>,
 ) -> Result<(Result<Digest, ClientError>, VerifiedKeep), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::caused("certificate", error);
-    let keep = Impostor::new(world, world.steward.anchor, workload, Some(deployment))?;
-    let authority = world.steward.url().trim_start_matches("http://").to_owned();
+    let keep = Impostor::new(world, world.anchor, workload, Some(deployment))?;
+    let authority = world.steward_url.trim_start_matches("http://").to_owned();
     let answer = super::outsider::plain_get(&authority, "/nonce").await;
     let challenge = keep.enrol.nonce_response(200, answer.as_bytes()).map_err(|error| failed(&error))?;
     let (request, awaiting) = keep.request(world, &challenge.nonce)?;
-    let (status, answer) = super::outsider::plain_post(&authority, "/", request).await.map_err(|error| failed(&error))?;
+    let (status, answer) =
+        super::outsider::plain_post(&authority, "/", request).await.map_err(|error| failed(&error))?;
     let identity = awaiting
         .certificate_response(status, PEM_MEDIA_TYPE, &answer, now(), &AwsLc)
         .map_err(|error| failed(&error))?;
     let drawbridge = world.registry().parse().map_err(|error| failed(&error))?;
-    let client =
-        Client::with_certificate(drawbridge, Trust::of(&[world.drawbridge_pin]), identity.chain, &keep.pkcs8)
-            .map_err(|error| failed(&error))?;
+    let client = Client::with_certificate(drawbridge, Trust::of(&[world.drawbridge_pin]), identity.chain, &keep.pkcs8)
+        .map_err(|error| failed(&error))?;
     let fetched = client.manifest(&world.repository, &Reference::Digest(world.workload)).await;
     Ok((fetched.map(|(digest, _)| digest), identity.certificate))
 }
@@ -229,7 +231,7 @@ impl Impostor {
         let role = if workload == world.workload { "web" } else { "other" };
         let brief = Brief {
             trust_domain: "demo.internal".parse().map_err(|error| failed(&error))?,
-            steward: Some(StewardRef { url: world.steward.url(), anchors: vec![anchor], tls: Vec::new() }),
+            steward: Some(StewardRef { url: world.steward_url.clone(), anchors: vec![anchor], tls: Vec::new() }),
             source: Source::Drawbridge {
                 authority: named.location.authority.to_string(),
                 repository: named.location.repository.to_string(),

@@ -9,7 +9,6 @@ mod attack;
 mod outsider;
 mod world;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,7 +18,7 @@ use keep::{End, Event, RunError};
 use tokio::sync::mpsc;
 
 use crate::command::platform::hex;
-use crate::command::{interrupted, runtime};
+use crate::command::{interrupted, runtime, say};
 use crate::deploy::{Stopped, deploy};
 use crate::failure::Failure;
 use crate::steps;
@@ -43,16 +42,11 @@ impl Demo {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let runtime = runtime()?;
         let result = runtime.block_on(async {
-            tokio::select! {
-                result = async {
-                    if self.attack {
-                        return attack::show().await;
-                    }
-                    let fault = self.fault.map(|step| Twist::FAULTS[usize::from(step.saturating_sub(1))]);
-                    self.play(fault.unwrap_or(Twist::Straight)).await
-                } => result,
-                () = interrupted(), if self.attack => Err(Failure::new("interrupted")),
+            if self.attack {
+                return unless_interrupted(attack::show()).await?;
             }
+            let fault = self.fault.map(|step| Twist::FAULTS[usize::from(step.saturating_sub(1))]);
+            self.play(fault.unwrap_or(Twist::Straight)).await
         });
         // Whatever still waits for a peer does not keep the command from ending.
         runtime.shutdown_background();
@@ -62,20 +56,23 @@ impl Demo {
     async fn play(&self, twist: Twist) -> Result<ExitCode, Failure> {
         say("Donjon demo: simulated SEV-SNP, nothing here is protected from this machine's owner.\n");
         let begun = Instant::now();
-        let mut world = World::build(twist).await?;
-        say(&format!("  Steward     {}", world.steward.url()));
+        let mut world = unless_interrupted(World::build(twist)).await??;
+        say(&format!("  Steward     {}", world.steward_url));
         say(&format!("  Drawbridge  https://{}, repository {}, confidential", world.registry(), world.repository));
         say(&format!("  set up in {} ms\n", begun.elapsed().as_millis()));
 
         let mut told = Instant::now();
-        let played = play(&mut world, &mut |step, detail| {
+        let mut ticked = |step, detail: &str| {
             say(&format!("  \u{2713} {step:2}  {:<56} {detail}  ({:.1} ms)", steps::name(step), milliseconds(told)));
             told = Instant::now();
-        })
-        .await;
-        let played = match played {
-            Ok(played) => played,
-            Err(Stopped { step, failure }) => {
+        };
+        let played = match unless_interrupted(play(&mut world, &mut ticked)).await {
+            Ok(Ok(played)) => played,
+            Err(interrupted) => {
+                world.end().await?;
+                return Err(interrupted);
+            }
+            Ok(Err(Stopped { step, failure })) => {
                 say(&format!("  \u{2717} {step:2}  {}\n", steps::name(step)));
                 world.end().await?;
                 return Err(failure.prefixed(format_args!("the demo stopped at step {step}")));
@@ -89,17 +86,26 @@ impl Demo {
 
     async fn show(&self, world: &World, played: &Played) -> Result<(), Failure> {
         let (name, at) = (&world.name, played.address);
-        let visit = outsider::visit(at, name, &world.steward.root_pem).await?;
+        let visit = outsider::visit(at, name, &world.root_pem).await?;
         if visit.status != 200 {
             return Err(Failure::new(format_args!("the service answered {}: {}", visit.status, visit.body.trim())));
         }
         let root = world.dir().join("steward-root.pem");
-        std::fs::write(&root, &world.steward.root_pem)
+        std::fs::write(&root, &world.root_pem)
             .map_err(|error| Failure::caused(format_args!("cannot write {}", root.display()), &error))?;
         say(&format!("\nAn outsider asks https://{name}:{} knowing only that name and the CA:\n", at.port()));
         match outsider::curl(at, name, &root) {
-            Some(body) => say(&format!("  $ curl --cacert {} --resolve {name}:{}:{} https://{name}:{}/\n{}", root.display(), at.port(), at.ip(), at.port(), indented(&body?))),
-            None => say(&format!("  (curl is not installed; asked by this program instead)\n{}", indented(&visit.body))),
+            Some(body) => say(&format!(
+                "  $ curl --cacert {} --resolve {name}:{}:{} https://{name}:{}/\n{}",
+                root.display(),
+                at.port(),
+                at.ip(),
+                at.port(),
+                indented(&body?)
+            )),
+            None => {
+                say(&format!("  (curl is not installed; asked by this program instead)\n{}", indented(&visit.body)))
+            }
         }
         say("What the certificate says:\n");
         for (what, value) in facts(&visit.certificate) {
@@ -166,9 +172,7 @@ pub(crate) async fn play(world: &mut World, ticked: &mut impl FnMut(u8, &str)) -
             Some((Event::Milestone { step, detail }, done)) => {
                 ticked(step, &detail);
                 last = step;
-                if world.loses_drawbridge_at(step) {
-                    world.lose_drawbridge().await;
-                }
+                world.after(step).await;
                 _ = done.send(());
             }
             Some((Event::Listening { address: bound, .. }, done)) => {
@@ -178,7 +182,9 @@ pub(crate) async fn play(world: &mut World, ticked: &mut impl FnMut(u8, &str)) -
             None => {
                 // The Keep is gone, and with it whoever tells.
                 let Some((_, waiting)) = keep else { continue };
-                let end = waiting.await.map_err(|error| Stopped { step: last, failure: Failure::caused("the Keep", &error) })?;
+                let end = waiting
+                    .await
+                    .map_err(|error| Stopped { step: last, failure: Failure::caused("the Keep", &error) })?;
                 return Err(stopped(end, last));
             }
         }
@@ -221,15 +227,18 @@ fn facts(certificate: &KeepCertificate) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What was begun is dropped at an interrupt, and its folder with it; a Keep dies with this process.
+async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = interrupted() => Err(Failure::new("interrupted").hint("nothing was left behind")),
+    }
+}
+
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  | {line}\n")).collect()
-}
-
-/// One line for the person watching; a closed pipe ends nothing.
-pub(crate) fn say(line: &str) {
-    _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -41,11 +41,9 @@ pub(crate) async fn visit(address: SocketAddr, name: &str, root_pem: &str) -> Re
         .with_no_client_auth();
     let server = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
-    let stream =
-        TlsConnector::from(Arc::new(config)).connect(server, stream).await.map_err(|error| failed(&error))?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await.map_err(|error| failed(&error))?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
-    let certificate =
-        KeepCertificate::read(&shown.unwrap_or_default()).map_err(|error| failed(&error))?;
+    let certificate = KeepCertificate::read(&shown.unwrap_or_default()).map_err(|error| failed(&error))?;
     let (status, body) = get(stream, name, "/").await.map_err(|error| failed(&error))?;
     Ok(Visit { status, body, certificate })
 }

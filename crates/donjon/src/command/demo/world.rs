@@ -58,8 +58,8 @@ pub(crate) enum Twist {
     NoEvidence,
     /// Step 6: a revocation list so long that no certificate request can carry it.
     HugeRevocationList,
-    /// Step 7: the host launched the Keep with debugging allowed.
-    DebugKeep,
+    /// Step 7: the Steward is gone when the Keep comes with its request.
+    StewardGone,
     /// Step 8: somebody between Keep and Steward answers with a certificate of his.
     FalseSteward,
     /// Step 9: the Drawbridge is gone when the Keep comes with its certificate.
@@ -72,6 +72,8 @@ pub(crate) enum Twist {
     ChangedProgram,
     /// Step 13: the program is not WebAssembly beyond its first bytes.
     BrokenProgram,
+    /// The host launched the Keep with debugging allowed.
+    DebugKeep,
     /// The host put another hash into the launch field than that of the brief it shows to the Keep.
     OtherBrief,
     /// The host has the firmware sign evidence over another key than the Keep's.
@@ -91,7 +93,7 @@ impl Twist {
         Self::BriefTooLong,
         Self::NoEvidence,
         Self::HugeRevocationList,
-        Self::DebugKeep,
+        Self::StewardGone,
         Self::FalseSteward,
         Self::DrawbridgeGone,
         Self::OtherMeasurement,
@@ -106,8 +108,12 @@ pub(crate) struct World {
     dir: TempDir,
     twist: Twist,
     pub(crate) silicon: Arc<Amd>,
-    pub(crate) steward: steward::Handle,
-    pub(crate) drawbridge: Option<drawbridge::Handle>,
+    steward: Option<steward::Handle>,
+    pub(crate) steward_url: String,
+    /// The Steward's root: digest of its key, and the certificate.
+    pub(crate) anchor: Digest,
+    pub(crate) root_pem: String,
+    drawbridge: Option<drawbridge::Handle>,
     drawbridge_at: SocketAddr,
     pub(crate) drawbridge_pin: Digest,
     pub(crate) repository: Repository,
@@ -164,7 +170,10 @@ impl World {
         let mut world = Self {
             twist,
             silicon,
-            steward,
+            steward_url: steward.url(),
+            anchor: steward.anchor,
+            root_pem: steward.root_pem.clone(),
+            steward: Some(steward),
             drawbridge: Some(drawbridge),
             drawbridge_at,
             drawbridge_pin,
@@ -193,8 +202,11 @@ impl World {
         }
         let digest = if twist == Twist::UnsignedWorkload { Digest::of(b"something else") } else { self.workload };
         let text = format!("{}/{}@{digest}", self.registry(), self.repository);
-        let anchors =
-            if twist == Twist::OtherSteward { vec![Digest::of(b"the root key of another Steward")] } else { Vec::new() };
+        let anchors = if twist == Twist::OtherSteward {
+            vec![Digest::of(b"the root key of another Steward")]
+        } else {
+            Vec::new()
+        };
         let env = match twist {
             Twist::BriefTooLong => vec![("LONG".to_owned(), "x".repeat(workload::brief::BRIEF_LIMIT))],
             _ => Vec::new(),
@@ -225,7 +237,7 @@ impl World {
         match self.twist {
             Twist::NoEvidence => Box::new(Nil),
             // Each entry takes some 40 bytes; a certificate request carries 256 KiB in all.
-            Twist::HugeRevocationList => Box::new(sim.with_revoked((1_000_000..1_008_000).collect())),
+            Twist::HugeRevocationList => Box::new(sim.with_revoked((1_000_000..1_012_000).collect())),
             Twist::DebugKeep => Box::new(sim.with_hostile_host(|request| request.policy |= POLICY_DEBUG)),
             Twist::OtherBrief => {
                 Box::new(sim.with_hostile_host(|request| request.host_data = workload::brief::hash(b"another brief")))
@@ -235,12 +247,22 @@ impl World {
         }
     }
 
-    /// Whether the Drawbridge goes away once the Keep has its certificate.
-    pub(crate) fn loses_drawbridge_at(&self, step: u8) -> bool {
-        self.twist == Twist::DrawbridgeGone && step == 8
+    /// What changes in the world once this step is done.
+    pub(crate) async fn after(&mut self, step: u8) {
+        match (self.twist, step) {
+            (Twist::StewardGone, 6) => self.lose_steward().await,
+            (Twist::DrawbridgeGone, 8) => self.lose_drawbridge().await,
+            _ => {}
+        }
     }
 
-    pub(crate) async fn lose_drawbridge(&mut self) {
+    async fn lose_steward(&mut self) {
+        if let Some(steward) = self.steward.take() {
+            steward.shutdown().await;
+        }
+    }
+
+    async fn lose_drawbridge(&mut self) {
         if let Some(drawbridge) = self.drawbridge.take() {
             drawbridge.shutdown().await;
         }
@@ -253,7 +275,7 @@ impl World {
     /// Stops the services and removes the folder.
     pub(crate) async fn end(mut self) -> Result<(), Failure> {
         self.lose_drawbridge().await;
-        self.steward.shutdown().await;
+        self.lose_steward().await;
         if let Some(middle) = self.middle {
             middle.abort();
         }
@@ -292,15 +314,14 @@ async fn steward(dir: &Path, silicon: &Amd, image: Image, owner: &Digest) -> Res
     )?;
     let policy = Policy::read(&policy).map_err(|error| Failure::hinted(&error, error.hint()))?;
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    steward::serve(steward::Settings::new(policy), listener).await.map_err(|error| Failure::caused("cannot start the Steward", &error))
+    steward::serve(steward::Settings::new(policy), listener)
+        .await
+        .map_err(|error| Failure::caused("cannot start the Steward", &error))
 }
 
 /// What the Drawbridge will say about the Steward. A false Steward stands in between: it passes nonces on, and answers a
 /// request with the CA's own certificate, which is genuine but not this Keep's.
-async fn hint(
-    steward: &steward::Handle,
-    twist: Twist,
-) -> Result<(Hint, Option<tokio::task::JoinHandle<()>>), Failure> {
+async fn hint(steward: &steward::Handle, twist: Twist) -> Result<(Hint, Option<tokio::task::JoinHandle<()>>), Failure> {
     let anchors = vec![steward.anchor];
     if twist != Twist::FalseSteward {
         return Ok((Hint { url: steward.url(), anchors }, None));
@@ -348,9 +369,7 @@ async fn drawbridge(
         limits: Limits::default(),
     };
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    drawbridge::serve(settings, listener)
-        .await
-        .map_err(|error| Failure::caused("cannot start the Drawbridge", &error))
+    drawbridge::serve(settings, listener).await.map_err(|error| Failure::caused("cannot start the Drawbridge", &error))
 }
 
 fn package(twist: Twist) -> Result<Built, Failure> {
@@ -412,7 +431,8 @@ fn find(dir: &Path, name: &str) -> Option<PathBuf> {
             find(&path, name)
         } else {
             // Repositories refer to blobs by empty files of the same name.
-            let whole = path.file_name().is_some_and(|found| found == name) && entry.metadata().is_ok_and(|m| m.len() > 0);
+            let whole =
+                path.file_name().is_some_and(|found| found == name) && entry.metadata().is_ok_and(|m| m.len() > 0);
             whole.then_some(path)
         }
     })

@@ -88,10 +88,7 @@ pub(crate) fn folder() -> PathBuf {
 /// Every case by file name, without the extension.
 pub(crate) fn all() -> Vec<(String, Vector)> {
     let amds = Product::ALL.map(|product| Amd::from_seed(SEED, product));
-    let mut cases = Cases {
-        amds,
-        list: Vec::new(),
-    };
+    let mut cases = Cases { amds, list: Vec::new() };
     cases.good();
     cases.form();
     cases.certificates();
@@ -159,18 +156,7 @@ impl Draft {
     }
 
     fn finish(self, about: &str, expect: &str) -> Vector {
-        let Self {
-            amd,
-            request,
-            template,
-            now,
-            policy,
-            platforms,
-            ark,
-            ask,
-            crl,
-            edit,
-        } = self;
+        let Self { amd, request, template, now, policy, platforms, ark, ask, crl, edit } = self;
         let mut report = amd.report(&request).to_vec();
         let mut vcek = amd.issue_vcek(&template);
         edit(&amd, &mut report, &mut vcek);
@@ -218,14 +204,7 @@ struct Cases {
 }
 
 impl Cases {
-    fn add(
-        &mut self,
-        name: &str,
-        about: &str,
-        expect: &str,
-        product: Product,
-        change: impl FnOnce(&mut Draft),
-    ) {
+    fn add(&mut self, name: &str, about: &str, expect: &str, product: Product, change: impl FnOnce(&mut Draft)) {
         let mut draft = Draft::new(self.amds[product as usize].clone());
         change(&mut draft);
         self.list.push((name.into(), draft.finish(about, expect)));

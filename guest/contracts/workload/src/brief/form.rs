@@ -35,17 +35,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Brief, BriefError> {
 }
 
 fn write_map(brief: &Brief, out: &mut Encoder<Vec<u8>>) -> Result<(), EncodeError> {
-    let Brief {
-        trust_domain,
-        steward,
-        source,
-        owner,
-        deployment,
-        role,
-        workload,
-        args,
-        env,
-    } = brief;
+    let Brief { trust_domain, steward, source, owner, deployment, role, workload, args, env } = brief;
     let mandatory = 8_u64;
     let optional = u64::from(steward.is_some()).saturating_add(u64::from(owner.is_some()));
     out.map(mandatory.saturating_add(optional))?;
@@ -62,11 +52,7 @@ fn write_map(brief: &Brief, out: &mut Encoder<Vec<u8>>) -> Result<(), EncodeErro
         Source::Host => {
             out.array(1)?.u64(0)?;
         }
-        Source::Drawbridge {
-            authority,
-            repository,
-            tls,
-        } => {
+        Source::Drawbridge { authority, repository, tls } => {
             out.array(4)?.u64(1)?.str(authority)?.str(repository)?;
             write_set(out, tls)?;
         }
@@ -106,19 +92,14 @@ struct Reader<'b>(Decoder<'b>);
 impl<'b> Reader<'b> {
     fn brief(mut self) -> Result<Brief, BriefError> {
         const PLACE: &str = "the brief";
-        let (mut version, mut trust_domain, mut steward, mut source, mut owner) =
-            (None, None, None, None, None);
-        let (mut deployment, mut role, mut workload, mut args, mut env) =
-            (None, None, None, None, None);
+        let (mut version, mut trust_domain, mut steward, mut source, mut owner) = (None, None, None, None, None);
+        let (mut deployment, mut role, mut workload, mut args, mut env) = (None, None, None, None, None);
         for _ in 0..self.map(PLACE)? {
             match self.number(PLACE)? {
                 0 => {
                     let found = self.number("version")?;
                     if found != VERSION {
-                        return Err(BriefError::Version {
-                            expected: VERSION,
-                            found,
-                        });
+                        return Err(BriefError::Version { expected: VERSION, found });
                     }
                     version = Some(found);
                 }
@@ -164,11 +145,7 @@ impl<'b> Reader<'b> {
             }
         }
         let missing = |key| BriefError::MissingKey { place: PLACE, key };
-        Ok(StewardRef {
-            url: url.ok_or(missing(0))?,
-            anchors: anchors.ok_or(missing(1))?,
-            tls: tls.ok_or(missing(2))?,
-        })
+        Ok(StewardRef { url: url.ok_or(missing(0))?, anchors: anchors.ok_or(missing(1))?, tls: tls.ok_or(missing(2))? })
     }
 
     fn source(&mut self) -> Result<Source, BriefError> {
@@ -202,57 +179,37 @@ impl<'b> Reader<'b> {
         (0..count).map(|_| item(self)).collect()
     }
 
-    fn name<T: TryFrom<String, Error = NameError>>(
-        &mut self,
-        place: &'static str,
-    ) -> Result<T, BriefError> {
+    fn name<T: TryFrom<String, Error = NameError>>(&mut self, place: &'static str) -> Result<T, BriefError> {
         T::try_from(self.text(place)?.to_owned()).map_err(|error| BriefError::Name { place, error })
     }
 
     fn digest(&mut self, place: &'static str) -> Result<Digest, BriefError> {
         let at = self.0.position();
-        self.0
-            .bytes()
-            .ok()
-            .and_then(|bytes| Digest::try_from(bytes).ok())
-            .ok_or(BriefError::Malformed { at, place })
+        self.0.bytes().ok().and_then(|bytes| Digest::try_from(bytes).ok()).ok_or(BriefError::Malformed { at, place })
     }
 
     fn text(&mut self, place: &'static str) -> Result<&'b str, BriefError> {
         let at = self.0.position();
-        self.0
-            .str()
-            .map_err(|_| BriefError::Malformed { at, place })
+        self.0.str().map_err(|_| BriefError::Malformed { at, place })
     }
 
     fn number(&mut self, place: &'static str) -> Result<u64, BriefError> {
         let at = self.0.position();
-        self.0
-            .u64()
-            .map_err(|_| BriefError::Malformed { at, place })
+        self.0.u64().map_err(|_| BriefError::Malformed { at, place })
     }
 
     fn array(&mut self, place: &'static str) -> Result<u64, BriefError> {
         let at = self.0.position();
-        self.0
-            .array()
-            .map_err(|_| BriefError::Malformed { at, place })?
-            .ok_or(BriefError::NotCanonical)
+        self.0.array().map_err(|_| BriefError::Malformed { at, place })?.ok_or(BriefError::NotCanonical)
     }
 
     fn map(&mut self, place: &'static str) -> Result<u64, BriefError> {
         let at = self.0.position();
-        self.0
-            .map()
-            .map_err(|_| BriefError::Malformed { at, place })?
-            .ok_or(BriefError::NotCanonical)
+        self.0.map().map_err(|_| BriefError::Malformed { at, place })?.ok_or(BriefError::NotCanonical)
     }
 
     fn malformed(&self, place: &'static str) -> BriefError {
-        BriefError::Malformed {
-            at: self.0.position(),
-            place,
-        }
+        BriefError::Malformed { at: self.0.position(), place }
     }
 }
 
@@ -292,35 +249,23 @@ mod tests {
 
         fn text(&mut self, alphabet: &str, min: u64, max: u64) -> String {
             let alphabet: Vec<char> = alphabet.chars().collect();
-            (0..min + self.below(max - min + 1))
-                .map(|_| alphabet[self.index(alphabet.len())])
-                .collect()
+            (0..min + self.below(max - min + 1)).map(|_| alphabet[self.index(alphabet.len())]).collect()
         }
 
         fn digests(&mut self, min: u64) -> Vec<Digest> {
-            (0..min + self.below(4))
-                .map(|_| Digest::of(&[self.byte(), self.byte()]))
-                .collect()
+            (0..min + self.below(4)).map(|_| Digest::of(&[self.byte(), self.byte()])).collect()
         }
 
         fn brief(&mut self) -> Brief {
             let steward = (self.below(3) > 0).then(|| StewardRef {
-                url: [
-                    "http://127.0.0.1:3000",
-                    "https://steward.example/ca",
-                    "https://[::1]/",
-                ][self.index(3)]
-                .to_owned(),
+                url: ["http://127.0.0.1:3000", "https://steward.example/ca", "https://[::1]/"][self.index(3)]
+                    .to_owned(),
                 anchors: self.digests(1),
                 tls: self.digests(0),
             });
             let source = match (&steward, self.below(2)) {
                 (Some(_), 0) => Source::Drawbridge {
-                    authority: alloc::format!(
-                        "{}.example:{}",
-                        self.text("abc", 1, 20),
-                        1 + self.below(65535)
-                    ),
+                    authority: alloc::format!("{}.example:{}", self.text("abc", 1, 20), 1 + self.below(65535)),
                     repository: self.text("abc09", 1, 60),
                     tls: self.digests(0),
                 },
@@ -328,10 +273,7 @@ mod tests {
             };
             let mut env = vec![];
             for number in 0..self.below(30) {
-                env.push((
-                    alloc::format!("{}{number}", self.text("AbÄ_ ", 0, 9)),
-                    self.text("a=ü \n", 0, 300),
-                ));
+                env.push((alloc::format!("{}{number}", self.text("AbÄ_ ", 0, 9)), self.text("a=ü \n", 0, 300)));
             }
             Brief {
                 trust_domain: self.text("ab.-_9", 1, 255).try_into().unwrap(),
@@ -341,9 +283,7 @@ mod tests {
                 deployment: self.text("aB-_9", 1, 63).try_into().unwrap(),
                 role: self.text("aB-_9", 1, 63).try_into().unwrap(),
                 workload: Digest::of(&[self.byte()]),
-                args: (0..self.below(30))
-                    .map(|_| self.text("a-=\u{1F3F0} ", 0, 300))
-                    .collect(),
+                args: (0..self.below(30)).map(|_| self.text("a-=\u{1F3F0} ", 0, 300)).collect(),
                 env,
             }
         }
@@ -390,11 +330,7 @@ mod tests {
             }
         }
         // What survives are other digests and other letters in free text.
-        assert!(
-            refused > bytes.len() * 2,
-            "{refused} of {} mutations",
-            bytes.len() * 8
-        );
+        assert!(refused > bytes.len() * 2, "{refused} of {} mutations", bytes.len() * 8);
     }
 
     #[test]
@@ -421,10 +357,7 @@ mod tests {
     fn no_prefix_and_no_suffix() {
         let bytes = full().encode();
         for length in 0..bytes.len() {
-            assert!(
-                Brief::decode(&bytes[..length]).is_err(),
-                "{length} bytes were enough"
-            );
+            assert!(Brief::decode(&bytes[..length]).is_err(), "{length} bytes were enough");
         }
         let longer = [bytes.as_slice(), &[0]].concat();
         assert_eq!(Brief::decode(&longer), Err(BriefError::NotCanonical));
@@ -433,11 +366,7 @@ mod tests {
 
     /// Replaces one stretch of hex digits of the golden bytes.
     fn with(old: &str, new: &str) -> Result<Brief, BriefError> {
-        assert_eq!(
-            GOLDEN.matches(old).count(),
-            1,
-            "{old} must stand there once"
-        );
+        assert_eq!(GOLDEN.matches(old).count(), 1, "{old} must stand there once");
         Brief::decode(&hex::decode(GOLDEN.replace(old, new)).unwrap())
     }
 
@@ -446,110 +375,34 @@ mod tests {
         let web = "0663776562";
         let test = "056474657374";
         assert_eq!(with(web, web), Ok(full()), "control");
-        assert_eq!(
-            with(web, "180663776562"),
-            Err(BriefError::NotCanonical),
-            "key in two bytes"
-        );
-        assert_eq!(
-            with(web, "067803776562"),
-            Err(BriefError::NotCanonical),
-            "length in two bytes"
-        );
-        assert_eq!(
-            with(&[test, web].concat(), &[web, test].concat()),
-            Err(BriefError::NotCanonical),
-            "order"
-        );
-        assert_eq!(
-            with("aa000101", "b80a000101"),
-            Err(BriefError::NotCanonical),
-            "map length in two bytes"
-        );
-        assert_eq!(
-            with("0881662d2d66617374", "089f662d2d66617374ff"),
-            Err(BriefError::NotCanonical),
-            "indefinite"
-        );
-        assert_eq!(
-            with("aa000101", "bf000101"),
-            Err(BriefError::NotCanonical),
-            "indefinite map"
-        );
-        assert_eq!(
-            with("aa0001", "ab00010001"),
-            Err(BriefError::NotCanonical),
-            "a key twice"
-        );
-        assert!(
-            matches!(
-                with(web, "067f63776562ff"),
-                Err(BriefError::Malformed { .. })
-            ),
-            "indefinite text"
-        );
-        assert!(
-            matches!(with(web, "06c063776562"), Err(BriefError::Malformed { .. })),
-            "tag"
-        );
-        assert!(
-            matches!(with(web, "0643776562"), Err(BriefError::Malformed { .. })),
-            "bytes for text"
-        );
-        assert!(
-            matches!(with(web, "06637765ff"), Err(BriefError::Malformed { .. })),
-            "not UTF-8"
-        );
-        assert!(
-            matches!(
-                with("0881", "089bffffffffffffffff"),
-                Err(BriefError::Malformed { .. })
-            ),
-            "endless list"
-        );
+        assert_eq!(with(web, "180663776562"), Err(BriefError::NotCanonical), "key in two bytes");
+        assert_eq!(with(web, "067803776562"), Err(BriefError::NotCanonical), "length in two bytes");
+        assert_eq!(with(&[test, web].concat(), &[web, test].concat()), Err(BriefError::NotCanonical), "order");
+        assert_eq!(with("aa000101", "b80a000101"), Err(BriefError::NotCanonical), "map length in two bytes");
+        assert_eq!(with("0881662d2d66617374", "089f662d2d66617374ff"), Err(BriefError::NotCanonical), "indefinite");
+        assert_eq!(with("aa000101", "bf000101"), Err(BriefError::NotCanonical), "indefinite map");
+        assert_eq!(with("aa0001", "ab00010001"), Err(BriefError::NotCanonical), "a key twice");
+        assert!(matches!(with(web, "067f63776562ff"), Err(BriefError::Malformed { .. })), "indefinite text");
+        assert!(matches!(with(web, "06c063776562"), Err(BriefError::Malformed { .. })), "tag");
+        assert!(matches!(with(web, "0643776562"), Err(BriefError::Malformed { .. })), "bytes for text");
+        assert!(matches!(with(web, "06637765ff"), Err(BriefError::Malformed { .. })), "not UTF-8");
+        assert!(matches!(with("0881", "089bffffffffffffffff"), Err(BriefError::Malformed { .. })), "endless list");
     }
 
     #[test]
     fn keys_and_versions() {
-        assert_eq!(
-            with("aa000101", "aa000201"),
-            Err(BriefError::Version {
-                expected: 1,
-                found: 2
-            })
-        );
+        assert_eq!(with("aa000101", "aa000201"), Err(BriefError::Version { expected: 1, found: 2 }));
         let place = "the brief";
-        assert_eq!(
-            with("0663776562", "0a63776562"),
-            Err(BriefError::UnknownKey { place, key: 10 })
-        );
+        assert_eq!(with("0663776562", "0a63776562"), Err(BriefError::UnknownKey { place, key: 10 }));
         for (item, key) in [("0001", 0), ("0663776562", 6), ("0881662d2d66617374", 8)] {
             let shorter = GOLDEN.replacen("aa", "a9", 1).replacen(item, "", 1);
             let bytes = hex::decode(shorter).unwrap();
-            assert_eq!(
-                Brief::decode(&bytes),
-                Err(BriefError::MissingKey { place, key })
-            );
+            assert_eq!(Brief::decode(&bytes), Err(BriefError::MissingKey { place, key }));
         }
-        let without_owner = GOLDEN
-            .replacen("aa", "a9", 1)
-            .replace(&["045820", &"22".repeat(32)].concat(), "");
-        let brief = Brief {
-            owner: None,
-            ..full()
-        };
-        assert_eq!(
-            Brief::decode(&hex::decode(without_owner).unwrap()),
-            Ok(brief),
-            "control: an optional key"
-        );
+        let without_owner = GOLDEN.replacen("aa", "a9", 1).replace(&["045820", &"22".repeat(32)].concat(), "");
+        let brief = Brief { owner: None, ..full() };
+        assert_eq!(Brief::decode(&hex::decode(without_owner).unwrap()), Ok(brief), "control: an optional key");
         assert_eq!(with("038401", "038402"), Err(BriefError::UnknownSource(2)));
-        assert!(matches!(
-            with("038401", "038400"),
-            Err(BriefError::Malformed {
-                place: "the source",
-                ..
-            })
-        ));
+        assert!(matches!(with("038401", "038400"), Err(BriefError::Malformed { place: "the source", .. })));
     }
 }

@@ -1,0 +1,315 @@
+//! Steward, Drawbridge, owner and administrator as separate processes, with the commands of the guide: what an operator
+//! would do, and the mistakes that people make on the way, each beside the same command done right.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    /// What it printed first: `name value`, a line each.
+    facts: Vec<(String, String)>,
+}
+
+impl Server {
+    /// Starts it, and reads the facts until the line that begins with `last`.
+    fn start(arguments: &[&str], last: &str) -> Self {
+        let mut child = donjon(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut facts = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            let (name, value) = line.split_once(' ').unwrap_or((&line, ""));
+            facts.push((name.to_owned(), value.trim().to_owned()));
+            if name == last {
+                break;
+            }
+        }
+        Self { child, facts }
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        &self.facts.iter().find(|(known, _)| known == name).expect(name).1
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been killed by the test already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn donjon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
+    command.args(arguments).env_remove("RUST_BACKTRACE").env_remove("DONJON_TOKEN").stdin(Stdio::null());
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = donjon(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs a command that must succeed, and gives its standard output.
+fn done(arguments: &[&str]) -> String {
+    let (code, out, err) = run(arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {out}{err}");
+    out.trim().to_owned()
+}
+
+/// Runs a command that must fail, and gives its standard error.
+fn fails(arguments: &[&str]) -> String {
+    let (code, out, err) = run(arguments);
+    assert_eq!(code, Some(125), "{arguments:?}: {out}{err}");
+    assert!(err.contains("error: ") && err.contains("\nhint: "), "{err}");
+    err
+}
+
+/// A module that exits with this status.
+fn program(status: u8) -> Vec<u8> {
+    let text = format!(
+        "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+           (memory (export \"memory\") 1)
+           (func (export \"_start\") (call $exit (i32.const {status}))))"
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// Everything that stands ready before the first deploy.
+struct Site {
+    dir: TempDir,
+    steward: Server,
+    drawbridge: Server,
+    location: String,
+}
+
+impl Site {
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let file = self.dir.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    }
+
+    fn new(snp: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let owner = done(&["init", &dir.path().display().to_string(), "--owner-key", &at("owner.pem")]);
+        let measurement = measurement();
+        std::fs::write(at("ark.pem"), silicon::Product::Genoa.ark_pem()).unwrap();
+        let tee = if snp {
+            format!("insecure_roots = [\"ark.pem\"]\n[snp]\nhash = [\"{measurement}\"]\n")
+        } else {
+            String::new()
+        };
+        std::fs::write(
+            at("steward.toml"),
+            format!(
+                "trust_domain = \"test.internal\"\nclass = \"insecure\"\nany_platform = true\n{tee}\
+                 [[name]]\nowner = \"{owner}\"\ndeployment = \"exit\"\n"
+            ),
+        )
+        .unwrap();
+        let steward =
+            Server::start(&["steward", "serve", "--policy", &at("steward.toml"), "--listen", "127.0.0.1:0"], "policy");
+
+        let token = donjon(&["drawbridge", "token", "ci", "team/*"]).output().unwrap();
+        std::fs::write(at("token"), &token.stdout).unwrap();
+        std::fs::write(at("tokens.toml"), &token.stderr).unwrap();
+        let drawbridge = format!(
+            "[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\nconfidential = true\n\
+             [repository.\"team/open\"]\nconfidential = false\n",
+            steward.fact("url"),
+            steward.fact("anchor")
+        );
+        std::fs::write(at("drawbridge.toml"), drawbridge).unwrap();
+        let drawbridge = Server::start(
+            &[
+                "drawbridge",
+                "serve",
+                "--settings",
+                &at("drawbridge.toml"),
+                "--tokens",
+                &at("tokens.toml"),
+                "--store",
+                &at("store"),
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-self-made",
+                "localhost",
+            ],
+            "pin",
+        );
+        let port = drawbridge.fact("url").rsplit(':').next().unwrap().to_owned();
+        let location = format!("localhost:{port}/team/exit");
+        let site = Self { dir, steward, drawbridge, location };
+        site.write("project/main.wasm", program(7));
+        site.write("project/Donjon.toml", "program = \"main.wasm\"\n");
+        let plan = format!(
+            "deployment = \"exit\"\ntrust_domain = \"test.internal\"\n[role.main]\n\
+             [release]\nclass = \"insecure\"\nanchors = [\"{}\"]\n",
+            site.steward.fact("anchor")
+        );
+        site.write("project/Deployment.toml", plan);
+        site
+    }
+
+    fn push<'a>(&'a self, extra: &[&'a str]) -> Vec<String> {
+        let mut arguments: Vec<String> = [
+            "push",
+            &self.location,
+            &self.path("project"),
+            "--owner-key",
+            &self.path("owner.pem"),
+            "--pin",
+            self.drawbridge.fact("pin"),
+        ]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+        arguments.extend(extra.iter().map(ToString::to_string));
+        arguments
+    }
+
+    fn deploy(&self, location: &str, extra: &[&str]) -> Vec<String> {
+        let mut arguments: Vec<String> = ["deploy", location, "--backend", "sim", "--pin", self.drawbridge.fact("pin")]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        arguments.extend(extra.iter().map(ToString::to_string));
+        arguments
+    }
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+fn measurement() -> String {
+    let platform = done(&["platform", "--json"]);
+    let at = platform.find("measurement ").expect("platform tells the measurement") + "measurement ".len();
+    platform[at..at + 96].to_owned()
+}
+
+#[test]
+fn push_and_deploy_and_the_mistakes_on_the_way() {
+    let site = Site::new(true);
+
+    // Without a token, with a wrong one, and right.
+    let without = fails(&words(&site.push(&[])));
+    assert!(without.contains("token"), "{without}");
+    site.write("wrong-token", "not-a-token-of-this-registry");
+    let wrong = fails(&words(&site.push(&["--token-file", &site.path("wrong-token")])));
+    assert!(wrong.contains("unknown"), "{wrong}");
+    let digest = done(&words(&site.push(&["--token-file", &site.path("token")])));
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    let again = done(&words(&site.push(&["--token-file", &site.path("token")])));
+    assert_eq!(again, digest, "the same project is the same workload");
+
+    // The program's own status comes through all thirteen steps.
+    let deployment = site.path("project/deployment.cose");
+    let (code, _, err) = run(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
+    assert_eq!(code, Some(7), "{err}");
+    assert!(err.contains("step 13"), "{err}");
+
+    // A certificate that is not the owner's Keep's, or none at all, finds nothing: the repository looks absent.
+    let tagged = format!("{}:latest", site.location);
+    let absent = fails(&words(&site.deploy(&tagged, &["--trust-domain", "test.internal"])));
+    assert!(absent.contains("not found"), "{absent}");
+    let anonymous = format!("{}@{digest}", site.location);
+    let denied = fails(&words(&site.deploy(&anonymous, &["--trust-domain", "test.internal"])));
+    assert!(denied.contains("step 10") || denied.contains("drawbridge.denied"), "{denied}");
+
+    // Another digest than the Deployment's.
+    let other = format!("{}@sha256:{}", site.location, "0".repeat(64));
+    let unsigned = fails(&words(&site.deploy(&other, &["--deployment", &deployment])));
+    assert!(unsigned.contains("step 3"), "{unsigned}");
+
+    // Another machine's key where the Drawbridge's is expected.
+    let pin = format!("sha256:{}", "1".repeat(64));
+    let impostor = fails(&["deploy", &site.location, "--backend", "sim", "--pin", &pin, "--deployment", &deployment]);
+    assert!(impostor.contains("another key"), "{impostor}");
+}
+
+#[test]
+fn a_changed_program_is_the_next_version() {
+    let site = Site::new(true);
+    let token = site.path("token");
+    let first = done(&words(&site.push(&["--token-file", &token])));
+    site.write("project/main.wasm", program(9));
+    let second = done(&words(&site.push(&["--token-file", &token])));
+    assert_ne!(first, second);
+    let (code, _, err) =
+        run(&words(&site.deploy(&site.location, &["--deployment", &site.path("project/deployment.cose")])));
+    assert_eq!(code, Some(9), "{err}");
+}
+
+#[test]
+fn a_steward_that_is_down_or_knows_no_such_tee() {
+    let site = Site::new(false);
+    let digest = done(&words(&site.push(&["--token-file", &site.path("token")])));
+    assert!(digest.starts_with("sha256:"));
+    let deployment = site.path("project/deployment.cose");
+    let deploy = site.deploy(&site.location, &["--deployment", &deployment]);
+    let refused = fails(&words(&deploy));
+    assert!(refused.contains("policy.tee"), "{refused}");
+
+    let mut site = site;
+    site.steward.child.kill().unwrap();
+    site.steward.child.wait().unwrap();
+    let down = fails(&words(&deploy));
+    assert!(down.contains("the Steward") && down.contains("cannot be reached"), "{down}");
+}
+
+#[test]
+fn services_say_what_is_wrong_with_their_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| -> PathBuf {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let serve = |policy: &Path| {
+        fails(&["steward", "serve", "--policy", &policy.display().to_string(), "--listen", "127.0.0.1:0"])
+    };
+
+    let unknown = serve(&file("unknown.toml", "trust_domian = \"a.b\"\nany_platform = true\n"));
+    assert!(unknown.contains("trust_domian") && unknown.contains("`trust_domain`"), "{unknown}");
+    let platforms = serve(&file("platforms.toml", "trust_domain = \"a.b\"\n"));
+    assert!(platforms.contains("platform"), "{platforms}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let good = file("good.toml", "trust_domain = \"a.b\"\nany_platform = true\n");
+    let in_use = fails(&["steward", "serve", "--policy", &good.display().to_string(), "--listen", &address]);
+    assert!(in_use.contains(&address), "{in_use}");
+
+    let secrecy = file("drawbridge.toml", "[repository.\"a/b\"]\nconfidental = true\n");
+    let tokens = file("tokens.toml", "");
+    let store = dir.path().join("store").display().to_string();
+    let unknown = fails(&[
+        "drawbridge",
+        "serve",
+        "--settings",
+        &secrecy.display().to_string(),
+        "--tokens",
+        &tokens.display().to_string(),
+        "--store",
+        &store,
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-self-made",
+        "localhost",
+    ]);
+    assert!(unknown.contains("`confidential`"), "{unknown}");
+}

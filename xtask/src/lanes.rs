@@ -1,0 +1,59 @@
+//! Which steps make a lane, in which order: cheap and telling first, the tests last, because their closing line is the
+//! lane's result.
+
+use crate::call::{Failed, Repository, Workspace, required};
+use crate::{deny, layers, reproducible, suite};
+
+/// What every change must pass.
+pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
+    let mut skips = checks(repository)?;
+    if required("reproducible") {
+        reproducible::run(repository)?;
+    } else {
+        // Two more builds of the guest. The lane itself is tested in every run, on a guest of a few lines.
+        skips.push("the whole guest built twice: `cargo xtask nightly` does it".to_owned());
+    }
+    suite::run(repository, skips)
+}
+
+/// `ci`, and what takes too long for it.
+pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
+    let skips = checks(repository)?;
+    reproducible::run(repository)?;
+    suite::run(repository, skips)
+}
+
+/// Everything but the tests; gives back what could not be checked.
+fn checks(repository: &Repository) -> Result<Vec<String>, Failed> {
+    for workspace in Workspace::ALL {
+        repository.cargo(workspace, &["fmt", "--all", "--check"]).run(&format!("format of {workspace}"))?;
+    }
+    layers::run(repository)?;
+    let skips = deny::run(repository)?;
+
+    for workspace in Workspace::ALL {
+        let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];
+        // In the root the features are those of the product.
+        let more: &[&str] = match workspace {
+            Workspace::Root => &[],
+            Workspace::Guest => &["--all-features"],
+            Workspace::Programs => &["--target", "wasm32-wasip2"],
+        };
+        // In the root this also builds guest and programs, which keep and donjon embed.
+        let call = repository.cargo(workspace, &[&clippy[..], more, &["--", "-D", "warnings"]].concat());
+        call.run(&format!("clippy of {workspace}"))?;
+    }
+    for workspace in [Workspace::Root, Workspace::Guest] {
+        let more: &[&str] = if workspace == Workspace::Guest { &["--all-features"] } else { &[] };
+        let call = repository.cargo(workspace, &[&["doc", "--locked", "--workspace", "--no-deps"][..], more].concat());
+        call.env("RUSTDOCFLAGS", "-D warnings").run(&format!("documentation of {workspace}"))?;
+    }
+
+    // What promises to compile without an operating system, and the verifier for browsers.
+    let contracts = ["-p", "gate", "-p", "workload", "-p", "identity"];
+    let bare = ["check", "--locked", "--target", "x86_64-unknown-none"];
+    repository.cargo(Workspace::Guest, &[&bare[..], &contracts].concat()).run("contracts without std")?;
+    let wasm = ["check", "--locked", "-p", "evidence", "--no-default-features", "--target", "wasm32-wasip1"];
+    repository.cargo(Workspace::Root, &wasm).run("evidence for WebAssembly")?;
+    Ok(skips)
+}

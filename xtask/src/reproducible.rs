@@ -1,0 +1,228 @@
+//! Shows that the same sources give the same guest: a second build of a copy of the tree, under a longer path, with
+//! another CARGO_HOME and another umask, must give the same bytes as the first.
+//!
+//! Owns the copy and the comparison; how the guest is built stays with `crates/keep/build.rs`, which both builds run.
+//! The control is a third build of the copy with one byte of exec's source changed: it must give other bytes, else
+//! the comparison would have compared nothing.
+//!
+//! Needs nothing from the network: the copy of CARGO_HOME has the packages that the first build fetched.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use crate::call::{Call, Failed, Repository, Workspace, step};
+
+/// The longer path; no other place of the build has a name like it.
+const ELSEWHERE: &str = "reproducible/a-place-with-a-much-longer-path-than-any-checkout-of-this-repository-has";
+
+/// What is measured, below a target directory.
+const EXEC: &str = "guest/x86_64-unknown-linux-musl/release/exec";
+
+/// The changed byte: a text of exec that is in the binary, and what becomes of it.
+const CHANGED: (&str, &str, &str) = ("guest/exec/src/main.rs", "\"exec.start\"", "\"exec.starT\"");
+
+/// Compares two builds of the guest and a third, changed one.
+pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
+    let elsewhere = repository.target().join(ELSEWHERE);
+    let result = compare(repository, &elsewhere);
+    // Gigabytes; what went wrong is in the message.
+    _ = fs::remove_dir_all(repository.target().join("reproducible"));
+    result
+}
+
+fn compare(repository: &Repository, elsewhere: &Path) -> Result<(), Failed> {
+    let failed = |why: String| Failed {
+        what: "reproducible guest".to_owned(),
+        why,
+        repeat: "cargo xtask reproducible".to_owned(),
+    };
+    let read = |path: PathBuf| fs::read(&path).map_err(|error| failed(format!("{}: {error}", path.display())));
+
+    // Checking keep runs its build script, which builds the guest; a prebuilt guest would prove nothing.
+    let check = ["check", "--locked", "--package", "keep"];
+    repository.cargo(Workspace::Root, &check).without("DONJON_GUEST").run("first build of the guest")?;
+    let first = read(repository.target().join(EXEC))?;
+
+    _ = fs::remove_dir_all(elsewhere);
+    let copy = elsewhere.join("tree");
+    let cargo_home = elsewhere.join("cargo-home");
+    step("copy of the tree and of CARGO_HOME", || {
+        copy_tree(repository, &copy).and_then(|()| copy_cargo_home(&cargo_home)).map_err(|e| failed(e.to_string()))
+    })?;
+    let target = elsewhere.join("target");
+    let again = Call::new("sh", &copy)
+        .arguments(&["-c", "umask 077 && exec \"$@\"", "sh", "cargo"])
+        .arguments(&check)
+        .env("CARGO_HOME", &cargo_home)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_NET_OFFLINE", "true")
+        .without("DONJON_GUEST");
+    again.run("second build of the guest: longer path, other CARGO_HOME, umask 077")?;
+    let second = read(target.join(EXEC))?;
+    if let Some(at) = difference(&first, &second) {
+        let why = format!(
+            "the same sources gave two guests, of {} and {} bytes, that differ first at byte {at}",
+            first.len(),
+            second.len()
+        );
+        return Err(failed(why));
+    }
+
+    let (file, from, to) = CHANGED;
+    let file = copy.join(file);
+    let source = fs::read_to_string(&file).map_err(|error| failed(error.to_string()))?;
+    if !source.contains(from) {
+        return Err(failed(format!(
+            "{} has no {from} any more: name another text in xtask/src/reproducible.rs",
+            file.display()
+        )));
+    }
+    fs::write(&file, source.replacen(from, to, 1)).map_err(|error| failed(error.to_string()))?;
+    again.run("control: third build, with one byte of exec's source changed")?;
+    if difference(&first, &read(target.join(EXEC))?).is_none() {
+        return Err(failed("the changed source gave the same guest: this comparison compares nothing".to_owned()));
+    }
+    println!("    {} bytes are equal in both builds, and other bytes after the change", first.len());
+    Ok(())
+}
+
+/// What git would commit now, and nothing else: no target directory, no leftovers.
+fn copy_tree(repository: &Repository, to: &Path) -> io::Result<()> {
+    let list = Call::new("git", repository.root())
+        .arguments(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .output("list of the tree's files")
+        .map_err(|failed| io::Error::other(format!("{}: {}", failed.what, failed.why)))?;
+    for name in list.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let name = PathBuf::from(OsString::from_vec(name.to_vec()));
+        let from = repository.root().join(&name);
+        // Deleted in the work tree and still in the index.
+        if !from.exists() {
+            continue;
+        }
+        let to = to.join(&name);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(from, to)?;
+    }
+    Ok(())
+}
+
+/// Packages and index; sources are unpacked anew there. No symbolic links: a path that is resolved would lead back.
+fn copy_cargo_home(to: &Path) -> io::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let home = home.ok_or_else(|| io::Error::other("neither CARGO_HOME nor HOME is set"))?;
+    fs::create_dir_all(to)?;
+    for file in ["config.toml", "config"] {
+        if home.join(file).exists() {
+            fs::copy(home.join(file), to.join(file))?;
+        }
+    }
+    for folder in ["registry/cache", "registry/index"] {
+        if home.join(folder).exists() {
+            copy_folder(&home.join(folder), &to.join(folder))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first byte at which they differ.
+fn difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    let differing = one.iter().zip(other).position(|(a, b)| a != b);
+    differing.or_else(|| (one.len() != other.len()).then(|| one.len().min(other.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree with the real build script and a guest of a few lines, so that the lane itself is tested in seconds.
+    fn tree(dir: &Path, main: &str) -> Repository {
+        let real = Repository::of_this_build();
+        let write = |name: &str, text: &str| {
+            let file = dir.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        let package = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n");
+        let lock = |name: &str| format!("version = 4\n\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n");
+        write(".gitignore", "target/\n");
+        write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/keep\"]\nexclude = [\"guest\"]\n");
+        write("Cargo.lock", &lock("keep"));
+        write("crates/keep/Cargo.toml", &package("keep"));
+        write("crates/keep/src/lib.rs", "");
+        write("guest/Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"exec\"]\n");
+        write("guest/Cargo.lock", &lock("exec"));
+        write("guest/exec/Cargo.toml", &package("exec"));
+        write("guest/exec/src/main.rs", main);
+        // Generated code has its own path in it, and lies in the target directory instead of the tree.
+        let generate = "fn main() {\n    let out = std::path::PathBuf::from(std::env::var_os(\"OUT_DIR\").unwrap());\n    \
+                        std::fs::write(out.join(\"generated.rs\"), \"fn place() -> &'static str { file!() }\").unwrap();\n}\n";
+        write("guest/exec/build.rs", generate);
+        fs::create_dir_all(dir.join("guest/contracts")).unwrap();
+        fs::copy(real.root().join("crates/keep/build.rs"), dir.join("crates/keep/build.rs")).unwrap();
+        fs::copy(real.root().join("rust-toolchain.toml"), dir.join("rust-toolchain.toml")).unwrap();
+        Call::new("git", dir).arguments(&["init", "--quiet"]).output("git init").unwrap();
+        Repository::at(dir.to_owned(), dir.join("target"))
+    }
+
+    fn compared(main: &str) -> Result<(), Failed> {
+        let dir = tempfile::tempdir().unwrap();
+        run(&tree(dir.path(), main))
+    }
+
+    #[test]
+    fn equal_builds_pass_and_the_changed_byte_is_seen() {
+        let main = "include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\"));\n\
+                    fn main() {\n    println!(\"{} {}\", \"exec.start\", place());\n}\n";
+        compared(main).unwrap();
+    }
+
+    #[test]
+    fn a_guest_that_contains_its_path_is_refused() {
+        let main =
+            "fn main() {\n    println!(\"exec.start {}\", concat!(\"exec.start\", env!(\"CARGO_MANIFEST_DIR\")));\n}\n";
+        let failed = compared(main).unwrap_err();
+        assert!(failed.why.contains("differ first at byte"), "{}", failed.why);
+    }
+
+    #[test]
+    fn a_change_that_does_not_reach_the_binary_is_refused() {
+        let main = "fn main() {\n    // \"exec.start\"\n}\n";
+        let failed = compared(main).unwrap_err();
+        assert!(failed.why.contains("compares nothing"), "{}", failed.why);
+    }
+
+    #[test]
+    fn the_changed_text_is_in_the_real_exec() {
+        let (file, from, to) = CHANGED;
+        let source = fs::read_to_string(Repository::of_this_build().root().join(file)).unwrap();
+        assert!(source.contains(from), "{file} has no {from}: name another text");
+        assert_eq!(from.len(), to.len());
+    }
+
+    #[test]
+    fn the_first_difference_is_found() {
+        assert_eq!(difference(b"abc", b"abc"), None);
+        assert_eq!(difference(b"abc", b"abd"), Some(2));
+        assert_eq!(difference(b"abc", b"ab"), Some(2));
+    }
+}

@@ -1,0 +1,66 @@
+//! The figures of `PROMISES.md` that the tree itself shows: counted again here, so that none of them grows old.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The figure of the promise whose row begins with `promise`.
+fn figure(promise: &str) -> String {
+    let text = fs::read_to_string(root().join("PROMISES.md")).unwrap();
+    let row = text.lines().find(|line| line.strip_prefix("| ").is_some_and(|line| line.starts_with(promise)));
+    let row = row.unwrap_or_else(|| panic!("PROMISES.md has no promise: {promise}"));
+    row.split(" | ").nth(1).unwrap().to_owned()
+}
+
+/// Its number, without words and separators.
+fn number(promise: &str) -> usize {
+    figure(promise).chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// Every Rust source below `dir`, but nothing that was built.
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("target") {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn below(dir: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    sources(&root().join(dir), &mut found);
+    assert!(!found.is_empty(), "{dir}");
+    found.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+#[test]
+fn the_keep_is_as_small_as_promised() {
+    for (promise, dir) in [("exec, own lines", "guest/exec/src"), ("gate, own lines", "guest/contracts/gate/src")] {
+        let lines: usize = below(dir).iter().map(|text| text.lines().count()).sum();
+        assert!(lines < number(promise), "{promise}: {lines} lines, promised {}", figure(promise));
+    }
+}
+
+#[test]
+fn unsafe_code_is_where_it_was_promised() {
+    let begins = ["unsafe", " {"].concat();
+    let texts = ["crates", "guest/exec", "guest/contracts"].map(below).concat();
+    assert_eq!(texts.iter().filter(|text| text.contains(&begins)).count(), number("files with unsafe code"));
+}
+
+#[test]
+fn counts_are_those_of_the_tree() {
+    assert_eq!(gate::calls::TABLE.len(), number("system calls a Keep answers"));
+    assert_eq!(gate::frame::MAX, number("a message of the gate is at most"));
+    let vectors = fs::read_dir(root().join("spec/vectors/snp")).unwrap();
+    let vectors = vectors.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "json"));
+    assert_eq!(vectors.count(), number("SEV-SNP vectors"));
+}
