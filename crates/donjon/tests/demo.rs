@@ -132,6 +132,7 @@ fn an_interrupt_leaves_nothing_behind() {
 
 /// The Keep serves HTTP/1.1 and HTTP/2, chosen by ALPN, under its certificate; an unmodified client checks it.
 #[test]
+#[allow(clippy::print_stdout, reason = "skips are counted by what tests print")]
 fn curl_speaks_both_versions_of_http_with_the_keep() {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("skipped: curl (1 test): install curl");

@@ -62,16 +62,18 @@ fn what_is_not_a_program() {
     }
 }
 
-/// The header is right, the rest is not: the Keep finds it, and says at which byte.
+/// The header is right, the rest is missing: the Keep finds it, and says where.
 #[test]
 fn a_truncated_program() {
-    for form in Form::BOTH {
+    for (form, at) in
+        [(Form::Module, "unexpected end-of-file (at offset 0x"), (Form::Component, "is out of bounds (bound = ")]
+    {
         let whole = std::fs::read(probe(form)).unwrap();
         let dir = folder(&[("whole.wasm", &whole[..]), ("cut.wasm", &whole[..whole.len() / 2])]);
         let ran = run(dir.path(), ["run", "-q", "cut.wasm"], Input::Nothing);
         assert_eq!((ran.code(), ran.text()), (125, ""), "{form:?}: {}", ran.stderr);
         assert!(ran.stderr.starts_with("error: the program is not valid WebAssembly: "), "{}", ran.stderr);
-        assert!(ran.stderr.contains("unexpected end-of-file (at offset 0x"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(at), "{form:?}: {}", ran.stderr);
         assert!(
             ran.stderr.ends_with(
                 " [wasm.invalid]\nhint: build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), \
@@ -184,6 +186,20 @@ fn a_command_that_is_a_service() {
     let dir =
         folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"command\"\n", env!("DONJON_GREETER")).as_bytes())]);
     let ran = run(dir.path(), ["run", "-q"], Input::Nothing);
+    assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("wasi:cli/run@0.2"), "it names the export that is missing: {}", ran.stderr);
+    assert!(
+        ran.stderr.contains("hint: ") && !ran.stderr.contains("other imports"),
+        "nothing is imported: {}",
+        ran.stderr
+    );
+}
+
+/// A component that is neither.
+#[test]
+fn a_component_without_an_entry() {
+    let dir = folder(&[("main.wasm", b"\0asm\x0d\0\x01\0")]);
+    let ran = run(dir.path(), ["run", "-q", "main.wasm"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("wasi:cli/run@0.2"), "it names the export that is missing: {}", ran.stderr);
     assert!(
