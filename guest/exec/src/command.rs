@@ -19,7 +19,7 @@ use crate::stdin::Stdin;
 
 /// Runs `program` to its end.
 pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
-    let ended = match &program.code {
+    let result = match &program.code {
         Code::Module(module) => {
             let mut linker = wasmtime::Linker::new(&program.engine);
             wasmtime_wasi::p1::add_to_linker_async(&mut linker, |wasi: &mut WasiP1Ctx| wasi).map_err(defect)?;
@@ -32,7 +32,12 @@ pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -
                 .map_err(defect)?;
             let wasi = wasi(brief, manifest, true).build_p1();
             let mut store = Store::new(&program.engine, wasi);
-            let instance = linker.instantiate_async(&mut store, module).await.map_err(|error| link(&error))?;
+            let instance = match linker.instantiate_async(&mut store, module).await {
+                Ok(instance) => instance,
+                // A start function ran, and is the program already.
+                Err(error) if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() => return Ok(ended(Err(error))),
+                Err(error) => return Err(link(&error)),
+            };
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(|_| {
                 Refusal::new(
                     Step::Program,
@@ -54,7 +59,11 @@ pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -
             result.map(|result| if result.is_ok() { 0 } else { 1 })
         }
     };
-    Ok(match ended {
+    Ok(ended(result))
+}
+
+fn ended(result: wasmtime::Result<u8>) -> Ended {
+    match result {
         Ok(status) => Ended::Exit(status),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             // The status of a process is its low eight bits, as every shell sees it.
@@ -64,7 +73,7 @@ pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -
                 Ended::Trap
             }
         },
-    })
+    }
 }
 
 /// What a program sees. `with_stdin` is false where many instances would share one input.
@@ -98,15 +107,6 @@ pub(crate) fn trap(error: &wasmtime::Error) {
 
 /// The program asks for what this Keep does not have.
 pub(crate) fn link(error: &wasmtime::Error) -> Refusal {
-    if error.is::<wasmtime::Trap>() {
-        trap(error);
-        return Refusal::new(
-            Step::Program,
-            "wasm.trap",
-            "the program trapped while it was instantiated",
-            "see the backtrace above",
-        );
-    }
     Refusal::new(
         Step::Program,
         "wasm.import",

@@ -79,8 +79,12 @@ pub(crate) async fn from_drawbridge(
             bytes = bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             pull.feed(&chunk).map_err(|error| refused(&fetch, &error))?;
         }
-        pull.complete().map_err(|error| refused(&fetch, &error))?;
         blobs = blobs.saturating_add(1);
+        if let Err(error) = pull.complete() {
+            // What was asked for came, whole, and is something else.
+            platform.milestone(Step::Delivery, &format!("{blobs} blobs, {bytes} bytes"))?;
+            return Err(refused(&fetch, &error));
+        }
     }
     platform.milestone(Step::Delivery, &format!("{blobs} blobs, {bytes} bytes"))?;
     let workload = pull.into_workload().map_err(defect)?;

@@ -72,25 +72,41 @@ impl Program {
 
     /// What the program is, as the manifest says or, under `auto`, by what it exports.
     pub(crate) fn kind(&self, wanted: Kind) -> Result<Kind, Refusal> {
-        let exports_handler = match &self.code {
-            Code::Module(_) => false,
-            Code::Component(component) => component
-                .component_type()
-                .exports(&self.engine)
-                .any(|(name, _)| name.starts_with("wasi:http/incoming-handler@0.2.")),
+        let exports = |interface: &str| match &self.code {
+            // A module's entry is looked for when it is started.
+            Code::Module(_) => interface == RUN,
+            Code::Component(component) => {
+                component.component_type().exports(&self.engine).any(|(name, _)| name.starts_with(interface))
+            }
         };
-        match (wanted, exports_handler) {
-            (Kind::Auto | Kind::Http, true) => Ok(Kind::Http),
-            (Kind::Auto, false) | (Kind::Command, _) => Ok(Kind::Command),
-            (Kind::Http, false) => Err(Refusal::new(
+        match (wanted, exports(HANDLER), exports(RUN)) {
+            (Kind::Auto | Kind::Http, true, _) => Ok(Kind::Http),
+            (Kind::Auto, false, true) | (Kind::Command, _, true) => Ok(Kind::Command),
+            (Kind::Http, false, _) => Err(Refusal::new(
                 Step::Program,
                 "wasm.kind",
                 "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2",
                 "export the handler (world wasi:http/proxy), or say kind = \"command\"",
             )),
+            (Kind::Command, true, false) => Err(Refusal::new(
+                Step::Program,
+                "wasm.kind",
+                "the manifest says kind = \"command\", but the program does not export wasi:cli/run@0.2",
+                "it exports wasi:http/incoming-handler@0.2: say kind = \"http\" and give it a [[listen]]",
+            )),
+            (Kind::Auto | Kind::Command, false, false) => Err(Refusal::new(
+                Step::Program,
+                "wasm.start",
+                "the component exports neither wasi:cli/run@0.2 nor wasi:http/incoming-handler@0.2",
+                "build it as a command (a program with `main`) or as a service (world wasi:http/proxy)",
+            )),
         }
     }
 }
+
+/// The interfaces by which a component is entered, of any 0.2 version.
+const RUN: &str = "wasi:cli/run@0.2.";
+const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
 /// Keeps Cranelift from reading the clock at both ends of each pass: some forty thousand times for a megabyte of Wasm, each
 /// of them a call that leaves a Keep (docs/adr/0002).

@@ -1,12 +1,13 @@
 //! `donjon run`: a program in a Keep of this machine, at this terminal, without a Steward or a Drawbridge.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use keep::backend::Nil;
 use keep::{Backend, End, Event, Host, Image, Launch, RunError, Stdio};
 use workload::brief::{Brief, Source};
+use workload::manifest::Manifest;
 use workload::package::Built;
 
 use crate::failure::{FAILED, Failure};
@@ -15,16 +16,14 @@ use crate::project::Project;
 /// Run a program in a Keep on this machine, at this terminal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// A .wasm file, a Donjon.toml, or a folder that has one.
-    #[arg(default_value = ".")]
-    project: PathBuf,
-    /// Arguments for the program, after those of the manifest.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    /// A .wasm file, a Donjon.toml, or a folder that has one (default: this folder); then arguments for the program,
+    /// which follow those of the manifest.
+    #[arg(trailing_var_arg = true, value_name = "PROJECT [ARGS]")]
+    program: Vec<String>,
     /// Set an environment variable; those that the manifest fixes win.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// Bind a listener of the manifest here, such as web=127.0.0.1:8080 (port 0: any free one).
+    /// Bind a listener of the manifest here, such as web=0.0.0.0:8080 (port 0: any free one); loopback without it.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
     /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
@@ -38,7 +37,8 @@ pub(crate) struct Run {
 impl Run {
     #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let project = Project::read(&self.project)?;
+        let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        let listen = self.listeners(&project.manifest)?;
         let built = project.pack()?;
         let backend = Nil;
         if !self.quiet {
@@ -48,7 +48,7 @@ impl Run {
         let quiet = self.quiet;
         let host = Host {
             blobs: Box::new(blobs(built)),
-            listen: self.listen.iter().cloned().collect(),
+            listen,
             stdio: Stdio::Inherit,
             events: Box::new(move |event| {
                 if let Event::Listening { name, address } = event
@@ -69,6 +69,30 @@ impl Run {
         ended(end)
     }
 
+    /// Where each listener of the manifest is bound: on loopback, unless the command line says otherwise. A name that the
+    /// manifest does not have would be ignored, and the program would listen somewhere else.
+    fn listeners(&self, manifest: &Manifest) -> Result<BTreeMap<String, String>, Failure> {
+        let of_manifest =
+            if manifest.listen.is_empty() { vec![manifest.http_listener()] } else { manifest.listen.clone() };
+        let mut listen: BTreeMap<String, String> =
+            of_manifest.iter().map(|listen| (listen.name.to_string(), format!("127.0.0.1:{}", listen.port))).collect();
+        for (name, address) in &self.listen {
+            let near = listen.keys().min_by_key(|known| strsim::damerau_levenshtein(known, name)).cloned();
+            match listen.get_mut(name) {
+                Some(bound) => bound.clone_from(address),
+                None => {
+                    let failure =
+                        Failure::new(format_args!("--listen {name}={address}: the manifest has no listener `{name}`"));
+                    return Err(match near {
+                        Some(near) => failure.hint(format_args!("did you mean `{near}`?")),
+                        None => failure,
+                    });
+                }
+            }
+        }
+        Ok(listen)
+    }
+
     /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
     fn launch(&self, built: &Built) -> Result<Launch, Failure> {
         let name = |text: &str| text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error));
@@ -82,7 +106,7 @@ impl Run {
             deployment: name("run")?,
             role: name("main")?,
             workload: built.digest,
-            args: self.args.clone(),
+            args: self.program.get(1..).unwrap_or_default().to_vec(),
             env,
         };
         let brief = brief.try_encode().map_err(|error| {

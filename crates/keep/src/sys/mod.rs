@@ -244,3 +244,53 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
         return Some(Refused { number, arguments: call.data.args });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(elf: &'static [u8]) -> Left {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        spawn(elf, theirs, Stdio::Null).unwrap().wait().unwrap()
+    }
+
+    /// A program of the host, which asks for files as soon as it starts, is stopped at its first such question.
+    #[test]
+    fn a_call_outside_the_tables_ends_the_child_and_is_named() {
+        let program: &'static [u8] = Vec::leak(std::fs::read("/bin/true").unwrap());
+        let left = run(program);
+        let (number, _) = left.refused.expect("a dynamic program opens its libraries");
+        assert!(gate::calls::TABLE.iter().all(|call| usize::from(call.number) != number), "{number}");
+        assert!(syscalls::Sysno::new(number).is_some(), "{number} has a name");
+        assert!(!left.stopped);
+        assert_eq!(left.status, "signal: 9 (SIGKILL)");
+    }
+
+    /// The control: exec, alone with a platform that is gone, ends by itself and within the table.
+    #[cfg(guest)]
+    #[test]
+    fn exec_stays_within_the_table() {
+        let left = run(crate::Image::built_in().unwrap().exec());
+        assert!(left.refused.is_none(), "{:?}", left.refused);
+        assert_eq!(left.status, "exit status: 125");
+    }
+
+    #[test]
+    fn what_is_no_program_does_not_start() {
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let error = spawn(b"not an ELF", theirs, Stdio::Null).unwrap_err();
+        assert!(matches!(error, StartError::System { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_child_can_be_stopped() {
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        // exec waits for its first reply, which never comes.
+        let Ok(image) = crate::Image::built_in() else { return };
+        let child = spawn(image.exec(), theirs, Stdio::Null).unwrap();
+        child.process.kill();
+        let left = child.wait().unwrap();
+        assert!(left.stopped && left.refused.is_none());
+    }
+}
