@@ -10,7 +10,9 @@ use sha2::{Digest, Sha384};
 
 /// The built-in exec.
 #[cfg(guest)]
-static EXEC: &[u8] = include_bytes!(env!("DONJON_EXEC"));
+static EXEC: Option<&[u8]> = Some(include_bytes!(env!("DONJON_EXEC")));
+#[cfg(not(guest))]
+static EXEC: Option<&[u8]> = None;
 
 /// The number of the measured layout.
 const LAYOUT: u8 = 1;
@@ -33,10 +35,8 @@ impl Image {
     /// # Errors
     /// [`Unsupported`] on hosts that are not x86-64 Linux.
     pub fn built_in() -> Result<Self, Unsupported> {
-        #[cfg(guest)]
-        return Ok(Self { exec: EXEC, measurement: measure(EXEC) });
-        #[cfg(not(guest))]
-        return Err(Unsupported);
+        let exec = EXEC.ok_or(Unsupported)?;
+        Ok(Self { exec, measurement: measure(exec) })
     }
 
     /// SHA-384 as described at the top of this file.

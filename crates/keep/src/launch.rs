@@ -4,13 +4,12 @@
 //! from a Keep is shown to people only after control characters are taken out: a Keep may be hostile to its host too.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
 
-use crate::image::Image;
+use crate::image::{Image, Unsupported};
 use crate::sys;
 
 /// An image with the brief it will be started with. The launch field is fixed here.
@@ -126,6 +125,9 @@ pub enum StartError {
         /// Its answer.
         source: std::io::Error,
     },
+    /// This build has no Keep in it.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// The seccomp filter could not be compiled.
     #[error("the call table does not compile to a filter: {0}")]
     Filter(String),
@@ -189,19 +191,12 @@ impl Running {
     pub fn wait(self) -> Result<End, RunError> {
         let left = self.process.wait()?;
         let told = self.service.join().unwrap_or_else(|_| Err(RunError::Protocol("its server panicked".to_owned())));
-        if let Some((number, arguments)) = left.refused {
-            let name = syscalls::Sysno::new(number).map_or_else(|| number.to_string(), |call| call.name().to_owned());
-            let arguments = arguments.map(|argument| format!("{argument:#x}")).join(", ");
-            return Err(RunError::Call { name, arguments });
+        if let Some(call) = left.refused {
+            return Err(RunError::Call { name: call.name, arguments: call.arguments });
         }
         if left.stopped {
             return Err(RunError::Stopped);
         }
         told?.ok_or(RunError::Silent(left.status))
     }
-}
-
-/// Where the built-in image's sources of truth lie is of no concern here; this only names the file for messages.
-pub(crate) fn image_path(fd: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{fd}"))
 }

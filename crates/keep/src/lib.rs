@@ -20,6 +20,10 @@ pub mod backend;
 pub mod image;
 pub mod launch;
 mod service;
+#[cfg(guest)]
+mod sys;
+#[cfg(not(guest))]
+#[path = "sys/elsewhere.rs"]
 mod sys;
 
 pub use backend::Backend;

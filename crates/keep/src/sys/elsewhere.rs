@@ -1,0 +1,51 @@
+//! The twin of `sys` for hosts that cannot start a Keep: the same signatures, and one answer.
+//!
+//! Invariant: no value of [`Child`] is ever made, so what it would do needs no body.
+
+use std::convert::Infallible;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::image::Unsupported;
+use crate::launch::{RunError, StartError, Stdio};
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) process: Arc<Process>,
+}
+
+/// How a child left.
+pub(crate) struct Left {
+    pub(crate) refused: Option<Refused>,
+    pub(crate) stopped: bool,
+    pub(crate) status: String,
+}
+
+/// A call that no Keep answers.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+}
+
+/// What it takes to end a child.
+#[derive(Debug)]
+pub(crate) struct Process(Infallible);
+
+impl Process {
+    pub(crate) fn kill(&self) {
+        match self.0 {}
+    }
+}
+
+impl Child {
+    pub(crate) fn wait(self) -> Result<Left, RunError> {
+        match self.process.0 {}
+    }
+}
+
+/// Says that it cannot be.
+pub(crate) fn spawn(_: &'static [u8], _: UnixStream, _: Stdio) -> Result<Child, StartError> {
+    Err(Unsupported.into())
+}
