@@ -124,8 +124,8 @@ fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
 
 /// `target/programs`, the same for every profile: the programs have only one.
 fn shared_target(out: &Path) -> PathBuf {
-    let marked = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
-    marked.unwrap_or_else(|| out.parent().unwrap_or(out)).join("programs")
+    // TARGET/PROFILE/build/PACKAGE-HASH/out/FILE
+    out.ancestors().nth(5).unwrap_or(out).join("programs")
 }
 
 fn required(name: &str) -> String {

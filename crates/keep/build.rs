@@ -134,8 +134,8 @@ fn flag(name: &str, from: &Path, to: &str) -> OsString {
 
 /// `target/guest`, the same for every profile: the guest has only one.
 fn shared_target(out: &Path) -> PathBuf {
-    let marked = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
-    marked.unwrap_or_else(|| out.parent().unwrap_or(out)).join("guest")
+    // TARGET/PROFILE/build/PACKAGE-HASH/out/FILE
+    out.ancestors().nth(5).unwrap_or(out).join("guest")
 }
 
 fn required(name: &str) -> String {

@@ -53,11 +53,14 @@ pub fn length(header: [u8; HEADER]) -> Result<usize, FrameError> {
     if found > MAX { Err(FrameError::TooLong { found }) } else { Ok(found) }
 }
 
+/// A payload and the bytes that follow its frame; `None` while the frame is incomplete.
+pub type Split<'a> = Option<(&'a [u8], &'a [u8])>;
+
 /// Splits the first whole frame off `bytes`: its payload and what follows, or `None` while it is incomplete.
 ///
 /// # Errors
 /// [`FrameError::TooLong`] as soon as the length says so.
-pub fn split(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, FrameError> {
+pub fn split(bytes: &[u8]) -> Result<Split<'_>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     Ok(rest.split_at_checked(length(*header)?))
 }
