@@ -190,9 +190,8 @@ impl Service {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(code)) => Ok(failed(&format!("the program answered with an error: {code:?}"))),
             Err(_) => {
-                match task.await {
-                    Ok(Err(error)) => command::trap(&error),
-                    Ok(Ok(())) | Err(_) => {}
+                if let Ok(Err(error)) = task.await {
+                    command::trap(&error);
                 }
                 Ok(failed("the program ended without an answer"))
             }
