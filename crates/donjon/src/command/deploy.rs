@@ -19,7 +19,7 @@ use crate::failure::Failure;
 /// Deploy a workload from a Drawbridge into a Keep that proves itself first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Deploy {
-    /// HOST[:PORT]/REPOSITORY[@sha256:…]; the digest may be left out where the Deployment has only one.
+    /// HOST:PORT/REPOSITORY@sha256:…; port 443 may be left out, and the digest where the Deployment has only one.
     location: Location,
     /// The owner-signed Deployment (`donjon push` writes deployment.cose).
     #[arg(long, value_name = "FILE")]

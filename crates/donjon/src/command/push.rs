@@ -25,7 +25,7 @@ use crate::project::Project;
 /// deploy`) and a release policy, which is pushed first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Push {
-    /// Where to: HOST[:PORT]/REPOSITORY[:TAG].
+    /// Where to: HOST:PORT/REPOSITORY:TAG; port 443 and the tag may be left out.
     location: Location,
     /// A .wasm file, a Donjon.toml, or a folder that has one.
     #[arg(default_value = ".")]
