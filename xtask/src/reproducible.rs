@@ -1,7 +1,7 @@
 //! Shows that the same sources give the same guest: a second build of a copy of the tree, under a longer path, with
 //! another CARGO_HOME and another umask, must give the same bytes as the first.
 //!
-//! Owns the copy and the comparison; how the guest is built stays with `crates/keep/build.rs`, which both builds run.
+//! Owns the copy and the comparison; how the guest is built stays with `guest/recipe.rs`, which both builds run.
 //! The control is a third build of the copy with one byte of exec's source changed: it must give other bytes, else
 //! the comparison would have compared nothing.
 //!
@@ -152,6 +152,9 @@ fn difference(one: &[u8], other: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
     use super::*;
 
     /// A tree with the real build script and a guest of a few lines, so that the lane itself is tested in seconds.
@@ -178,8 +181,9 @@ mod tests {
                         std::fs::write(out.join(\"generated.rs\"), \"fn place() -> &'static str { file!() }\").unwrap();\n}\n";
         write("guest/exec/build.rs", generate);
         fs::create_dir_all(dir.join("guest/contracts")).unwrap();
-        fs::copy(real.root().join("crates/keep/build.rs"), dir.join("crates/keep/build.rs")).unwrap();
-        fs::copy(real.root().join("rust-toolchain.toml"), dir.join("rust-toolchain.toml")).unwrap();
+        for file in ["crates/keep/build.rs", "guest/recipe.rs", "rust-toolchain.toml"] {
+            fs::copy(real.root().join(file), dir.join(file)).unwrap();
+        }
         Call::new("git", dir).arguments(&["init", "--quiet"]).output("git init").unwrap();
         Repository::at(dir.to_owned(), dir.join("target"))
     }
@@ -209,6 +213,60 @@ mod tests {
         let main = "fn main() {\n    // \"exec.start\"\n}\n";
         let failed = compared(main).unwrap_err();
         assert!(failed.why.contains("compares nothing"), "{}", failed.why);
+    }
+
+    /// Builds a tree with a toolchain that does not have the guest's target, and this as its `rustup`: whether it
+    /// built, and what cargo said.
+    fn built_without_target(rustup: &str) -> (bool, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = tree(dir.path(), "fn main() {}\n");
+        let fake = dir.path().join("target/fake");
+        fs::create_dir_all(fake.join("libraries")).unwrap();
+        let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap().stdout;
+        let rustc = format!(
+            "case \"$*\" in\n*'target-libdir --target x86_64-unknown-linux-musl') echo \"${{0%/*}}/libraries\" ;;\n\
+             *) exec {}/bin/rustc \"$@\" ;;\nesac",
+            String::from_utf8(sysroot).unwrap().trim()
+        );
+        for (name, script) in [("rustc", rustc.as_str()), ("rustup", rustup)] {
+            fs::write(fake.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(fake.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = std::env::var_os("PATH").unwrap();
+        let path = std::env::join_paths(std::iter::once(fake).chain(std::env::split_paths(&path))).unwrap();
+        let built = Command::new(env!("CARGO"))
+            .args(["check", "--locked"])
+            .current_dir(repository.root())
+            .env("PATH", path)
+            .env("CARGO_TARGET_DIR", repository.target())
+            .env_remove("DONJON_GUEST")
+            .output()
+            .unwrap();
+        (built.status.success(), String::from_utf8(built.stderr).unwrap())
+    }
+
+    #[test]
+    fn a_missing_target_is_installed() {
+        let (built, said) = built_without_target(
+            "[ \"$*\" = 'target add x86_64-unknown-linux-musl' ] && touch \"${0%/*}/libraries/libcore.rlib\"",
+        );
+        assert!(built, "{said}");
+        assert!(said.contains("installing the Rust target x86_64-unknown-linux-musl (once)"), "{said}");
+    }
+
+    #[test]
+    fn a_missing_target_that_cannot_be_installed_is_asked_for_in_one_line() {
+        for rustup in ["exit 1", "true"] {
+            let (built, said) = built_without_target(rustup);
+            assert!(!built, "{said}");
+            let asked = "Donjon needs the Rust target x86_64-unknown-linux-musl: \
+                         run `rustup target add x86_64-unknown-linux-musl` and build again";
+            assert_eq!(
+                said.lines().filter(|line| line.starts_with("error") && line.ends_with(asked)).count(),
+                1,
+                "{said}"
+            );
+        }
     }
 
     #[test]

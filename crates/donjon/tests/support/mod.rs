@@ -6,6 +6,10 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+// As `build.rs` builds the greeter, and into the same folder.
+#[path = "../../../../guest/recipe.rs"]
+mod recipe;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -194,54 +198,19 @@ pub(crate) fn probe(form: Form) -> PathBuf {
     if let Some((_, path)) = built.iter().find(|(known, _)| *known == form) {
         return path.clone();
     }
-    let target_dir = match std::env::var_os("DONJON_PROGRAMS") {
-        Some(dir) => PathBuf::from(dir),
-        None => build_probe(form.target()),
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/donjon lies below the root");
+    let targets = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").join("programs");
+    let probe = recipe::Built {
+        package: "probe",
+        file: "probe.wasm",
+        workspace: "guest/programs",
+        target: form.target(),
+        prebuilt: "DONJON_PROGRAMS",
     };
-    let path = target_dir.join(form.target()).join("release/probe.wasm");
+    let path = probe.get(root, &targets).expect("the probe builds");
     assert!(path.exists(), "there is no {}", path.display());
     built.push((form, path.clone()));
     path
-}
-
-/// As `build.rs` builds the greeter, and into the same folder.
-fn build_probe(target: &str) -> PathBuf {
-    const PASSED: &[&str] = &[
-        "PATH",
-        "HOME",
-        "CARGO_HOME",
-        "CARGO_NET_OFFLINE",
-        "RUSTUP_HOME",
-        "RUSTUP_TOOLCHAIN",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-    ];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/donjon lies below the root");
-    let programs = root.join("guest/programs");
-    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").join("programs");
-    let command = |program: &OsStr| {
-        let mut command = Command::new(program);
-        command.current_dir(&programs).env_clear();
-        command.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command
-    };
-    let libraries = command("rustc".as_ref()).args(["--print", "target-libdir", "--target", target]).output();
-    let libraries = String::from_utf8(libraries.expect("rustc runs").stdout).expect("a path");
-    if !Path::new(libraries.trim()).exists() {
-        let added = command("rustup".as_ref()).args(["target", "add", target]).status();
-        assert!(added.is_ok_and(|status| status.success()), "these tests need: rustup target add {target}");
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = command(&cargo)
-        .args(["build", "--quiet", "--locked", "--release", "--package", "probe", "--target", target])
-        .env("CARGO_TARGET_DIR", &target_dir)
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "guest/programs/probe does not build for {target}");
-    target_dir
 }
 
 /// Says once that `tests` tests cannot run here; a failure if `DONJON_REQUIRE` names `what`.

@@ -1,0 +1,154 @@
+//! How the build script of a host crate builds what its program embeds from the workspaces below `guest`.
+//!
+//! Owns the recipe: pinned toolchain, cleared environment, one profile, remapped paths, so that the same sources give
+//! the same bytes whoever builds them. The scripts take this file in with `#[path]`, because a build script can share
+//! code with another only through a crate, and a crate for it would have to be built first, every time.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What the nested cargo may see of this environment. Everything else (RUSTFLAGS, the clippy wrapper, profiles) would
+/// change what is measured.
+const PASSED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "CARGO_HOME",
+    "CARGO_MAKEFLAGS",
+    "CARGO_NET_OFFLINE",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// A file that a package below `guest` gives.
+pub(crate) struct Built {
+    /// The package.
+    pub(crate) package: &'static str,
+    /// The file's name below `TARGET/release`.
+    pub(crate) file: &'static str,
+    /// The folder of the package's workspace, from the repository's root.
+    pub(crate) workspace: &'static str,
+    /// The Rust target it is for.
+    pub(crate) target: &'static str,
+    /// A variable that names a folder with the file in it, prebuilt, laid out as cargo lays out a target directory.
+    pub(crate) prebuilt: &'static str,
+}
+
+/// The body of a build script: builds a file that depends on these `sources` of its workspace, into the given folder of
+/// cargo's target directory, and tells the crate by the variable `tells` where it is.
+pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) -> ExitCode {
+    let place = || -> Result<PathBuf, String> {
+        let manifest = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
+        let root = manifest.ancestors().nth(2).ok_or("the crate does not lie two folders below the root")?;
+        println!("cargo::rerun-if-env-changed={}", built.prebuilt);
+        for source in sources {
+            println!("cargo::rerun-if-changed={}", root.join(built.workspace).join(source).display());
+        }
+        let out = PathBuf::from(required("OUT_DIR")?);
+        // TARGET/PROFILE/build/PACKAGE-HASH/out; every profile shares the folder.
+        let targets = out.ancestors().nth(4).ok_or("OUT_DIR does not lie in a target directory")?;
+        let from = built.get(root, &targets.join(folder))?;
+        // A copy, because another build may replace the original while this one reads it.
+        let copy = out.join(built.file);
+        std::fs::copy(&from, &copy).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+        Ok(copy)
+    };
+    match place() {
+        Ok(file) => {
+            println!("cargo::rustc-env={tells}={}", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            println!("cargo::error={reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Built {
+    /// The prebuilt file, or the one that is built now in the target directory `targets`.
+    pub(crate) fn get(&self, root: &Path, targets: &Path) -> Result<PathBuf, String> {
+        let targets = match env::var_os(self.prebuilt) {
+            Some(prebuilt) => PathBuf::from(prebuilt),
+            None => {
+                self.ensure_target(root)?;
+                self.build(root, targets)?;
+                targets.to_owned()
+            }
+        };
+        Ok(targets.join(self.target).join("release").join(self.file))
+    }
+
+    /// Makes sure that the toolchain has the target.
+    fn ensure_target(&self, root: &Path) -> Result<(), String> {
+        let target = self.target;
+        let installed = || {
+            let found = command("rustc", root).args(["--print", "target-libdir", "--target", target]).output();
+            found.is_ok_and(|found| {
+                Path::new(String::from_utf8_lossy(&found.stdout).trim())
+                    .read_dir()
+                    .is_ok_and(|mut folder| folder.next().is_some())
+            })
+        };
+        if installed() {
+            return Ok(());
+        }
+        println!("cargo::warning=installing the Rust target {target} (once)");
+        let added = command("rustup", root).args(["target", "add", target]).status();
+        if added.is_ok_and(|status| status.success()) && installed() {
+            return Ok(());
+        }
+        Err(format!("Donjon needs the Rust target {target}: run `rustup target add {target}` and build again"))
+    }
+
+    fn build(&self, root: &Path, targets: &Path) -> Result<(), String> {
+        let cargo_home = env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+        let mut places = vec![(targets.to_owned(), "/target"), (root.to_owned(), "/donjon")];
+        places.extend(cargo_home.map(|home| (home, "/cargo")));
+        // Of several that match the compilers take the last, and the target directory usually lies inside the tree.
+        places.sort_by_key(|(from, _)| from.as_os_str().len());
+        let remapped = |flag: &str| -> Vec<OsString> {
+            let join = |(from, to): &(PathBuf, &str)| {
+                OsString::from_iter([flag.as_ref(), from.as_os_str(), "=".as_ref(), to.as_ref()])
+            };
+            places.iter().map(join).collect()
+        };
+        let cflags = [vec!["-U_FORTIFY_SOURCE".into()], remapped("-ffile-prefix-map=")].concat();
+
+        let workspace = root.join(self.workspace);
+        let target = self.target.replace('-', "_");
+        let status = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), &workspace)
+            .args(["build", "--locked", "--release", "--package", self.package, "--target", self.target])
+            .env("CARGO_TARGET_DIR", targets)
+            .env("CARGO_ENCODED_RUSTFLAGS", remapped("--remap-path-prefix=").join(OsStr::new("\x1f")))
+            .env(format!("CC_{target}"), "cc")
+            .env(format!("CFLAGS_{target}"), cflags.join(OsStr::new(" ")))
+            .status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(format!("{}/{} did not build: see the messages above", self.workspace, self.package)),
+            Err(error) => Err(format!("cannot start cargo for {}: {error}", workspace.display())),
+        }
+    }
+}
+
+/// A command that sees only what [`PASSED`] lets through.
+fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear();
+    command.envs(PASSED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command
+}
+
+fn required(name: &str) -> Result<OsString, String> {
+    env::var_os(name).ok_or_else(|| format!("cargo did not set {name}"))
+}
