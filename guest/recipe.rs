@@ -1,7 +1,7 @@
 //! How the build script of a host crate builds what its program embeds from the workspaces below `guest`.
 //!
-//! Owns the recipe: pinned toolchain, cleared environment, one profile, remapped paths, so that the same sources give
-//! the same bytes whoever builds them. The scripts take this file in with `#[path]`, because a build script can share
+//! Owns the recipe: pinned toolchain, cleared environment, one profile, remapped paths, so that the same sources and the
+//! same C compiler give the same bytes whoever builds them. The scripts take this file in with `#[path]`, because a build script can share
 //! code with another only through a crate, and a crate for it would have to be built first, every time.
 
 use std::env;
@@ -78,6 +78,7 @@ impl Built {
         let targets = match env::var_os(self.prebuilt) {
             Some(prebuilt) => PathBuf::from(prebuilt),
             None => {
+                ensure_toolchain(root)?;
                 self.ensure_target(root)?;
                 self.build(root, targets)?;
                 targets.to_owned()
@@ -122,23 +123,74 @@ impl Built {
             };
             places.iter().map(join).collect()
         };
-        let cflags = [vec!["-U_FORTIFY_SOURCE".into()], remapped("-ffile-prefix-map=")].concat();
+        // Shell quoting, because a path may have spaces.
+        let cflags =
+            remapped("-ffile-prefix-map=").iter().fold(OsString::from("-U_FORTIFY_SOURCE"), |mut all, flag| {
+                all.extend([OsStr::new(" '"), flag, OsStr::new("'")]);
+                all
+            });
 
         let workspace = root.join(self.workspace);
         let target = self.target.replace('-', "_");
-        let status = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), &workspace)
+        let mut cargo = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), &workspace);
+        cargo
             .args(["build", "--locked", "--release", "--package", self.package, "--target", self.target])
             .env("CARGO_TARGET_DIR", targets)
             .env("CARGO_ENCODED_RUSTFLAGS", remapped("--remap-path-prefix=").join(OsStr::new("\x1f")))
-            .env(format!("CC_{target}"), "cc")
-            .env(format!("CFLAGS_{target}"), cflags.join(OsStr::new(" ")))
-            .status();
+            // Build scripts that ask for the commit of a tree around them would put it into what they build.
+            .env("GIT_DIR", "/dev/null")
+            .envs(profile(&workspace)?);
+        if self.target.contains("-linux-") {
+            cargo
+                .env(format!("CC_{target}"), "cc")
+                .env(format!("CFLAGS_{target}"), cflags)
+                .env("CC_SHELL_ESCAPED_FLAGS", "1")
+                .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase()), "cc");
+        }
+        let status = cargo.status();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err(format!("{}/{} did not build: see the messages above", self.workspace, self.package)),
             Err(error) => Err(format!("cannot start cargo for {}: {error}", workspace.display())),
         }
     }
+}
+
+/// Makes sure that the compiler is the pinned one, which `cargo +other` and a cargo without rustup set aside.
+fn ensure_toolchain(root: &Path) -> Result<(), String> {
+    let pinned = setting(&root.join("rust-toolchain.toml"), "[toolchain]", "channel")?;
+    let found =
+        command("rustc", root).arg("--version").output().map_err(|error| format!("cannot start rustc: {error}"))?;
+    let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    if found.split(' ').nth(1) == Some(&pinned) {
+        return Ok(());
+    }
+    Err(format!(
+        "what Donjon embeds is built with Rust {pinned}, and this is {found}: build with cargo of rustup, without `+`"
+    ))
+}
+
+/// The workspace's release profile as the environment that no configuration file of this machine overrides.
+fn profile(workspace: &Path) -> Result<Vec<(String, String)>, String> {
+    let settings = section(&workspace.join("Cargo.toml"), "[profile.release]")?;
+    let name = |key: &str| format!("CARGO_PROFILE_RELEASE_{}", key.to_uppercase().replace('-', "_"));
+    Ok(settings.into_iter().map(|(key, value)| (name(&key), value)).collect())
+}
+
+fn setting(file: &Path, header: &str, key: &str) -> Result<String, String> {
+    let found = section(file, header)?.into_iter().find(|(name, _)| name == key);
+    found.map(|(_, value)| value).ok_or_else(|| format!("{} has no {key}", file.display()))
+}
+
+/// The `key = value` lines below a header of one of our own files, which say nothing in any other form.
+fn section(file: &Path, header: &str) -> Result<Vec<(String, String)>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let lines = text.lines().skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('['));
+    let pair = |line: &str| {
+        let (key, value) = line.split_once(" = ")?;
+        Some((key.to_owned(), value.trim_matches('"').to_owned()))
+    };
+    Ok(lines.filter_map(pair).collect())
 }
 
 /// A command that sees only what [`PASSED`] lets through.

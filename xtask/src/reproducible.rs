@@ -1,5 +1,5 @@
 //! Shows that the same sources give the same guest: a second build of a copy of the tree, under a longer path, with
-//! another CARGO_HOME and another umask, must give the same bytes as the first.
+//! another CARGO_HOME with a configuration of its own and another umask, must give the same bytes as the first.
 //!
 //! Owns the copy and the comparison; how the guest is built stays with `guest/recipe.rs`, which both builds run.
 //! The control is a third build of the copy with one byte of exec's source changed: it must give other bytes, else
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use crate::call::{Call, Failed, Repository, Workspace, step};
 
-/// The longer path; no other place of the build has a name like it.
-const ELSEWHERE: &str = "reproducible/a-place-with-a-much-longer-path-than-any-checkout-of-this-repository-has";
+/// The longer path, with spaces; no other place of the build has a name like it.
+const ELSEWHERE: &str = "reproducible/a place with a much longer path than any checkout of this repository has";
 
 /// What is measured, below a target directory.
 const EXEC: &str = "guest/x86_64-unknown-linux-musl/release/exec";
@@ -111,17 +111,16 @@ fn copy_tree(repository: &Repository, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Packages and index; sources are unpacked anew there. No symbolic links: a path that is resolved would lead back.
+/// Packages and index; sources are unpacked anew there. No symbolic links: a path that is resolved would lead back. The
+/// configuration wants another profile, as that of anybody's machine may.
 fn copy_cargo_home(to: &Path) -> io::Result<()> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let home = home.ok_or_else(|| io::Error::other("neither CARGO_HOME nor HOME is set"))?;
     fs::create_dir_all(to)?;
-    for file in ["config.toml", "config"] {
-        if home.join(file).exists() {
-            fs::copy(home.join(file), to.join(file))?;
-        }
-    }
+    let mut config = fs::read_to_string(home.join("config.toml")).unwrap_or_default();
+    config.push_str("\n[profile.release]\nopt-level = 1\npanic = \"unwind\"\n");
+    fs::write(to.join("config.toml"), config)?;
     for folder in ["registry/cache", "registry/index"] {
         if home.join(folder).exists() {
             copy_folder(&home.join(folder), &to.join(folder))?;
@@ -172,7 +171,8 @@ mod tests {
         write("Cargo.lock", &lock("keep"));
         write("crates/keep/Cargo.toml", &package("keep"));
         write("crates/keep/src/lib.rs", "");
-        write("guest/Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"exec\"]\n");
+        let profile = "[profile.release]\nopt-level = 3\npanic = \"abort\"\n";
+        write("guest/Cargo.toml", &format!("[workspace]\nresolver = \"3\"\nmembers = [\"exec\"]\n\n{profile}"));
         write("guest/Cargo.lock", &lock("exec"));
         write("guest/exec/Cargo.toml", &package("exec"));
         write("guest/exec/src/main.rs", main);
@@ -267,6 +267,27 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    /// What is embedded has one compiler, whatever cargo was started with.
+    #[test]
+    fn another_toolchain_is_refused_in_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = tree(dir.path(), "fn main() {}\n");
+        let pin = dir.path().join("rust-toolchain.toml");
+        let pinned = fs::read_to_string(&pin).unwrap();
+        fs::write(pin, pinned.replace("channel = \"", "channel = \"0.")).unwrap();
+        let built = Command::new(env!("CARGO"))
+            .args(["check", "--locked"])
+            .current_dir(repository.root())
+            .env("CARGO_TARGET_DIR", repository.target())
+            .env_remove("DONJON_GUEST")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(built.stderr).unwrap();
+        assert!(!built.status.success(), "{said}");
+        let line = said.lines().find(|line| line.starts_with("error")).unwrap();
+        assert!(line.contains("is built with Rust 0.") && line.contains("this is rustc"), "{said}");
     }
 
     #[test]
