@@ -45,6 +45,12 @@ impl Image {
         self.measurement
     }
 
+    /// Any program in exec's place.
+    #[cfg(test)]
+    pub(crate) fn of(exec: &'static [u8]) -> Self {
+        Self { exec, measurement: measure(exec) }
+    }
+
     pub(crate) fn exec(&self) -> &'static [u8] {
         self.exec
     }

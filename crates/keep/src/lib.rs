@@ -1,8 +1,8 @@
 //! The host side of a Keep: the image that is measured, the launch that fixes the brief, and the backends that run it.
 //!
 //! ```text
-//!   Image --measure--> Measured --launch(brief)--> Launch --start(host)--> Running --wait--> Ended
-//!                                   H(brief) fixed        Backend            fd 3: service
+//!   Image (measured) --new(brief)--> Launch --start(host)--> Running --wait--> End
+//!                                    H(brief) fixed   Backend          fd 3: service
 //! ```
 //!
 //! Owns: [`image`] (what is in a Keep, and its measurement), [`launch`] (the phases as types), [`backend`] (how a Keep

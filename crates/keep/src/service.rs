@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gate::frame;
 use gate::message::{CHUNK, Outcome, Purpose, Reply, Request};
@@ -16,6 +17,9 @@ use workload::digest::Digest;
 
 use crate::backend::Attester;
 use crate::launch::{End, Event, Host, Launch, RunError};
+
+/// How long a Keep may take to end after it said how it ended.
+const TO_LEAVE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 pub(crate) struct Service {
     launch: Launch,
@@ -28,26 +32,29 @@ impl Service {
         Self { launch, host, attester }
     }
 
-    /// Serves until the outcome, or until the Keep closes its end (`None`).
+    /// Serves until the Keep told its outcome and had time to leave, or closed its end before (`None`).
     pub(crate) fn serve(mut self, mut stream: UnixStream) -> Result<Option<End>, RunError> {
         let mut payload = Vec::new();
         let mut out = Vec::new();
-        let mut end = None;
         loop {
             let mut header = [0; frame::HEADER];
             if stream.read_exact(&mut header).is_err() {
-                return Ok(end);
+                return Ok(None);
             }
             payload.resize(frame::length(header).map_err(protocol)?, 0);
             stream.read_exact(&mut payload).map_err(protocol)?;
             out.clear();
             let request = Request::decode(&payload).map_err(protocol)?;
-            if let Request::Outcome(outcome) = request {
-                end = Some(ended(outcome));
-            }
+            let end = if let Request::Outcome(outcome) = request { Some(ended(outcome)) } else { None };
             self.answer(request, &mut out)?;
-            if stream.write_all(&out).is_err() {
+            let written = stream.write_all(&out);
+            if end.is_some() {
+                // Whatever it does now but to leave, nobody listens any more.
+                _ = stream.set_read_timeout(Some(TO_LEAVE)).and_then(|()| stream.read(&mut header));
                 return Ok(end);
+            }
+            if written.is_err() {
+                return Ok(None);
             }
         }
     }

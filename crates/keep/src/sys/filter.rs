@@ -15,7 +15,8 @@ const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 
 /// Compiles the table. What it does not list is handed to the watcher. `report_to` is the descriptor on which the child
-/// sends the watcher's end away before exec; nothing else may use `sendmsg`, and at exec that descriptor is closed.
+/// sends the watcher's end away before exec, and closed then. exec may get that number again and send on it, which is no
+/// more than `write` could.
 pub(super) fn compile(report_to: RawFd) -> Result<Vec<libc::sock_filter>, String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for Call { number, when, .. } in TABLE {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use gate::calls::REFUSED;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
@@ -74,7 +75,8 @@ impl Process {
         self.signal();
     }
 
-    fn signal(&self) {
+    /// Ends the child, but not on anybody's request.
+    pub(crate) fn signal(&self) {
         if let Some(pidfd) = self.pidfd.get() {
             // It may be gone already, which is what was wanted.
             _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -134,6 +136,7 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
                 Ok(child) => child,
                 Err(error) => {
                     // Nobody waits for this status: the error goes to whoever asked for the start.
+                    process.gone.store(true, Ordering::SeqCst);
                     _ = started.send(Err(error));
                     return Ok(ExitStatus::default());
                 }
@@ -166,7 +169,9 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
 
 /// A sealed, executable memory file.
 fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create("donjon-exec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let make = |more| rustix::fs::memfd_create("donjon-exec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more);
+    // Hosts may demand that a memory file says so if it is to be executed; kernels before 6.3 do not know the word.
+    let fd = make(MemfdFlags::EXEC).or_else(|_| make(MemfdFlags::empty()))?;
     let mut file = std::fs::File::from(fd);
     file.write_all(bytes)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
@@ -184,9 +189,22 @@ fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> 
     let mut three = unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) };
     rustix::io::dup2(platform, &mut three)?;
     std::mem::forget(three);
-    // SAFETY: a system call on numbers only. Descriptors from 4 on, whoever leaked them to us, close at exec; where the
-    // kernel lacks the call (before 5.11) those that this process made are marked already.
-    unsafe { libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    // Descriptors from 4 on, whoever leaked them to us, close at exec.
+    // SAFETY: a system call on numbers only.
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if marked != 0 {
+        // Kernels before 5.11, and some sandboxes, lack the call.
+        let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
+        for fd in 4..RawFd::try_from(most).unwrap_or(RawFd::MAX) {
+            // SAFETY: a system call on numbers only; for one that is not open it is an error without effect.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    // What a terminal sends to all of its programs is the host process's to judge; it ends the Keep.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        // SAFETY: it installs no handler; that a signal is ignored outlasts exec.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 
     rustix::thread::set_no_new_privs(true)?;
     let program = libc::sock_fprog {
@@ -219,7 +237,9 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC).ok()?;
+    let mut receive =
+        || rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC);
+    retry_on_intr(&mut receive).ok()?;
     let listener = message.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
@@ -228,7 +248,11 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
     while !process.gone.load(Ordering::SeqCst) {
         let mut fds = [PollFd::new(&listener, PollFlags::IN)];
         // Kernels before 5.9 do not say that the last caller is gone: look for oneself now and then.
-        poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).ok()?;
+        if retry_on_intr(|| poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))).is_err() {
+            // Without a watcher the child could do what no Keep does.
+            process.signal();
+            return None;
+        }
         if fds[0].revents().contains(PollFlags::HUP) {
             return None;
         }
@@ -263,7 +287,7 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
     None
 }
 
-/// Ends a child that is being started. It is not reaped before [`Process::gone`], so the number is still its own.
+/// Ends a child that is being started. It is stopped in a call, so it has not been reaped and the number is its own.
 fn kill(child: Pid) {
     if let Ok(child) = rustix::process::pidfd_open(child, PidfdFlags::empty()) {
         // It may be gone already, which is what was wanted.
@@ -306,6 +330,16 @@ mod tests {
     fn only_the_first_execve_is_let_through() {
         let left = run(b"not an ELF");
         assert_eq!(left.refused.expect("a second execve").name, "execve");
+    }
+
+    /// Ctrl-C reaches every program of the terminal.
+    #[test]
+    fn a_terminal_does_not_end_the_child() {
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let child = spawn(crate::Image::built_in().unwrap().exec(), theirs, Stdio::Null).unwrap();
+        rustix::process::pidfd_send_signal(child.process.pidfd.get().unwrap(), Signal::INT).unwrap();
+        child.process.kill();
+        assert_eq!(child.wait().unwrap().status, "signal: 9 (SIGKILL)");
     }
 
     #[test]
