@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Refuses other content types, bodies that are longer or slower than allowed, and more work than there are
-//! processors for. Refusals are RFC 9457 problem details and say what the *asker* can mend; what is ours to
-//! mend goes to the log and leaves as a bare 500.
+//! processors for, also when whoever asked for it has hung up. Refusals are RFC 9457 problem details and say
+//! what the *asker* can mend; what is ours to mend goes to the log and leaves as a bare 500.
 //! Invariant: this file reads the clock, once a request; nothing below it does.
 
 use std::{sync::Arc, time::UNIX_EPOCH};
@@ -34,28 +34,27 @@ use workload::digest::Digest;
 use crate::{
     Clock, Limits, Steward,
     judge::Issued,
-    refusal::{self, Refusal},
+    refusal::{self, HttpFault, Refusal},
 };
 
 struct Service {
     steward: Arc<Steward>,
     limits: Limits,
     clock: Clock,
+    places: Places,
+}
+
+/// The places for what costs time.
+struct Places {
     /// Who may be here.
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     /// Who may compute.
-    judging: Semaphore,
+    judging: Arc<Semaphore>,
 }
 
 /// The routes of `steward`.
 pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Router {
-    let service = Service {
-        steward,
-        limits: limits.clone(),
-        clock,
-        requests: Semaphore::new(limits.requests),
-        judging: Semaphore::new(limits.judging.max(1)),
-    };
+    let service = Service { steward, limits: limits.clone(), clock, places: Places::new(limits) };
     Router::new()
         .route("/", get(describe).post(certify))
         .route("/nonce", get(nonce))
@@ -122,13 +121,9 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
     let csr = timeout(service.limits.body, bounded(&parts.headers, body)).await.map_err(|_| Fault::Slow)??;
     let now = service.now()?;
 
-    let _place = service.requests.try_acquire().map_err(|_| Fault::Busy)?;
-    let _processor = service.judging.acquire().await.map_err(|_| Fault::Busy)?;
     let steward = Arc::clone(&service.steward);
-    // Signature checks take a millisecond or two: not on the thread that answers everybody else.
-    let judged = tokio::task::spawn_blocking(move || steward.judge(&csr, now)).await;
-    match judged {
-        Ok(Ok(issued)) => {
+    match service.places.work(move || steward.judge(&csr, now)).await? {
+        Ok(issued) => {
             tracing::info!(
                 id = %issued.id,
                 serial = %issued.serial,
@@ -139,11 +134,32 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
             );
             Ok(uncached(form.answer(&issued)))
         }
-        Ok(Err(refusal)) => Err(Fault::Refused(Box::new(refusal))),
-        Err(error) => {
-            tracing::error!(%error, "judge");
-            Err(Fault::Internal)
+        Err(refusal) => Err(Fault::Refused(Box::new(refusal))),
+    }
+}
+
+impl Places {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            judging: Arc::new(Semaphore::new(limits.judging.max(1))),
         }
+    }
+
+    /// Does `job` when there is a processor for it; sends it away when too many wait already.
+    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Fault::Busy)?;
+        let processor = Arc::clone(&self.judging).acquire_owned().await.map_err(|_| Fault::Busy)?;
+        // Signature checks take a millisecond or two: not on the thread that answers everybody else. The job goes
+        // on when the client hangs up and this future is dropped, so the places are the job's and not the future's.
+        let done = tokio::task::spawn_blocking(move || {
+            let _held = (place, processor);
+            job()
+        });
+        done.await.map_err(|error| {
+            tracing::error!(%error, "judge");
+            Fault::Internal
+        })
     }
 }
 
@@ -293,24 +309,48 @@ enum Fault {
 impl Fault {
     /// What the asker is told.
     fn problem(&self) -> Problem {
-        let http = |status: StatusCode, id: &'static str, expected: &str| refusal::http(status.as_u16(), id, expected);
+        let form = |status: StatusCode, id: &str, expected: &str| {
+            refusal::http(&HttpFault {
+                status: status.as_u16(),
+                title: "the request is not of the form this service takes",
+                id,
+                expected,
+                found: "something else",
+                remedy: "send a request of this form",
+            })
+        };
         match self {
-            Self::NotFound => http(StatusCode::NOT_FOUND, "http.path", "GET /, GET /nonce or POST /"),
-            Self::Method => http(StatusCode::METHOD_NOT_ALLOWED, "http.method", "GET /, GET /nonce or POST /"),
-            Self::ContentType => http(
+            Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", "GET /, GET /nonce or POST /"),
+            Self::Method => form(StatusCode::METHOD_NOT_ALLOWED, "http.method", "GET /, GET /nonce or POST /"),
+            Self::ContentType => form(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "http.content_type",
                 "Content-Type: application/pkcs10, and the CSR in DER",
             ),
-            Self::Accept => http(
+            Self::Accept => form(
                 StatusCode::NOT_ACCEPTABLE,
                 "http.accept",
                 "an Accept that takes application/pem-certificate-chain or application/pkix-pkipath",
             ),
-            Self::TooLarge => http(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
-            Self::Slow => http(StatusCode::REQUEST_TIMEOUT, "http.time", "the whole body within the time limit"),
-            Self::Body => http(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
-            Self::Busy => http(StatusCode::SERVICE_UNAVAILABLE, "http.busy", "another try in a moment"),
+            Self::TooLarge => form(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
+            Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
+            // These two are not about the form: the same request may succeed later.
+            Self::Slow => refusal::http(&HttpFault {
+                status: StatusCode::REQUEST_TIMEOUT.as_u16(),
+                title: "the request took too long to arrive",
+                id: "http.time",
+                expected: "the whole body within the time limit",
+                found: "a body that was not complete then",
+                remedy: "send the same request again, over a faster connection if this repeats",
+            }),
+            Self::Busy => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the Steward is busy",
+                id: "http.busy",
+                expected: "fewer requests at a time",
+                found: "as many as there is room for",
+                remedy: "send the same request again in a moment",
+            }),
             Self::Internal => refusal::internal(),
             Self::Refused(refusal) => refusal.problem(),
         }
@@ -323,6 +363,8 @@ impl IntoResponse for Fault {
         match &self {
             Self::Refused(refusal) if refusal.is_ours() => tracing::error!(%refusal, "internal"),
             Self::Refused(refusal) => {
+                // Whoever fills the log has proved nothing yet.
+                let refusal = refusal::cut(refusal.to_string());
                 let checks: Vec<&str> = problem.checks.iter().map(|check| check.id.as_str()).collect();
                 tracing::info!(%refusal, ?checks, "refused");
             }
@@ -340,7 +382,60 @@ impl IntoResponse for Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        task::{Context, Waker},
+    };
+
     use super::*;
+
+    /// Each future is dropped while its job runs, which is what happens when a client hangs up.
+    #[tokio::test]
+    async fn jobs_of_clients_that_hung_up_keep_their_places() {
+        let places = Places::new(&Limits { judging: 2, requests: 3, ..Limits::default() });
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let begun = Arc::new(AtomicUsize::new(0));
+        for free in [1, 0, 0, 0, 0, 0] {
+            let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
+            let mut work = Box::pin(places.work(move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                // Until the gate is open, which is when its other half is gone.
+                let _ = gate.lock().unwrap().recv();
+            }));
+            // One poll: the job is under way if there is a place for it.
+            assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            drop(work);
+            assert_eq!(places.judging.available_permits(), free);
+            assert_eq!(places.requests.available_permits(), free + 1);
+        }
+        drop(open);
+        // All places come back, and those who hung up before they had one cost nothing.
+        let _all = places.judging.acquire_many(2).await.unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        assert_eq!(places.requests.available_permits(), 3);
+    }
+
+    #[test]
+    fn who_should_only_try_again_is_told_so() {
+        let told = |fault: Fault| {
+            let problem = fault.problem();
+            (problem.status, problem.title, problem.checks[0].remedy.clone())
+        };
+        let (status, title, remedy) = told(Fault::Busy);
+        assert_eq!((status, title.as_str()), (503, "the Steward is busy"));
+        assert!(remedy.contains("same request again"));
+        let (status, title, remedy) = told(Fault::Slow);
+        assert_eq!((status, title.as_str()), (408, "the request took too long to arrive"));
+        assert!(remedy.contains("same request again"));
+        // The control: what is of another form has to change.
+        let (_, title, remedy) = told(Fault::ContentType);
+        assert!(title.contains("form") && remedy.contains("of this form"));
+    }
 
     fn accept(value: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();

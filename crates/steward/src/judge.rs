@@ -178,6 +178,9 @@ fn issue(
 
     // Rule 10: both dates count from the nonce, so a request sent twice ends at the same second.
     let not_before = fresh.issued();
+    if authority.not_after() <= now {
+        return Err(IssueFault::Expired { not_after: authority.not_after(), now }.into());
+    }
     let not_after = not_before.saturating_add(policy.lifetime()).min(claims.collateral_end).min(authority.not_after());
     if not_after <= now {
         return Err(Refusal::Validity { end: not_after, now });
@@ -211,7 +214,7 @@ fn issue(
     };
     let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
 
-    let serial = serial(spki, not_after, &ear_jwt);
+    let serial = serial(spki, not_after, dns, &ear_jwt);
     let template =
         Template { spki: spki.to_vec(), id: id.clone(), dns: dns.clone(), not_before, not_after, serial, ear_jwt };
     let leaf = certificate::issue(&template, authority.issuer(), authority.key()).map_err(IssueFault::from)?;
@@ -224,8 +227,11 @@ fn issue(
 /// A serial number of 126 bits (RFC 5280 section 4.1.2.2: positive, at most 20 bytes, never twice). It is the
 /// hash of what makes this certificate another one than the next – the EAR's signature above all – so no
 /// counter and no table is needed.
-fn serial(spki: &[u8], not_after: u64, ear_jwt: &str) -> [u8; 16] {
-    let hash = hash(b"donjon-serial", &[spki, &not_after.to_be_bytes(), ear_jwt.as_bytes()]);
+fn serial(spki: &[u8], not_after: u64, dns: &[DnsName], ear_jwt: &str) -> [u8; 16] {
+    let not_after = not_after.to_be_bytes();
+    let mut fields = vec![spki, &not_after, ear_jwt.as_bytes()];
+    fields.extend(dns.iter().map(|name| name.as_str().as_bytes()));
+    let hash = hash(b"donjon-serial", &fields);
     let mut serial = [0; 16];
     serial.copy_from_slice(&hash[..16]);
     // Positive, and its first byte not zero: always 16 bytes in DER.
@@ -257,13 +263,22 @@ mod tests {
 
     #[test]
     fn a_serial_is_positive_has_sixteen_bytes_and_follows_every_field() {
-        let base = serial(b"key", 1, "jwt");
-        assert_eq!(base, serial(b"key", 1, "jwt"));
-        for other in [serial(b"kez", 1, "jwt"), serial(b"key", 2, "jwt"), serial(b"key", 1, "jwu")] {
+        let names = |names: &[&str]| -> Vec<DnsName> { names.iter().map(|name| name.parse().unwrap()).collect() };
+        let shop = names(&["shop.example.org"]);
+        let base = serial(b"key", 1, &shop, "jwt");
+        assert_eq!(base, serial(b"key", 1, &shop, "jwt"));
+        for other in [
+            serial(b"kez", 1, &shop, "jwt"),
+            serial(b"key", 2, &shop, "jwt"),
+            serial(b"key", 1, &shop, "jwu"),
+            serial(b"key", 1, &names(&[]), "jwt"),
+            serial(b"key", 1, &names(&["shop.example.com"]), "jwt"),
+            serial(b"key", 1, &names(&["shop.example.org", "www.example.org"]), "jwt"),
+        ] {
             assert_ne!(base, other);
         }
         for n in 0..64 {
-            let first = serial(b"key", n, "jwt")[0];
+            let first = serial(b"key", n, &shop, "jwt")[0];
             assert!((0x40..0x80).contains(&first));
         }
     }

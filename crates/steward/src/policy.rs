@@ -172,9 +172,10 @@ impl Policy {
         &self.names
     }
 
-    /// SHA-256 of the policy as canonical JSON (keys sorted, no white space), with the roots it names replaced
-    /// by the digests of their keys: two files that say the same have the same digest, and what a file includes
-    /// is covered. Relying parties pin it (rule 19).
+    /// SHA-256 of the policy as canonical JSON (`spec/certificate.md`, Policy digest), with the roots it names
+    /// replaced by the digests of their keys: two files with the same TOML values have the same digest, and what a
+    /// file includes is covered. A default that is written out is a value more, and another digest. Relying parties
+    /// pin it (rule 19).
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -692,14 +693,21 @@ mod tests {
     }
 
     #[test]
-    fn rule_19_the_digest_follows_what_the_policy_says_and_not_how() {
+    fn rule_19_the_digest_follows_the_values_of_the_policy() {
         let digest = |text: &str| parse(text).unwrap().digest();
         let base = digest(GOOD);
         assert_eq!(base, digest("# a comment\nany_platform   =   true\ntrust_domain = 'example.org'"));
         assert_ne!(base, digest("trust_domain = \"example.com\"\nany_platform = true"));
         assert_ne!(base, digest(&format!("{GOOD}[snp]\nany_measurement = true")));
-        // Somebody with nothing but the specification computes the same.
-        assert_eq!(base, Digest::of(br#"{"any_platform":true,"trust_domain":"example.org"}"#));
+        // Values and not their meaning: the default lifetime, said in three ways.
+        let lifetime = |text: &str| digest(&format!("{GOOD}certificate_lifetime = \"{text}\""));
+        assert_ne!(base, lifetime("24h"));
+        assert_ne!(lifetime("24h"), lifetime("1440m"));
+        // The example of the specification, computed as it says.
+        let example = r#"{"any_platform":true,"trust_domain":"example.org"}"#;
+        assert_eq!(base, Digest::of(example.as_bytes()));
+        let specification = include_str!("../../../spec/certificate.md");
+        assert!(specification.contains(example) && specification.contains(&base.to_string()));
     }
 
     #[test]

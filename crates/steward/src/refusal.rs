@@ -3,7 +3,8 @@
 //! Two halves kept apart: [`Refusal`] has the typed reason; [`Refusal::problem`] maps it to RFC 9457 problem
 //! details with the failed checks, each with a stable id, what was expected, what was found, where the
 //! expectation comes from, and the remedy. What is ours to mend ([`Refusal::is_ours`]) is told to nobody but
-//! the log.
+//! the log. Texts with something of the asker's in them are cut: whoever is refused has not proved anything, and the
+//! answer must fit what a Keep reads.
 //! Invariant: a problem of a refusal has at least one failed check, and every id it can have is listed in
 //! [`CHECKS`] or in `evidence::snp::CHECKS`.
 
@@ -139,7 +140,7 @@ pub enum Refusal {
         /// The names nobody registered for this owner.
         names: Vec<DnsName>,
     },
-    /// Collateral or chain end before a certificate could begin.
+    /// The collateral ends before a certificate could begin.
     #[error("nothing issued at {now} may be valid after {end}")]
     Validity {
         /// The last second anything may be valid.
@@ -168,6 +169,14 @@ pub enum IssueFault {
     /// The reserved name is none.
     #[error("anonymous ID: {0}")]
     Name(#[from] NameError),
+    /// Our own chain has ended: no asker can mend that.
+    #[error("the certificate authority ended at {not_after}, and it is {now}: renew its certificates")]
+    Expired {
+        /// Last second in which the whole chain is valid, seconds since 1970.
+        not_after: u64,
+        /// The time of judging.
+        now: u64,
+    },
 }
 
 impl Refusal {
@@ -183,8 +192,8 @@ impl Refusal {
         let one = |id: &str, expected: String, found: String, source: &str, remedy: &str| {
             vec![FailedCheck {
                 id: id.to_owned(),
-                expected,
-                found,
+                expected: cut(expected),
+                found: cut(found),
                 source: source.to_owned(),
                 remedy: remedy.to_owned(),
             }]
@@ -200,7 +209,7 @@ impl Refusal {
                     id,
                     meaning(id),
                     error.to_string(),
-                    "RFC 2986; spec/certificate.md",
+                    "RFC 2986; spec/trust.md, Certificate request",
                     "send the request as the Keep made it, in DER",
                 )
             }
@@ -224,7 +233,7 @@ impl Refusal {
                 "brief.format",
                 meaning("brief.format"),
                 error.to_string(),
-                "trust.md, Brief",
+                "spec/brief.md",
                 "send the bytes the Keep was launched with",
             ),
             Self::TrustDomain { expected, found } => one(
@@ -259,7 +268,7 @@ impl Refusal {
                 "evidence.endorsements",
                 "the VEK certificate, then at most its ASK".to_owned(),
                 format!("{found} certificates"),
-                "spec/certificate.md",
+                "spec/trust.md, Certificate request",
                 "send the certificate of the key that signed the report, and the ASK",
             ),
             Self::Tee { tee } => one(
@@ -360,9 +369,10 @@ impl Refusal {
             kind: format!("{TYPE}{kind}"),
             title: title.to_owned(),
             status: self.status(),
+            // What was found is in the checks, once.
             detail: checks
                 .first()
-                .map(|check| format!("{}: expected {}; found {}", check.id, check.expected, check.found))
+                .map(|check| format!("{}: expected {}", check.id, check.expected))
                 .unwrap_or_default(),
             checks,
         }
@@ -372,19 +382,43 @@ impl Refusal {
 /// Beginning of every problem type.
 const TYPE: &str = "urn:donjon:steward:";
 
+/// Longest text with something of the asker's in it, in bytes.
+const TEXT_LIMIT: usize = 1024;
+
+/// The text, or its beginning and how much was left out.
+pub(crate) fn cut(mut text: String) -> String {
+    let whole = text.len();
+    if whole > TEXT_LIMIT {
+        text.truncate(text.floor_char_boundary(TEXT_LIMIT));
+        text = format!("{text}… ({} more bytes)", whole - text.len());
+    }
+    text
+}
+
+/// A request that never became a CSR.
+pub(crate) struct HttpFault<'a> {
+    pub(crate) status: u16,
+    pub(crate) title: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) expected: &'a str,
+    pub(crate) found: &'a str,
+    pub(crate) remedy: &'a str,
+}
+
 /// What the asker of a request that never became a CSR is told.
-pub(crate) fn http(status: u16, id: &str, expected: &str) -> Problem {
+pub(crate) fn http(fault: &HttpFault<'_>) -> Problem {
+    let HttpFault { status, title, id, expected, found, remedy } = *fault;
     Problem {
         kind: format!("{TYPE}http"),
-        title: "the request is not of the form this service takes".to_owned(),
+        title: title.to_owned(),
         status,
         detail: format!("{id}: expected {expected}"),
         checks: vec![FailedCheck {
             id: id.to_owned(),
             expected: expected.to_owned(),
-            found: "something else".to_owned(),
-            source: "Steward's HTTP interface".to_owned(),
-            remedy: "send a request of this form".to_owned(),
+            found: found.to_owned(),
+            source: "spec/trust.md, Enrolment".to_owned(),
+            remedy: remedy.to_owned(),
         }],
     }
 }
@@ -413,8 +447,8 @@ fn failures(verdict: &Verdict) -> Vec<FailedCheck> {
         .filter(|check| check.outcome == Outcome::Fail)
         .map(|check| FailedCheck {
             id: check.id.to_owned(),
-            expected: check.expected.clone(),
-            found: check.found.clone(),
+            expected: cut(check.expected.clone()),
+            found: cut(check.found.clone()),
             source: check.source.clone(),
             remedy: check.remedy.clone(),
         })
@@ -488,6 +522,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_says_how_much_is_missing() {
+        let limit = "x".repeat(TEXT_LIMIT);
+        assert_eq!(cut(limit.clone()), limit);
+        assert_eq!(cut(format!("{limit}yy")), format!("{limit}… (2 more bytes)"));
+        // Two bytes, the first of which would still fit.
+        assert_eq!(cut(format!("{}éé", &limit[1..])), format!("{}… (4 more bytes)", &limit[1..]));
+    }
+
+    #[test]
+    fn sources_name_documents_of_this_repository() {
+        let specifications = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec");
+        for check in samples().iter().flat_map(Refusal::checks) {
+            let words = check.source.split([' ', ',', ';']).filter_map(|word| word.strip_prefix("spec/"));
+            for document in words {
+                assert!(specifications.join(document).is_file(), "{}: {}", check.id, check.source);
+            }
+        }
+        let source = |refusal: Refusal| refusal.checks().swap_remove(0).source;
+        assert!(source(Refusal::Csr(CsrError::Signature)).contains("spec/trust.md"));
+        assert!(source(Refusal::Endorsements { found: 0 }).contains("spec/trust.md"));
+        assert!(source(Refusal::Brief(BriefError::NotCanonical)).contains("spec/brief.md"));
     }
 
     #[test]

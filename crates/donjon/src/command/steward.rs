@@ -65,8 +65,9 @@ impl Steward {
         };
         runtime()?.block_on(async {
             let listener = listen(args.listen).await?;
-            let steward =
-                serve(settings, listener).await.map_err(|error| Failure::caused("cannot start the Steward", &error))?;
+            let steward = serve(settings, listener)
+                .await
+                .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Steward"))?;
             say(&format!("url    {}", steward.url()));
             say(&format!("anchor {}", steward.anchor));
             say(&format!("policy {}", steward.policy));

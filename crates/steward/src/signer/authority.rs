@@ -18,7 +18,7 @@ use thiserror::Error;
 use workload::digest::Digest;
 use x509_cert::{
     Certificate,
-    der::{Decode as _, Encode as _, oid::ObjectIdentifier},
+    der::{Decode as _, Encode as _, Tag, Tagged as _, oid::ObjectIdentifier},
     name::Name,
 };
 use zeroize::Zeroizing;
@@ -44,6 +44,8 @@ pub struct Authority {
     /// Issuing certificate first, root last.
     chain: Vec<Vec<u8>>,
     issuer: Issuer,
+    /// Digests of the SPKIs, in the order of the chain.
+    keys: Vec<Digest>,
     anchor: Digest,
     not_after: u64,
 }
@@ -109,6 +111,7 @@ impl Authority {
 
         Ok(Self {
             anchor: root.key(),
+            keys: links.iter().map(Issuer::key).collect(),
             not_after: links.iter().map(|link| link.not_after).min().unwrap_or(0),
             issuer: issuing.clone(),
             key,
@@ -145,6 +148,12 @@ impl Authority {
     #[must_use]
     pub fn anchor(&self) -> Digest {
         self.anchor
+    }
+
+    /// SHA-256 of the SPKI of each certificate of the chain: keys that do nothing but stand in it.
+    #[must_use]
+    pub fn keys(&self) -> &[Digest] {
+        &self.keys
     }
 
     /// The root certificate as PEM, for those who verify with ordinary tools.
@@ -189,15 +198,29 @@ fn link(index: usize, der: &[u8], class: Class, now: u64) -> Result<Issuer, Auth
     {
         return Err(AuthorityError::PathLength { index, allowed });
     }
-    let subject = Name::from_der(&link.subject).map(|name| name.to_string()).unwrap_or_default();
-    let says_insecure = subject.contains(INSECURE) || subject.contains(SIMULATED);
-    if says_insecure != (class == Class::Insecure) {
+    if class_of(&link.subject) != Some(class) {
+        let subject = Name::from_der(&link.subject).map_or_else(|_| "unreadable".to_owned(), |name| name.to_string());
         return Err(AuthorityError::Class { index, expected: class, subject });
     }
     if !(link.not_before..=link.not_after).contains(&now) {
         return Err(AuthorityError::Validity { index, not_before: link.not_before, not_after: link.not_after, now });
     }
     Ok(link)
+}
+
+/// The class a subject says; `None` when a part of it is not in a form in which the words would be seen.
+fn class_of(subject: &[u8]) -> Option<Class> {
+    let mut class = Class::Hardware;
+    for part in Name::from_der(subject).ok()?.iter() {
+        if !matches!(part.value.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String) {
+            return None;
+        }
+        let text = std::str::from_utf8(part.value.value()).ok()?;
+        if text.contains(INSECURE) || text.contains(SIMULATED) {
+            class = Class::Insecure;
+        }
+    }
+    Some(class)
 }
 
 fn signed_by(index: usize, link: &Issuer, above: &Issuer) -> Result<(), AuthorityError> {
@@ -262,7 +285,7 @@ pub enum AuthorityError {
     },
     /// Subject and class do not belong together.
     #[error(
-        "certificate {index} (`{subject}`) does not belong to the class {expected}: subjects of the insecure class say {INSECURE}, others must not"
+        "certificate {index} (`{subject}`) does not belong to the class {expected}: subjects of the insecure class say {INSECURE}, others must not, as UTF8String, PrintableString or IA5String"
     )]
     Class {
         /// Which one.
@@ -301,4 +324,27 @@ pub enum AuthorityError {
     /// The root could not be made.
     #[error("the root certificate could not be made: {0}")]
     Root(#[from] RootError),
+}
+
+impl AuthorityError {
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Key(error) => error.hint(),
+            Self::Pem(error) => error.hint(),
+            Self::OtherKey | Self::Order { .. } => {
+                Some("the file holds the certificate of the key, then its issuer and so on, the self-signed root last")
+            }
+            Self::Long { .. } | Self::PathLength { .. } => Some("issue directly below an authority that allows it"),
+            Self::Certificate { .. } | Self::Signature { .. } => {
+                Some("spec/certificate.md says what a certificate above a Keep's has to be")
+            }
+            Self::Class { .. } => {
+                Some("each class has keys and certificates of its own: give those of the policy's class")
+            }
+            Self::Validity { .. } => Some("renew this certificate, or set the clock"),
+            Self::Root(_) => None,
+        }
+    }
 }

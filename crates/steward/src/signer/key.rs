@@ -15,11 +15,12 @@ use aws_lc_rs::{
         EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, UnparsedPublicKey,
     },
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use identity::keys::{Algorithm, SignError, Signer, Verifier};
 use thiserror::Error;
 use workload::digest::Digest;
 use zeroize::Zeroizing;
+
+use crate::pem::{self, SecretError};
 
 /// A private key that signs certificates.
 pub struct Key {
@@ -64,7 +65,12 @@ impl Key {
         Ok(Self { pair, algorithm, spki })
     }
 
-    /// The private key as PKCS#8, for the one who wants to keep it.
+    /// The public key as an uncompressed point.
+    pub(crate) fn point(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    /// The private key as PKCS#8, wiped when dropped, for the one who wants to keep it.
     pub(crate) fn to_pkcs8(&self) -> Result<aws_lc_rs::pkcs8::Document, KeyError> {
         self.pair.to_pkcs8v1().map_err(|_| KeyError::Random)
     }
@@ -107,35 +113,19 @@ impl Verifier for AwsLc {
     }
 }
 
-/// The DER of the one `PRIVATE KEY` section. Written here, on one buffer that is wiped, because PEM readers
-/// leave copies behind.
+/// The DER of the one `PRIVATE KEY` section.
 fn section(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    const BEGIN: &[u8] = b"-----BEGIN PRIVATE KEY-----";
-    const END: &[u8] = b"-----END PRIVATE KEY-----";
-    let find = |text: &[u8], what: &[u8]| text.windows(what.len()).position(|at| at == what);
-
-    for other in [
-        &b"-----BEGIN EC PRIVATE KEY-----"[..],
-        b"-----BEGIN RSA PRIVATE KEY-----",
-        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
-    ] {
-        if find(text, other).is_some() {
+    for other in ["EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        if !matches!(pem::secret(other, text), Ok(None)) {
             return Err(KeyError::Form);
         }
     }
-    let begin = find(text, BEGIN).ok_or(KeyError::Missing)?;
-    let body = &text[begin + BEGIN.len()..];
-    let end = find(body, END).ok_or(KeyError::Pem)?;
-    if find(&body[end..], BEGIN).is_some() {
-        return Err(KeyError::Several);
+    match pem::secret("PRIVATE KEY", text) {
+        Ok(Some(der)) => Ok(der),
+        Ok(None) => Err(KeyError::Missing),
+        Err(SecretError::Broken) => Err(KeyError::Pem),
+        Err(SecretError::Several) => Err(KeyError::Several),
     }
-
-    let mut digits = Zeroizing::new(Vec::with_capacity(end));
-    digits.extend(body[..end].iter().filter(|byte| !byte.is_ascii_whitespace()));
-    let mut der = Zeroizing::new(vec![0; digits.len()]);
-    let length = STANDARD.decode_slice(digits.as_slice(), &mut der).map_err(|_| KeyError::Pem)?;
-    der.truncate(length);
-    Ok(der)
 }
 
 fn signing(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
@@ -153,15 +143,13 @@ pub enum KeyError {
     #[error("the PEM text is broken")]
     Pem,
     /// No `PRIVATE KEY` section.
-    #[error(
-        "no `PRIVATE KEY` section: an unencrypted PKCS#8 key is expected (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`)"
-    )]
+    #[error("no `PRIVATE KEY` section")]
     Missing,
     /// More than one `PRIVATE KEY` section.
     #[error("more than one private key")]
     Several,
     /// SEC 1, PKCS#1 or encrypted in place of plain PKCS#8.
-    #[error("the key is not in unencrypted PKCS#8 form (`openssl pkcs8 -topk8 -nocrypt` converts it)")]
+    #[error("the key is not in unencrypted PKCS#8 form")]
     Form,
     /// Neither P-256 nor P-384, or the two halves do not belong together.
     #[error("neither a P-256 nor a P-384 key, or its public half is another key's")]
@@ -171,12 +159,28 @@ pub enum KeyError {
     Random,
 }
 
+impl KeyError {
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing | Self::Curve => Some(
+                "an unencrypted PKCS#8 key is expected: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`",
+            ),
+            Self::Form => Some("`openssl pkcs8 -topk8 -nocrypt` converts it"),
+            Self::Several => Some("leave the one that belongs to the issuing certificate"),
+            Self::Pem => Some("the file is cut short or changed: take the whole of it again"),
+            Self::Random => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pem(label: &str, der: &[u8]) -> String {
-        crate::pem::encode(label, der)
+        super::pem::encode(label, der)
     }
 
     #[test]

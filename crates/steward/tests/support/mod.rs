@@ -226,3 +226,15 @@ pub(crate) fn refused_only_with(world: &World, id: &str, change: impl FnOnce(&mu
     change(&mut keep);
     assert_eq!(keep.refused(), id);
 }
+
+/// Whether there is an `openssl`; says so when there is none, which `DONJON_REQUIRE=openssl` makes a failure.
+#[allow(clippy::print_stderr, reason = "a skip must be seen")]
+pub(crate) fn openssl() -> bool {
+    let found = std::process::Command::new("openssl").arg("version").output().is_ok_and(|out| out.status.success());
+    if !found {
+        let required = std::env::var("DONJON_REQUIRE").is_ok_and(|list| list.split(',').any(|item| item == "openssl"));
+        assert!(!required, "DONJON_REQUIRE names openssl, and there is none");
+        eprintln!("skipped: no openssl on this machine");
+    }
+    found
+}

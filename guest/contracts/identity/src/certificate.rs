@@ -38,7 +38,7 @@ pub struct Template {
     pub not_before: u64,
     /// Unix seconds, inclusive; at most [`MAX_LIFETIME`] later and not after the issuer's.
     pub not_after: u64,
-    /// Random; not all zero.
+    /// Never twice under one issuer; not all zero.
     pub serial: [u8; 16],
     /// [`Ear::to_jwt`] by the same key that signs the certificate.
     pub ear_jwt: String,

@@ -105,6 +105,15 @@ pub enum WorkloadBinding {
     Software,
 }
 
+impl fmt::Display for WorkloadBinding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Hardware => "hardware",
+            Self::Software => "software",
+        })
+    }
+}
+
 /// A launch measurement or a signer's key digest as the hardware reports it: 32 or 48 bytes, lowercase hex as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -128,7 +137,7 @@ pub struct VerifierId {
 /// The facts of one Keep. All of them are in every EAR; `None` is said as JSON `null`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ear {
-    /// When the Steward judged, Unix seconds.
+    /// The time in the nonce, Unix seconds: the certificate's notBefore (trust rule 10).
     pub issued_at: u64,
     /// The nonce in the evidence.
     pub nonce: Nonce,
@@ -316,6 +325,16 @@ pub enum Tier {
     Warning,
     /// Class `insecure`.
     Contraindicated,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Affirming => "affirming",
+            Self::Warning => "warning",
+            Self::Contraindicated => "contraindicated",
+        })
+    }
 }
 
 impl Measurement {

@@ -21,7 +21,7 @@ fn openssl(arguments: &[&str], files: &[&[u8]]) -> Option<String> {
     if Command::new("openssl").arg("version").output().is_err() {
         let required = env::var("DONJON_REQUIRE").is_ok_and(|list| list.split(',').any(|item| item == "openssl"));
         assert!(!required, "DONJON_REQUIRE names openssl, and there is none");
-        eprintln!("skip: no openssl command");
+        eprintln!("skipped: no openssl on this machine");
         return None;
     }
     let unique = format!("identity-{}-{:p}", process::id(), files.as_ptr());

@@ -2,8 +2,9 @@
 //!
 //! Owns its deterministic CBOR, and the decision as a pure function. Refuses Keeps of other owners, always; policies without
 //! anchors or measurements, because "any" must be said. Invariant: a [`Grant`] is only made by [`OwnerSigned::decide`], from
-//! a policy its owner signed and a Keep whose chain was verified. What a policy does not say means the stronger thing: class
-//! `hardware` (trust rule 7).
+//! a policy its owner signed and a Keep whose chain was verified. A policy means class `hardware` unless it says otherwise
+//! (trust rule 7), and then no firmware its vendor rates down and no workload only software vouches for. What else a policy
+//! does not say is not asked; what it cannot say yet is in `spec/trust.md`.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -17,8 +18,9 @@ use workload::names::{Name, Repository, TrustDomain};
 use crate::cbor::{Reader, Writer};
 use crate::chain::VerifiedKeep;
 use crate::deployment::{digest, header, key, name, set};
-use crate::ear::{Class, Measurement};
+use crate::ear::{Class, Ear, Measurement, Tier, WorkloadBinding};
 use crate::keys::{Algorithm, Signer, Verifier};
+use crate::names::SpiffeId;
 use crate::signed::{self, Document, DocumentError, OpenError, OwnerSigned, SealError};
 
 /// The media type of a signed release policy.
@@ -112,13 +114,18 @@ pub struct Refusal {
 }
 
 /// All ids of refusals, with one line each.
-pub const REFUSALS: [(&str, &str); 11] = [
+pub const REFUSALS: [(&str, &str); 13] = [
     ("release.anchor", "the certificate chains to a Steward root the policy names"),
     ("release.validity", "the certificate is valid now"),
     ("release.age", "the certificate is young enough"),
     ("release.trust_domain", "the Keep's name is in the policy's trust domain"),
     ("release.owner", "the Keep belongs to the owner who signed the policy"),
     ("release.class", "the Keep's trust class is the policy's"),
+    ("release.tier", "for class hardware, `ear_status` is affirming: nobody rates the firmware down"),
+    (
+        "release.workload_binding",
+        "for class hardware, the hardware carries the brief, and not only software vouches for it",
+    ),
     ("release.measurement", "shim and exec have a measurement the policy names"),
     ("release.steward_policy", "the Keep was judged under a Steward policy the policy accepts"),
     ("release.deployment", "the Keep's deployment may fetch from this repository"),
@@ -172,7 +179,33 @@ impl OwnerSigned<ReleasePolicy> {
             policies,
             maximum_age,
         } = &**self;
-        let ear = &keep.ear;
+        // In full as well: a fact added to the EAR must be decided about here.
+        let Ear {
+            id: SpiffeId { trust_domain: found_domain, deployment, role: _ },
+            owner: found_owner,
+            class: found_class,
+            measurement,
+            workload: found_workload,
+            workload_binding,
+            tcb_status,
+            policy: steward_policy,
+            // The workload decides, whatever else its brief says.
+            brief: _,
+            // Steward, Keep and chain have checked these.
+            issued_at: _,
+            nonce: _,
+            key: _,
+            // For people.
+            verifier: _,
+            tcb: _,
+            // Not yet: policies that name TEEs, products, signers, advisories and platforms.
+            tee: _,
+            product: _,
+            signer: _,
+            advisories: _,
+            platform: _,
+        } = &keep.ear;
+        let insecure = *class == Class::Insecure;
         let until = maximum_age.map_or(keep.not_after, |age| keep.not_after.min(keep.not_before.saturating_add(age)));
         let mut refusals = Vec::new();
         let mut demand = |holds: bool, id, expected: String, found: String| {
@@ -184,17 +217,24 @@ impl OwnerSigned<ReleasePolicy> {
         let valid = (keep.not_before..=keep.not_after).contains(&now);
         demand(valid, "release.validity", format!("{} to {}", keep.not_before, keep.not_after), now.to_string());
         demand(now <= until || now > keep.not_after, "release.age", format!("used until {until}"), now.to_string());
-        let found = ear.id.trust_domain.to_string();
-        demand(ear.id.trust_domain == *trust_domain, "release.trust_domain", trust_domain.to_string(), found);
-        let found = ear.owner.map_or_else(|| "none (an anonymous Keep)".to_string(), |owner| owner.to_string());
-        demand(ear.owner == Some(*self.owner()), "release.owner", self.owner().to_string(), found);
-        demand(ear.class == *class, "release.class", class.to_string(), ear.class.to_string());
-        let found = ear.measurement.to_string();
-        demand(measurements.contains(&ear.measurement), "release.measurement", one_of(measurements), found);
-        demand(policies.contains(&ear.policy), "release.steward_policy", policies.to_string(), ear.policy.to_string());
-        let found = ear.id.deployment.to_string();
-        demand(deployments.contains(&ear.id.deployment), "release.deployment", deployments.to_string(), found);
-        demand(ear.workload == *workload, "release.workload", workload.to_string(), ear.workload.to_string());
+        let found = found_domain.to_string();
+        demand(found_domain == trust_domain, "release.trust_domain", trust_domain.to_string(), found);
+        let found = found_owner.map_or_else(|| "none (an anonymous Keep)".to_string(), |owner| owner.to_string());
+        demand(*found_owner == Some(*self.owner()), "release.owner", self.owner().to_string(), found);
+        demand(found_class == class, "release.class", class.to_string(), found_class.to_string());
+        let tier = keep.ear.tier();
+        let found = format!("{tier} (TCB {tcb_status:?})");
+        demand(insecure || tier == Tier::Affirming, "release.tier", Tier::Affirming.to_string(), found);
+        let bound = insecure || *workload_binding == WorkloadBinding::Hardware;
+        let expected = WorkloadBinding::Hardware.to_string();
+        demand(bound, "release.workload_binding", expected, workload_binding.to_string());
+        let found = measurement.to_string();
+        demand(measurements.contains(measurement), "release.measurement", one_of(measurements), found);
+        let found = steward_policy.to_string();
+        demand(policies.contains(steward_policy), "release.steward_policy", policies.to_string(), found);
+        let found = deployment.to_string();
+        demand(deployments.contains(deployment), "release.deployment", deployments.to_string(), found);
+        demand(found_workload == workload, "release.workload", workload.to_string(), found_workload.to_string());
         demand(workloads.contains(workload), "release.workload_allowed", workloads.to_string(), workload.to_string());
         if !refusals.is_empty() {
             return Err(refusals);
@@ -473,7 +513,7 @@ mod tests {
     fn rule_7_a_policy_means_hardware_unless_it_says_otherwise() {
         let steward = P256::new(3);
         let insecure = keep(|ear| ear.class = Class::Insecure, &steward);
-        assert_eq!(decide(&policy(), &insecure, b"workload", NOW).unwrap_err(), ["release.class"]);
+        assert_eq!(decide(&policy(), &insecure, b"workload", NOW).unwrap_err(), ["release.class", "release.tier"]);
         let lax = ReleasePolicy { class: Class::Insecure, ..policy() };
         assert!(decide(&lax, &insecure, b"workload", NOW).is_ok());
         assert_eq!(
@@ -481,6 +521,32 @@ mod tests {
             ["release.class"],
             "classes never mix"
         );
+    }
+
+    #[test]
+    fn hardware_means_firmware_nobody_rates_down_and_a_brief_the_hardware_carries() {
+        use crate::ear::TcbStatus;
+
+        let steward = P256::new(3);
+        let hardware = |change: fn(&mut Ear)| decide(&policy(), &keep(change, &steward), b"workload", NOW);
+        let lax = ReleasePolicy { class: Class::Insecure, ..policy() };
+        assert!(hardware(|ear| ear.tcb_status = TcbStatus::UpToDate).is_ok(), "control");
+        assert_eq!(hardware(|ear| ear.tcb_status = TcbStatus::OutOfDate).unwrap_err(), ["release.tier"]);
+        assert_eq!(hardware(|ear| ear.tcb_status = TcbStatus::SWHardeningNeeded).unwrap_err(), ["release.tier"]);
+        assert_eq!(
+            hardware(|ear| ear.workload_binding = WorkloadBinding::Software).unwrap_err(),
+            ["release.workload_binding"]
+        );
+        // Whoever chose the class insecure has chosen less than either.
+        let weak = keep(
+            |ear| {
+                ear.class = Class::Insecure;
+                ear.tcb_status = TcbStatus::OutOfDate;
+                ear.workload_binding = WorkloadBinding::Software;
+            },
+            &steward,
+        );
+        assert!(decide(&lax, &weak, b"workload", NOW).is_ok());
     }
 
     #[test]
