@@ -134,6 +134,11 @@ fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {
     })
 }
 
+/// A name that is fixed here.
+pub(crate) fn name(text: &str) -> Result<Name, Failure> {
+    text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error))
+}
+
 /// Under which names a Keep is launched.
 struct Named {
     trust_domain: TrustDomain,
@@ -143,7 +148,6 @@ struct Named {
 }
 
 fn named(request: &Request, deployment: Option<&OwnerSigned<Deployment>>) -> Result<Named, Failure> {
-    let constant = |text: &str| text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error));
     let Some(deployment) = deployment else {
         let Some(trust_domain) = request.trust_domain.clone() else {
             return Err(Failure::new("without a Deployment the trust domain is unknown")
@@ -152,8 +156,8 @@ fn named(request: &Request, deployment: Option<&OwnerSigned<Deployment>>) -> Res
         return Ok(Named {
             trust_domain,
             owner: None,
-            deployment: constant(ANONYMOUS_DEPLOYMENT)?,
-            role: constant(ANONYMOUS_ROLE)?,
+            deployment: name(ANONYMOUS_DEPLOYMENT)?,
+            role: name(ANONYMOUS_ROLE)?,
         });
     };
     let role = match (&request.role, deployment.roles.len()) {

@@ -13,6 +13,7 @@ mod deploy;
 mod failure;
 mod owner;
 mod project;
+mod signed;
 mod steps;
 
 use std::process::ExitCode;

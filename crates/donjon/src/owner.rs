@@ -1,8 +1,8 @@
 //! The owner: the key that signs Deployments and release policies, and the file that says what they shall be.
 //!
-//! Owns the owner key's home (`$DONJON_HOME`, else `$XDG_CONFIG_HOME/donjon`, else `~/.config/donjon`), made on first use
-//! and readable by its user only, and `Deployment.toml`. Versions are counted here, from the document signed before, so
-//! that they never go back and nobody has to remember them.
+//! Owns the owner key's home (`$DONJON_HOME`, else `$XDG_CONFIG_HOME/donjon`, else `~/.config/donjon`), made by `donjon
+//! init` and readable by its user only, and `Deployment.toml`. Versions are counted from the documents signed before
+//! ([`crate::signed`]), so that they never go back and nobody has to remember them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -11,20 +11,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use identity::deployment::{Deployment, Role};
 use identity::ear::{Class, Measurement};
 use identity::keys::{Signer, key_digest};
 use identity::release::{Allowed, ReleasePolicy};
-use identity::signed::{Document, OwnerSigned, seal};
+use identity::signed::{Document, seal};
 use serde::Deserialize;
-use steward::signer::{AwsLc, Key};
+use steward::pem;
+use steward::signer::Key;
 use workload::Digest;
 use workload::names::{DnsName, Name, Repository, TrustDomain};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::signed::{Before, after, next};
 
 /// The owner's private key.
 #[derive(Debug)]
@@ -40,14 +40,21 @@ impl Owner {
         if made {
             make(file).map_err(|error| Failure::caused(format_args!("cannot make the owner key {shown}"), &error))?;
         }
-        let pem = std::fs::read(file)
-            .map(Zeroizing::new)
-            .map_err(|error| Failure::caused(format_args!("cannot read the owner key {shown}"), &error))?;
+        Ok((Self::read(file)?, made))
+    }
+
+    /// Reads the key. It is never made here: a mistyped name would be a new owner, whom nobody knows.
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        let shown = file.display();
+        let pem = std::fs::read(file).map(Zeroizing::new).map_err(|error| {
+            Failure::caused(format_args!("cannot read the owner key {shown}"), &error)
+                .hint("`donjon init` makes one; --owner-key names one that lies elsewhere")
+        })?;
         let key = Key::from_pem(&pem).map_err(|error| {
             Failure::caused(format_args!("{shown} is not an owner key"), &error)
                 .hint("expected a P-256 or P-384 private key, PKCS#8 in PEM; move the file away to make a new key")
         })?;
-        Ok((Self { key }, made))
+        Ok(Self { key })
     }
 
     /// Where the key lies unless another place is named.
@@ -80,13 +87,7 @@ pub(crate) fn generate() -> std::io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn make(file: &Path) -> std::io::Result<()> {
-    let body = Zeroizing::new(BASE64_STANDARD.encode(generate()?));
-    let mut pem = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));
-    for line in body.as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem.push_str("-----END PRIVATE KEY-----\n");
+    let pem = Zeroizing::new(pem::encode("PRIVATE KEY", &generate()?));
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;
     }
@@ -102,7 +103,8 @@ pub(crate) struct Plan {
     /// The deployment's id, part of every name in it.
     deployment: Name,
     trust_domain: TrustDomain,
-    /// What the roles are and what may play them; the pushed workload is added to the role that `donjon push` names.
+    /// What the roles are and what may always play them. A push decides about its own role: what may play it is what is
+    /// listed here and the workload pushed now, no longer the one pushed before. The other roles keep what they had.
     role: BTreeMap<Name, PlannedRole>,
     release: PlannedRelease,
 }
@@ -147,10 +149,8 @@ pub(crate) struct Sealed {
     pub(crate) release: Vec<u8>,
 }
 
-/// The file names of [`Sealed`], beside `Deployment.toml`.
+/// The plan's file name.
 pub(crate) const PLAN: &str = "Deployment.toml";
-pub(crate) const DEPLOYMENT: &str = "deployment.cose";
-pub(crate) const RELEASE: &str = "release.cose";
 
 impl Plan {
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
@@ -160,8 +160,8 @@ impl Plan {
         workload::settings::parse(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))
     }
 
-    /// Signs what the plan says, with `workload` in `role`, for `repository`. `before` holds the documents signed last
-    /// time; where nothing changed they are used again.
+    /// Signs what the plan says, with `workload` in `role`, for `repository`. Where nothing changed since `before`, those
+    /// documents are used again.
     pub(crate) fn seal(
         &self,
         owner: &Owner,
@@ -169,19 +169,10 @@ impl Plan {
         workload: Digest,
         repository: &Repository,
         image: [u8; 48],
-        before: &Path,
+        before: &Before,
     ) -> Result<Sealed, Failure> {
         let spki = owner.key.spki().to_vec();
-        let mut roles: BTreeMap<Name, Role> = BTreeMap::new();
-        for (name, PlannedRole { names, peers, workloads }) in &self.role {
-            let role = Role { names: names.clone(), peers: peers.clone(), workloads: workloads.clone() };
-            roles.insert(name.clone(), role);
-        }
-        let Some(found) = roles.get_mut(role) else {
-            return Err(Failure::new(format_args!("the plan has no role `{role}`"))
-                .hint(format_args!("add `[role.{role}]` to {PLAN}, or name another with --role")));
-        };
-        found.workloads.insert(workload);
+        let roles = self.roles(role, workload, before)?;
         let workloads = roles.values().flat_map(|role| role.workloads.iter().copied()).collect();
 
         let deployment = Deployment {
@@ -218,9 +209,42 @@ impl Plan {
             maximum_age: *maximum_age,
         };
         Ok(Sealed {
-            deployment: next(deployment, owner, &before.join(DEPLOYMENT))?,
-            release: next(release, owner, &before.join(RELEASE))?,
+            deployment: next(deployment, owner, before.deployment.as_ref())?,
+            release: match before.follow {
+                Some(last) => after(release, owner, last)?,
+                None => next(release, owner, before.release.as_ref())?,
+            },
         })
+    }
+
+    fn roles(&self, pushed: &Name, workload: Digest, before: &Before) -> Result<BTreeMap<Name, Role>, Failure> {
+        if !self.role.contains_key(pushed) {
+            return Err(Failure::new(format_args!("the plan has no role `{pushed}`"))
+                .hint(format_args!("add `[role.{pushed}]` to {PLAN}, or name another with --role")));
+        }
+        let mut roles: BTreeMap<Name, Role> = BTreeMap::new();
+        for (name, PlannedRole { names, peers, workloads }) in &self.role {
+            let mut workloads = workloads.clone();
+            if name == pushed {
+                workloads.insert(workload);
+            } else if let Some(role) = before.deployment.as_ref().and_then(|last| last.document.roles.get(name)) {
+                workloads.extend(role.workloads.iter().filter(|workload| !before.revoked.contains(workload)));
+            }
+            if let Some(kept) = workloads.iter().find(|workload| before.revoked.contains(workload)) {
+                return Err(Failure::new(format_args!("{kept} is to be revoked, and to play `{name}`"))
+                    .hint(format_args!("take it out of {PLAN}, and push another program")));
+            }
+            // Nothing plays it yet: a Deployment has no such roles. It comes with the push of that role.
+            if !workloads.is_empty() {
+                roles.insert(name.clone(), Role { names: names.clone(), peers: peers.clone(), workloads });
+            }
+        }
+        let known: BTreeSet<Name> = roles.keys().cloned().collect();
+        for role in roles.values_mut() {
+            // A peer that is no role of the plan at all stays, and is refused.
+            role.peers.retain(|peer| known.contains(peer) || !self.role.contains_key(peer));
+        }
+        Ok(roles)
     }
 }
 
@@ -236,40 +260,4 @@ fn measurement(text: &str) -> Result<Measurement, Failure> {
     let bytes: Result<Vec<u8>, _> =
         (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16)).collect();
     bytes.ok().and_then(|bytes| Measurement::new(bytes).ok()).ok_or_else(wrong)
-}
-
-/// A document whose version can be set.
-trait Numbered: Document + Clone + PartialEq {
-    fn numbered(self, version: u64, previous: Option<Digest>) -> Self;
-}
-
-impl Numbered for Deployment {
-    fn numbered(self, version: u64, previous: Option<Digest>) -> Self {
-        Self { version, previous, ..self }
-    }
-}
-
-impl Numbered for ReleasePolicy {
-    fn numbered(self, version: u64, previous: Option<Digest>) -> Self {
-        Self { version, previous, ..self }
-    }
-}
-
-/// The document after the one in `file`: the same bytes if nothing changed, else the next version.
-fn next<T: Numbered>(document: T, owner: &Owner, file: &Path) -> Result<Vec<u8>, Failure> {
-    let document = match std::fs::read(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => document,
-        Err(error) => return Err(Failure::caused(format_args!("cannot read {}", file.display()), &error)),
-        Ok(bytes) => {
-            let last = OwnerSigned::<T>::open(&bytes, &AwsLc).map_err(|error| {
-                Failure::caused(format_args!("{} is not what an owner signed", file.display()), &error)
-                    .hint("versions count on from it: restore the file, or move it away to begin at version 1")
-            })?;
-            if document.clone().numbered(last.version(), last.previous()) == *last {
-                return Ok(bytes);
-            }
-            document.numbered(last.version().saturating_add(1), Some(*last.digest()))
-        }
-    };
-    owner.seal(&document)
 }

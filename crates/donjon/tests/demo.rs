@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+mod support;
+
 /// The command with a temporary folder of its own, so that what it leaves behind shows.
 fn donjon(temporary: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
@@ -132,11 +134,9 @@ fn an_interrupt_leaves_nothing_behind() {
 
 /// The Keep serves HTTP/1.1 and HTTP/2, chosen by ALPN, under its certificate; an unmodified client checks it.
 #[test]
-#[allow(clippy::print_stdout, reason = "skips are counted by what tests print")]
 fn curl_speaks_both_versions_of_http_with_the_keep() {
-    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: curl (1 test): install curl");
-        return;
+    if !support::has("curl") {
+        return support::skip("curl", "install curl");
     }
     let mut serving = Serving::start();
     let folder = serving.temporary.path().read_dir().unwrap().next().unwrap().unwrap().path();

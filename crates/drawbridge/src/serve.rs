@@ -2,7 +2,7 @@
 //!
 //! Owns the accept loop: a task for each connection does handshake and requests, so that nobody's slowness is anybody
 //! else's wait. Refuses to wait for ever: handshakes, headers and silence have limits, connections and streams a number.
-//! Invariant: when [`Handle::shutdown`] returned, no task and no socket of this server is left.
+//! Invariant: when [`Handle::shutdown`] returned, no task and no socket of this server is left, so the store is free.
 
 use std::fmt;
 use std::io;
@@ -24,17 +24,19 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use workload::Digest;
 
-use crate::http::{Service, router};
+use crate::http::{Service, Work, router};
 use crate::settings::{Limits, Settings};
-use crate::store::{OpenError, Store};
+use crate::store::{CHUNK, OpenError, Store};
 use crate::tls::Peer;
 
 /// How long running requests may go on once the server is told to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// The longest request header, in bytes.
 const HEADER: usize = 32 * 1024;
-/// Requests at the same time on one connection of HTTP/2.
-const STREAMS: u32 = 32;
+/// Requests at the same time on one connection of HTTP/2. Anybody may open them and then read nothing, so the product
+/// counts: 512 connections (the default) with 8 streams, each with one chunk of 64 KiB that was read and as much that waits to
+/// be sent, are at most 512 MiB.
+const STREAMS: u32 = 8;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ impl ServeError {
             }
             Self::Store(OpenError::Directory { path: _, source: _ }) => {
                 Some("the directory must be writable for this user")
+            }
+            Self::Store(OpenError::Open { path: _, mode: _ }) => {
+                Some("take the others' access away with `chmod 700` on it, or name another directory")
             }
             Self::Store(OpenError::Engine { path: _, source: _ }) | Self::Socket(_) => None,
         }
@@ -84,14 +89,16 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
     let store = tokio::task::spawn_blocking(move || Store::open(&store)).await.map_err(io::Error::other)??;
     let acceptor = TlsAcceptor::from(tls.config);
     let service = Service::new(store, tokens, repositories, steward, limits.clone());
+    let work = service.work.clone();
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, acceptor, router(Arc::new(service)), limits, stopped));
+    let task = tokio::spawn(accept(listener, acceptor, router(Arc::new(service)), work, limits, stopped));
     tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
     Ok(Handle { local_addr, pin: tls.pin, stop, task })
 }
 
 impl Handle {
-    /// Takes no more connections, lets running requests end (at most 5 seconds), and returns when nothing is left.
+    /// Takes no more connections, lets running requests end (at most 5 seconds), finishes what was already being written, and
+    /// returns when nothing is left.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
         let _ = (&mut self.task).await;
@@ -114,6 +121,7 @@ async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     router: Router,
+    work: Work,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -150,6 +158,8 @@ async fn accept(
     drop(listener);
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
     connections.shutdown().await;
+    // Not given up: it holds the store, and is nothing but a few writes.
+    work.ended().await;
 }
 
 async fn connection(
@@ -162,8 +172,7 @@ async fn connection(
     stream.set_nodelay(true)?;
     let stream = timeout(limits.handshake, acceptor.accept(stream)).await??;
     let session = stream.get_ref().1;
-    let chain = session.peer_certificates().unwrap_or_default();
-    let peer = Peer(chain.iter().map(|certificate| certificate.to_vec()).collect());
+    let peer = Peer::showing(session.peer_certificates().unwrap_or_default());
     let http2 = session.alpn_protocol() == Some(b"h2");
     let service = TowerToHyperService::new(router.layer(Extension(peer)));
     let stream = TokioIo::new(Idle::new(stream, limits.idle));
@@ -171,6 +180,7 @@ async fn connection(
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(usize::try_from(CHUNK)?)
             .max_header_list_size(u32::try_from(HEADER)?)
             .serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
@@ -249,8 +259,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Idle<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+
+    use crate::Tls;
+
+    /// A push whose client hung up still holds the store.
+    #[tokio::test]
+    async fn the_end_waits_for_what_is_being_written() {
+        let (work, written) = (Work::default(), Arc::new(AtomicBool::new(false)));
+        let (finish, finished) = oneshot::channel::<()>();
+        let (task, wrote) = (work.clone(), Arc::clone(&written));
+        let client = tokio::spawn(async move {
+            let write = async move {
+                let _ = finished.await;
+                wrote.store(true, Ordering::SeqCst);
+                Ok(())
+            };
+            task.to_the_end(write).await
+        });
+        let turns = async || {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        turns().await;
+        client.abort();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let acceptor = TlsAcceptor::from(Tls::self_made(&["localhost".to_owned()]).unwrap().config);
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(accept(listener, acceptor, Router::new(), work, Limits::default(), stopped));
+        stop.send(true).unwrap();
+        turns().await;
+        assert!(!served.is_finished(), "it is still being written");
+        finish.send(()).unwrap();
+        served.await.unwrap();
+        assert!(written.load(Ordering::SeqCst), "control: it was written");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_and_bytes_prolong() {

@@ -3,7 +3,9 @@
 //! Owns the layout below and its durability. Refuses a second process on one directory. Every object is written under
 //! `uploads/` and then renamed to its place, so that a name never shows half of anything; `fsync` is on, so that what was
 //! acknowledged is on the disk: the file before it is renamed, both directories after it, and each directory on the way
-//! down once per process (object_store alone syncs only those it made itself, see [`Store::put`]).
+//! down once per process (object_store alone syncs only those it made itself, see [`Store::put`]). Refuses a root that
+//! anybody but its user can enter: files are made with the process's umask, so the root's mode is what keeps confidential
+//! content from other users of the host.
 //! Invariant: what has a name in `blobs/` has exactly the bytes of that digest, completely.
 //!
 //! ```text
@@ -18,9 +20,10 @@
 //! ```
 
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -37,8 +40,8 @@ use workload::names::{Name, Repository, Tag};
 
 /// How much of an upload is held in memory: the smallest part that S3 takes, so that a bucket can take a directory's place.
 const PART: usize = 5 * 1024 * 1024;
-/// How much is read at once.
-const CHUNK: u64 = 1024 * 1024;
+/// How much is read at once, and thereby how much a reader who stops reading makes us hold (see `serve`).
+pub(crate) const CHUNK: u64 = 64 * 1024;
 
 /// The store of one process.
 #[derive(Debug)]
@@ -67,6 +70,14 @@ pub enum OpenError {
     Locked {
         /// The directory.
         path: PathBuf,
+    },
+    /// Other users of the host could read what is confidential.
+    #[error("the store {path} is open to other users of this host: its mode is {mode:o}, expected 700")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// The engine refuses it.
     #[error("cannot use {path} as the store: {source}")]
@@ -133,8 +144,12 @@ impl Store {
             let path = path.to_owned();
             move |source| OpenError::Directory { path, source }
         };
-        fs::create_dir_all(directory).map_err(directory_error(directory))?;
+        let unsynced = make(directory).map_err(directory_error(directory))?;
         let root = fs::canonicalize(directory).map_err(directory_error(directory))?;
+        let mode = fs::metadata(&root).map_err(directory_error(&root))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(OpenError::Open { path: root, mode });
+        }
         let lock = root.join("lock");
         let file =
             File::options().write(true).create(true).truncate(false).open(&lock).map_err(directory_error(&lock))?;
@@ -148,8 +163,8 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(directory_error(&uploads)(error)),
             _ => {}
         }
-        if let Some(parent) = root.parent() {
-            sync_directory(parent).map_err(directory_error(parent))?;
+        for above in unsynced {
+            sync_directory(&above).map_err(directory_error(&above))?;
         }
         let objects = engine(&root).map_err(|source| OpenError::Engine { path: root.clone(), source })?;
         Ok(Self { objects: Arc::new(objects), root, durable: Mutex::default(), _lock: file })
@@ -201,7 +216,7 @@ impl Store {
         self.size_through(&pushed(repository, writer, digest), digest).await
     }
 
-    /// The bytes of a blob, in chunks of at most 1 MiB.
+    /// The bytes of a blob, in chunks of at most 64 KiB.
     pub(crate) fn read(
         &self,
         digest: &Digest,
@@ -410,6 +425,26 @@ fn engine(root: &FilePath) -> Result<LocalFileSystem, object_store::Error> {
     Ok(LocalFileSystem::new_with_prefix(root)?.with_fsync(true))
 }
 
+/// Makes the root, for its user only, and what is missing above it. Gives the directories that have a new entry and must
+/// be synced: from the root's parent up to the first that was there before.
+fn make(directory: &FilePath) -> io::Result<Vec<PathBuf>> {
+    let directory = std::path::absolute(directory)?;
+    let Some(parent) = directory.parent() else { return Ok(Vec::new()) };
+    let mut unsynced = Vec::new();
+    for above in parent.ancestors() {
+        unsynced.push(above.to_owned());
+        if above.exists() {
+            break;
+        }
+    }
+    fs::create_dir_all(parent)?;
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        made => made?,
+    }
+    Ok(unsynced)
+}
+
 fn sync_directory(path: &FilePath) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -441,8 +476,13 @@ fn pushed(repository: &Repository, writer: &Name, digest: &Digest) -> Path {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A root as we make them ourselves.
+    pub(crate) fn directory() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
 
     fn names() -> (Repository, Name) {
         ("acme/shop".parse().unwrap(), "ci".parse().unwrap())
@@ -454,7 +494,7 @@ mod tests {
 
     #[tokio::test]
     async fn fsync_is_on() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let store = Store::open(directory.path()).unwrap();
         // The engine has no getter; its Debug shows the field.
         assert!(format!("{:?}", store.objects).contains("fsync: true"), "{:?}", store.objects);
@@ -467,9 +507,35 @@ mod tests {
         assert!(durable.contains(&store.root.join("repositories/acme/shop/_tags")), "{durable:?}");
     }
 
+    #[test]
+    fn nobody_else_on_the_host_enters_the_store() {
+        let directory = directory();
+        let root = directory.path().join("a/b/store");
+        let mode = |path: &FilePath| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        drop(Store::open(&root).unwrap());
+        assert_eq!(mode(&root), 0o700, "whatever the umask is");
+        for open in [0o750, 0o705, 0o711] {
+            fs::set_permissions(&root, fs::Permissions::from_mode(open)).unwrap();
+            assert!(matches!(Store::open(&root), Err(OpenError::Open { mode, .. }) if mode == open), "{open:o}");
+        }
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(Store::open(&root).is_ok(), "control");
+    }
+
+    #[test]
+    fn every_directory_with_a_new_entry_is_synced() {
+        let directory = directory();
+        let at = |name: &str| directory.path().join(name);
+        assert_eq!(make(&at("a/b/store")).unwrap(), [at("a/b"), at("a"), directory.path().to_owned()]);
+        assert_eq!(make(&at("a/b/store")).unwrap(), [at("a/b")], "control: only the parent the next time");
+        assert!(at("a/b/store").is_dir());
+        fs::write(at("file"), b"").unwrap();
+        assert!(make(&at("file")).is_err(), "a file is no store");
+    }
+
     #[tokio::test]
     async fn a_blob_shows_only_when_it_is_complete_and_right() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let store = Store::open(directory.path()).unwrap();
         let (repository, writer) = names();
         // Across the border of a part, in odd pieces.
@@ -500,7 +566,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_upload_that_is_given_up_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let stale = directory.path().join("uploads/deadbeef#1");
         fs::create_dir_all(stale.parent().unwrap()).unwrap();
         fs::write(&stale, b"left by a process that was killed").unwrap();
@@ -515,7 +581,7 @@ mod tests {
 
     #[tokio::test]
     async fn tags_and_manifests_outlive_the_process() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let (repository, writer) = names();
         let bytes = Bytes::from_static(b"{}");
         let manifest = StoredManifest { digest: Digest::of(&bytes), media_type: "a/b".to_owned(), bytes };

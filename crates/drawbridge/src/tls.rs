@@ -3,12 +3,15 @@
 //! Owns the server's configuration. TLS 1.3 only, no 0-RTT and no tickets: a connection is as old as its certificate check
 //! (`trust.md`, 16). A client may show any certificate or none; the handshake only proves that it holds the key. Whether
 //! the certificate opens anything is asked for each request, against the policy of the repository that is asked for,
-//! because every owner has anchors of his own (`release`).
+//! because every owner has anchors of his own (`release`). What has not even the shape of a Keep's certificate counts as
+//! none, so that nothing in the store is touched for it and no answer's time tells what is there.
 //! Invariant: a [`Peer`] with a chain proved possession of the first certificate's key.
 
 use std::fmt;
 use std::sync::Arc;
 
+use identity::chain::{ChainError, MAX_CHAIN};
+use identity::{Issuer, KeepCertificate};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -20,9 +23,37 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, Sign
 use workload::Digest;
 use x509_cert::der::{Decode as _, Encode as _};
 
-/// The certificates that a client showed, its own first; empty if it showed none.
+/// The certificates that a client showed, its own first; empty if it showed none, or none that a Keep could have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Peer(pub(crate) Arc<[Vec<u8>]>);
+
+impl Peer {
+    /// Looks at the shape only: how many there are, and whether they are written as those of a Keep and its Steward are.
+    /// Nothing is verified.
+    pub(crate) fn showing(chain: &[CertificateDer<'_>]) -> Self {
+        if chain.is_empty() {
+            return Self::default();
+        }
+        match shape(chain) {
+            Ok(()) => Self(chain.iter().map(|certificate| certificate.to_vec()).collect()),
+            Err(error) => {
+                tracing::debug!(%error, "the client's certificate is no Keep's");
+                Self::default()
+            }
+        }
+    }
+}
+
+fn shape(chain: &[CertificateDer<'_>]) -> Result<(), ChainError> {
+    let (Some((keep, above)), 2..=MAX_CHAIN) = (chain.split_first(), chain.len()) else {
+        return Err(ChainError::Length { found: chain.len() });
+    };
+    KeepCertificate::read(keep)?;
+    above.iter().zip(1..).try_for_each(|(issuer, position)| match Issuer::read(issuer) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ChainError::Issuer { position, error }),
+    })
+}
 
 /// What the server speaks TLS with.
 #[derive(Clone)]
@@ -48,6 +79,19 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or cannot be used for TLS 1.3.
     #[error("TLS: {0}")]
     Rustls(#[from] Error),
+}
+
+impl TlsError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Certificate => "expected the server's certificate and those above it, in PEM",
+            Self::Key => "expected the certificate's private key, PKCS#8 in PEM",
+            Self::Name => "name the server as its clients do, such as registry.example.org or 127.0.0.1",
+            Self::Rustls(_) => "certificate and key must belong together, the server's certificate first",
+        }
+    }
 }
 
 impl Tls {

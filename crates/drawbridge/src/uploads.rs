@@ -5,11 +5,13 @@
 //! sweeps their bytes. Invariant: an upload that ended, well or badly, is nowhere any more.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use workload::names::{Name, Repository};
 
 use crate::http::Refusal;
@@ -27,7 +29,6 @@ pub(crate) struct Uploads {
 struct Entry {
     repository: Repository,
     writer: Name,
-    touched: Instant,
     session: Arc<AsyncMutex<Session>>,
 }
 
@@ -35,7 +36,34 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) upload: Upload,
+    /// When a request last ended with it.
+    touched: Instant,
     _slot: OwnedSemaphorePermit,
+}
+
+/// An upload while a request goes on with it. How long nobody went on with it counts from the end of the request, not
+/// from its beginning: a long chunk is no idleness.
+#[derive(Debug)]
+pub(crate) struct Held(OwnedMutexGuard<Session>);
+
+impl Deref for Held {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.touched = Instant::now();
+    }
 }
 
 impl Uploads {
@@ -46,11 +74,13 @@ impl Uploads {
     /// An upload that nobody can find: for a request that ends it itself.
     pub(crate) async fn begin(&self, store: &Store) -> Result<Session, Refusal> {
         self.locked(|open| {
-            // Whoever is writing to it holds a second reference.
-            open.retain(|_, entry| Arc::strong_count(&entry.session) > 1 || entry.touched.elapsed() < self.idle);
+            // What is locked is being written to.
+            open.retain(|_, entry| {
+                entry.session.try_lock().map_or(true, |session| session.touched.elapsed() < self.idle)
+            });
         });
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::TooManyUploads)?;
-        Ok(Session { upload: store.begin().await?, _slot: slot })
+        Ok(Session { upload: store.begin().await?, touched: Instant::now(), _slot: slot })
     }
 
     /// Lets later requests go on with it, under the returned name.
@@ -60,30 +90,25 @@ impl Uploads {
         let id = hex::encode(random);
         let (repository, writer) = (repository.clone(), writer.clone());
         let session = Arc::new(AsyncMutex::new(session));
-        let entry = Entry { repository, writer, touched: Instant::now(), session };
+        let entry = Entry { repository, writer, session };
         self.locked(|open| open.insert(id.clone(), entry));
         Ok(id)
     }
 
     /// An upload to go on with.
-    pub(crate) fn find(
-        &self,
-        id: &str,
-        repository: &Repository,
-        writer: &Name,
-    ) -> Result<OwnedMutexGuard<Session>, Refusal> {
-        let session = self.locked(|open| {
-            let entry = open.get_mut(id).filter(|entry| entry.repository == *repository && entry.writer == *writer)?;
-            entry.touched = Instant::now();
-            Some(Arc::clone(&entry.session))
-        });
-        let guard = session.ok_or(Refusal::UploadAbsent)?.try_lock_owned().map_err(|_| Refusal::UploadBusy)?;
-        if guard.upload.broken() {
-            drop(guard);
+    pub(crate) fn find(&self, id: &str, repository: &Repository, writer: &Name) -> Result<Held, Refusal> {
+        // Locked before anybody else may sweep.
+        let held = self.locked(|open| {
+            let entry = open.get(id).filter(|entry| entry.repository == *repository && entry.writer == *writer);
+            let session = Arc::clone(&entry.ok_or(Refusal::UploadAbsent)?.session);
+            session.try_lock_owned().map(Held).map_err(|_| Refusal::UploadBusy)
+        })?;
+        if held.upload.broken() {
+            drop(held);
             self.locked(|open| open.remove(id));
             return Err(Refusal::UploadAbsent);
         }
-        Ok(guard)
+        Ok(held)
     }
 
     /// An upload to end: nobody else finds it any more.
@@ -91,9 +116,9 @@ impl Uploads {
         drop(self.find(id, repository, writer)?);
         self.locked(|open| {
             let entry = open.remove(id).ok_or(Refusal::UploadAbsent)?;
-            let Entry { repository, writer, touched, session } = entry;
+            let Entry { repository, writer, session } = entry;
             Arc::try_unwrap(session).map(AsyncMutex::into_inner).map_err(|session| {
-                open.insert(id.to_owned(), Entry { repository, writer, touched, session });
+                open.insert(id.to_owned(), Entry { repository, writer, session });
                 Refusal::UploadBusy
             })
         })
@@ -107,10 +132,11 @@ impl Uploads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::directory;
 
     #[tokio::test]
     async fn an_upload_belongs_to_its_writer_and_repository() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let store = Store::open(directory.path()).unwrap();
         let uploads = Uploads::new(2, Duration::from_secs(3600));
         let (repository, writer): (Repository, Name) = ("a/b".parse().unwrap(), "ci".parse().unwrap());
@@ -134,9 +160,28 @@ mod tests {
         drop(second);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_chunk_that_took_long_is_no_idleness() {
+        let directory = directory();
+        let store = Store::open(directory.path()).unwrap();
+        let idle = Duration::from_secs(600);
+        let uploads = Uploads::new(3, idle);
+        let (repository, writer): (Repository, Name) = ("a/b".parse().unwrap(), "ci".parse().unwrap());
+        let id = uploads.keep(uploads.begin(&store).await.unwrap(), &repository, &writer).unwrap();
+        let held = uploads.find(&id, &repository, &writer).unwrap();
+        tokio::time::advance(2 * idle).await;
+        drop(held);
+        uploads.begin(&store).await.unwrap();
+        assert!(uploads.find(&id, &repository, &writer).is_ok(), "its request ended just now");
+        tokio::time::advance(idle).await;
+        uploads.begin(&store).await.unwrap();
+        let found = uploads.find(&id, &repository, &writer);
+        assert!(matches!(found, Err(Refusal::UploadAbsent)), "control: nobody went on with it");
+    }
+
     #[tokio::test]
     async fn an_upload_nobody_goes_on_with_gives_its_place_to_the_next() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let store = Store::open(directory.path()).unwrap();
         let uploads = Uploads::new(1, Duration::ZERO);
         let (repository, writer): (Repository, Name) = ("a/b".parse().unwrap(), "ci".parse().unwrap());

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use keep::backend::Sim;
 use keep::{Backend, Event, Stdio};
 use silicon::{Amd, Product};
+use tokio::sync::mpsc;
 use workload::Digest;
 use workload::names::{Name, TrustDomain};
 use workload::reference::Location;
@@ -48,7 +49,8 @@ pub(crate) struct Deploy {
     /// Set an environment variable; it becomes part of the brief.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// Bind a listener of the manifest here, such as web=127.0.0.1:8443.
+    /// Bind a listener of the manifest here, such as web=127.0.0.1:8443; without it at the manifest's port on all interfaces.
+    /// Given once, it must be given for each listener of the manifest.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
     /// Arguments for the program; they become part of the brief.
@@ -90,7 +92,19 @@ impl Deploy {
             listen: self.listen.into_iter().collect(),
             stdio: Stdio::Inherit,
         };
-        let steps = |event: Event| match event {
+        let (tell, mut told) = mpsc::unbounded_channel::<(String, std::sync::mpsc::Sender<()>)>();
+        let listeners: Vec<String> = request.listen.keys().cloned().collect();
+        let given = listeners.clone();
+        let steps = move |event: Event| match event {
+            // Its manifest may be confidential, so that the Keep is the first to know its listeners' names. It waits for our
+            // answer before it accepts anybody, and there is none: it is stopped.
+            Event::Listening { name, address: _ } if !given.is_empty() && !given.contains(&name) => {
+                let (done, wait) = std::sync::mpsc::channel();
+                if tell.send((name, done)).is_ok() {
+                    // An error, once whoever stopped the Keep has dropped the other end.
+                    _ = wait.recv();
+                }
+            }
             Event::Milestone { step, detail } => {
                 eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail))
             }
@@ -101,12 +115,34 @@ impl Deploy {
             .block_on(deploy(request, &backend, steps))
             .map_err(|stopped| stopped.failure.prefixed(format_args!("step {}", stopped.step)))?;
         let stopper = keep.stopper();
+        let unnamed = Arc::new(OnceLock::new());
+        let found = Arc::clone(&unnamed);
         runtime.spawn(async move {
-            interrupted().await;
+            let done = tokio::select! {
+                () = interrupted() => None,
+                Some((name, done)) = told.recv() => {
+                    _ = found.set(name);
+                    Some(done)
+                }
+            };
             stopper.stop();
+            drop(done);
         });
-        ended(keep.wait())
+        let end = keep.wait();
+        match unnamed.get() {
+            Some(name) => Err(unknown_listener(name, &listeners)),
+            None => ended(end),
+        }
     }
+}
+
+/// As `donjon run` has it: an unknown name must not be ignored, or the service listens on all interfaces instead.
+fn unknown_listener(name: &str, given: &[String]) -> Failure {
+    Failure::new(format_args!(
+        "the program has a listener `{name}`, and --listen names only {}: the Keep was stopped before it accepted anybody",
+        given.join(", ")
+    ))
+    .hint(format_args!("say --listen {name}=ADDRESS:PORT"))
 }
 
 /// 32 bytes in hexadecimal.

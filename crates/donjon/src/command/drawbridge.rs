@@ -69,18 +69,19 @@ impl Serve {
         let (repositories, steward) =
             read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let shown = self.tokens.display().to_string();
-        let tokens = Tokens::parse(&shown, &text(&self.tokens)?).map_err(|error| Failure::caused("tokens", &error))?;
+        let tokens = Tokens::parse(&shown, &text(&self.tokens)?)
+            .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?;
         let tls = match (&self.tls_certificates, &self.tls_key) {
             (Some(certificates), Some(key)) => Tls::from_pem(text(certificates)?.as_bytes(), text(key)?.as_bytes()),
             _ => Tls::self_made(&self.tls_self_made),
         }
-        .map_err(|error| Failure::caused("cannot serve TLS", &error))?;
+        .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
         let settings = Settings { tls, store: self.store, tokens, repositories, steward, limits: Limits::default() };
         runtime()?.block_on(async {
             let listener = listen(self.listen).await?;
             let drawbridge = serve(settings, listener)
                 .await
-                .map_err(|error| Failure::caused("cannot start the Drawbridge", &error))?;
+                .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Drawbridge"))?;
             say(&format!("url https://{}", drawbridge.local_addr));
             say(&format!("pin {}", drawbridge.pin));
             interrupted().await;
@@ -101,6 +102,8 @@ impl Token {
 }
 
 fn text(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::caused(format_args!("cannot read {}", file.display()), &error))
+    std::fs::read_to_string(file).map_err(|error| {
+        Failure::caused(format_args!("cannot read {}", file.display()), &error)
+            .hint("it must be there, be text, and be readable for this user; `--help` says what belongs into it")
+    })
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use drawbridge::client::{Client, Progress, Trust};
+use drawbridge::client::{Client, ClientError, Progress, Trust};
 use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG, Secret};
 use identity::release::RELEASE_MEDIA_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,13 +16,16 @@ use zeroize::Zeroizing;
 
 use crate::command::runtime;
 use crate::failure::Failure;
-use crate::owner::{DEPLOYMENT, Owner, PLAN, Plan, RELEASE, Sealed};
+use crate::owner::{Owner, PLAN, Plan, Sealed};
 use crate::project::Project;
+use crate::signed::{Follow, Places, Staged};
 
 /// Push a program and its manifest to a registry; prints the workload's digest.
 ///
 /// With a Deployment.toml beside the manifest the owner key signs a Deployment (written as deployment.cose, for `donjon
-/// deploy`) and a release policy, which is pushed first.
+/// deploy`) and a release policy, which is pushed first. The policy that each registry took is kept in signed/; keep that
+/// folder with the project, because versions count on from it. In the Deployment the pushed workload takes the place of the
+/// one that was pushed for this role before; other roles keep theirs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Push {
     /// Where to: HOST:PORT/REPOSITORY:TAG; port 443 and the tag may be left out.
@@ -39,9 +42,17 @@ pub(crate) struct Push {
     /// Which role of Deployment.toml the workload plays.
     #[arg(long, default_value = "main")]
     role: Name,
-    /// The owner key; default as for `donjon init`.
+    /// The owner key; default as for `donjon init`, which makes it.
     #[arg(long, value_name = "FILE", env = "DONJON_OWNER_KEY")]
     owner_key: Option<PathBuf>,
+    /// Take this workload out of the other roles, which keep what was pushed for them. The release policies of other
+    /// repositories follow with the next push to each.
+    #[arg(long = "revoke", value_name = "DIGEST")]
+    revoked: Vec<Digest>,
+    /// Sign a release policy that follows this one, VERSION:sha256:…, instead of the one in signed/. A refused push tells
+    /// which one is in force; say it only if it is yours, for the new one takes its place.
+    #[arg(long, value_name = "VERSION:DIGEST")]
+    continue_from: Option<Follow>,
 }
 
 impl Push {
@@ -54,7 +65,15 @@ impl Push {
             self.project.parent().unwrap_or(Path::new("."))
         };
         let repository = &self.location.repository;
-        let sealed = if dir.join(PLAN).exists() { Some(self.seal(dir, &built)?) } else { None };
+        let places = Places::of(dir, &self.location);
+        let sealed = if dir.join(PLAN).exists() { Some(self.seal(dir, &places, &built)?) } else { None };
+        // On the disk before anything is sent, in its place only after it was taken: else a push that fails would have later
+        // ones follow what the registry never saw.
+        let mut staged = None;
+        if let Some(Sealed { deployment, release }) = &sealed {
+            let release = Staged::new(&places.release, release)?;
+            staged = Some((Staged::new(&places.deployment, deployment)?, release));
+        }
 
         let client = Client::new(self.location.authority.clone(), Trust::of(&self.pins))
             .map_err(|error| Failure::from_client("cannot speak to the registry", &error))?;
@@ -69,33 +88,33 @@ impl Push {
         );
         bar.set_message("pushing");
         let digest = runtime()?.block_on(async {
-            if let Some(sealed) = &sealed {
+            let mut taken = None;
+            if let (Some(sealed), Some((deployment, release))) = (&sealed, staged) {
                 push_release(&client, repository, sealed).await?;
+                // In force from now on, whatever becomes of the workload.
+                release.commit()?;
+                taken = Some(deployment);
             }
-            client
-                .push(repository, &built, self.location.tag.as_ref(), advance(&bar))
-                .await
-                .map_err(|error| Failure::from_client("the push failed", &error))
+            let pushed = client.push(repository, &built, self.location.tag.as_ref(), advance(&bar)).await;
+            let digest = pushed.map_err(|error| Failure::from_client("the push failed", &error))?;
+            taken.map_or(Ok(()), Staged::commit)?;
+            Ok::<_, Failure>(digest)
         })?;
         bar.finish_and_clear();
         if sealed.is_some() {
-            eprintln!("donjon: signed {} and {}", dir.join(DEPLOYMENT).display(), dir.join(RELEASE).display());
+            eprintln!("donjon: signed {} and {}", places.deployment.display(), places.release.display());
         }
         println!("{digest}");
         Ok(ExitCode::SUCCESS)
     }
 
-    fn seal(&self, dir: &Path, built: &Built) -> Result<Sealed, Failure> {
+    fn seal(&self, dir: &Path, places: &Places, built: &Built) -> Result<Sealed, Failure> {
         let file = self.owner_key.clone().map_or_else(Owner::home, Ok)?;
-        let (owner, _) = Owner::open(&file)?;
+        let owner = Owner::read(&file)?;
         let image = Image::built_in().map_err(Failure::new)?.measurement();
         let plan = Plan::read(&dir.join(PLAN))?;
-        let sealed = plan.seal(&owner, &self.role, built.digest, &self.location.repository, image, dir)?;
-        for (name, bytes) in [(DEPLOYMENT, &sealed.deployment), (RELEASE, &sealed.release)] {
-            std::fs::write(dir.join(name), bytes)
-                .map_err(|error| Failure::caused(format_args!("cannot write {name}"), &error))?;
-        }
-        Ok(sealed)
+        let before = places.before(&owner, self.continue_from, self.revoked.clone())?;
+        plan.seal(&owner, &self.role, built.digest, &self.location.repository, image, &before)
     }
 
     fn token(&self) -> Result<Option<Secret>, Failure> {
@@ -119,7 +138,17 @@ pub(crate) async fn push_release(client: &Client, repository: &Repository, seale
         .put_signed(repository, &tag, RELEASE_ARTIFACT_TYPE, RELEASE_MEDIA_TYPE, &sealed.release)
         .await
         .map(|_| ())
-        .map_err(|error| Failure::from_client("the release policy was not accepted", &error))
+        .map_err(|error| {
+            let failure = Failure::from_client("the release policy was not accepted", &error);
+            match error {
+                // Not done by itself: it would undo what the owner signed elsewhere, a revocation for example.
+                ClientError::OutOfOrder { version, digest, .. } => failure.hint(format_args!(
+                    "another policy of this owner is in force there; to put this one in its place: \
+                     --continue-from {version}:{digest}"
+                )),
+                _ => failure,
+            }
+        })
 }
 
 /// Moves the bar. What is told of a blob is how much of it was sent so far.

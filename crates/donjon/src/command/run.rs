@@ -10,6 +10,7 @@ use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
 use workload::package::Built;
 
+use crate::deploy::name;
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
 
@@ -95,7 +96,6 @@ impl Run {
 
     /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
     fn launch(&self, built: &Built) -> Result<Launch, Failure> {
-        let name = |text: &str| text.parse().map_err(|error| Failure::caused("cannot name the Keep", &error));
         let mut env: Vec<_> = self.env.clone();
         env.sort();
         let brief = Brief {

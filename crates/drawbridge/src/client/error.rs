@@ -69,6 +69,18 @@ pub enum ClientError {
         /// Its words.
         message: String,
     },
+    /// 403 for a release policy that does not follow the one in force.
+    #[error("{what}: the registry refuses: {message}")]
+    OutOfOrder {
+        /// Method and path.
+        what: String,
+        /// Its words.
+        message: String,
+        /// The version in force, as the registry tells it.
+        version: u64,
+        /// The digest in force, likewise.
+        digest: Digest,
+    },
     /// 404.
     #[error("{what}: not found: {message}")]
     Absent {
@@ -172,6 +184,11 @@ impl ClientError {
             Self::Denied { what: _, message: _ } => {
                 (None, None, Some("the token's scope or the owner's key does not allow this"))
             }
+            Self::OutOfOrder { what: _, message: _, version, digest } => (
+                Some(format!("a policy that follows version {version}, {digest}")),
+                None,
+                Some("another policy of this owner is in force here: the next one must be signed to follow it"),
+            ),
             Self::Absent { what: _, message: _ } => (
                 None,
                 None,
@@ -199,6 +216,15 @@ impl ClientError {
             found: Digest,
         }
         #[derive(Deserialize)]
+        struct InForce {
+            in_force: Version,
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: u64,
+            digest: Digest,
+        }
+        #[derive(Deserialize)]
         struct Errors {
             errors: Vec<One>,
         }
@@ -213,14 +239,19 @@ impl ClientError {
         let first = serde_json::from_slice::<Errors>(body).ok().and_then(|errors| errors.errors.into_iter().next());
         let none = One { code: String::new(), message: String::new(), detail: None };
         let One { code, message, detail } = first.unwrap_or(none);
-        if let (StatusCode::BAD_REQUEST, "DIGEST_INVALID", Some(detail)) = (status, code.as_str(), detail)
-            && let Ok(Digests { expected, found }) = serde_json::from_value(detail)
+        let detail = detail.unwrap_or_default();
+        if let (StatusCode::BAD_REQUEST, "DIGEST_INVALID") = (status, code.as_str())
+            && let Ok(Digests { expected, found }) = Digests::deserialize(&detail)
         {
             return Self::Digest { what, expected, found: Some(found) };
         }
         // Foreign text goes to a terminal: short and without control characters.
         let clean = |text: String, most| text.chars().filter(|c| !c.is_control()).take(most).collect::<String>();
         let (code, message) = (clean(code, 64), clean(message, 512));
+        if let (StatusCode::FORBIDDEN, Ok(InForce { in_force })) = (status, InForce::deserialize(&detail)) {
+            let Version { version, digest } = in_force;
+            return Self::OutOfOrder { what, message, version, digest };
+        }
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized { what, shown },
             StatusCode::FORBIDDEN => Self::Denied { what, message },

@@ -20,7 +20,7 @@ use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use workload::Digest;
 use workload::names::Repository;
 use workload::reference::Reference;
@@ -52,6 +52,33 @@ pub(crate) struct Service {
     limits: Limits,
     /// Held from the check of a release policy until it is in force: two at once could step over each other.
     policies: Mutex<()>,
+    pub(crate) work: Work,
+}
+
+/// What goes on although its client hung up. Each holds this shared, and the server's end takes it alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Work(Arc<RwLock<()>>);
+
+impl Work {
+    /// Does this to its end, whoever still waits for it.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let running = Arc::clone(&self.0).read_owned().await;
+        let task = tokio::spawn(async move {
+            // Before it is told: who holds this may hold the store as well.
+            let done = task.await;
+            drop(running);
+            done
+        });
+        task.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Waits until nothing of it is left.
+    pub(crate) async fn ended(&self) {
+        drop(self.0.write().await);
+    }
 }
 
 impl Service {
@@ -63,7 +90,8 @@ impl Service {
         limits: Limits,
     ) -> Self {
         let uploads = Uploads::new(limits.uploads, limits.upload_idle);
-        Self { store, uploads, tokens, repositories, steward, limits, policies: Mutex::default() }
+        let (policies, work) = (Mutex::default(), Work::default());
+        Self { store, uploads, tokens, repositories, steward, limits, policies, work }
     }
 
     /// Who may write to this repository, and who may read it.
@@ -83,13 +111,14 @@ impl Service {
         match self.repositories.access(repository) {
             None => Sight::Nothing,
             Some(Access::Public) => Sight::Open,
-            Some(Access::Confidential { owner }) => {
-                // Before 1970 no certificate is valid.
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                release::sight(&self.store, repository, &owner, peer, now).await
-            }
+            Some(Access::Confidential { owner }) => release::sight(&self.store, repository, &owner, peer, now()).await,
         }
     }
+}
+
+/// Unix seconds. Before 1970 no certificate is valid.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The routes.
@@ -221,13 +250,6 @@ struct Query {
     from: Option<String>,
     n: Option<String>,
     last: Option<String>,
-}
-
-/// A task of ours does not end because a client hung up.
-async fn to_the_end<T: Send + 'static>(
-    task: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(task).await.map_err(|_| StoreError::Stopped)?
 }
 
 #[cfg(test)]

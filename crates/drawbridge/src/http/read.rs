@@ -1,7 +1,7 @@
 //! Reading: manifests, blobs and tags, as far as the peer sees them.
 //!
 //! Owns HEAD and GET (distribution-spec 1.1, "Pull" and "Content Discovery"), ranges and pages. Refuses with one answer what
-//! is not there and what is not for this peer. Invariant: a release is logged before the first byte of it leaves; HEAD
+//! is not there and what is not for this peer, and ends a blob half-way when its release ends. Invariant: a release is logged before the first byte of it leaves; HEAD
 //! counts, because that something exists is a secret too.
 
 use std::ops::RangeInclusive;
@@ -10,13 +10,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use workload::Digest;
 use workload::names::{Repository, Tag};
 use workload::reference::Reference;
 
-use super::{CONTENT_DIGEST, Refusal, Service, header, query};
+use super::{CONTENT_DIGEST, Refusal, Service, header, now, query};
 use crate::release::Sight;
 use crate::tls::Peer;
 
@@ -70,8 +72,11 @@ pub(super) async fn blob(
         }
     };
     let (from, to) = part.as_ref().map_or((0, size), |part| (*part.start(), part.end().saturating_add(1)));
-    let body =
-        if method == Method::HEAD { Body::empty() } else { Body::from_stream(service.store.read(digest, from..to)) };
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        Body::from_stream(while_released(service.store.read(digest, from..to), sight.until(), now))
+    };
     let mut response = Response::new(body);
     if part.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -84,6 +89,16 @@ pub(super) async fn blob(
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_DIGEST, header(&digest.to_string()));
     Ok(response)
+}
+
+/// The stream, cut off once its release has ended: a slow reader gets nothing for an old certificate. Asked for each
+/// chunk as it is read, so what waits to be sent, a chunk or two, may still leave.
+fn while_released<E: Into<axum::BoxError>>(
+    chunks: impl Stream<Item = Result<Bytes, E>>,
+    until: u64,
+    now: impl Fn() -> u64,
+) -> impl Stream<Item = Result<Bytes, axum::BoxError>> {
+    chunks.map(move |chunk| if now() > until { Err("the release has ended".into()) } else { chunk.map_err(Into::into) })
 }
 
 pub(super) async fn tags(
@@ -157,7 +172,26 @@ fn range(value: &HeaderValue, size: u64) -> Result<Option<RangeInclusive<u64>>, 
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_util::stream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_blob_ends_with_its_release() {
+        let read = async |until| {
+            // A second passes with each chunk.
+            let clock = Cell::new(100);
+            let now = || clock.replace(clock.get() + 1);
+            let chunks = stream::iter([(); 4]).map(|()| Ok::<_, axum::BoxError>(Bytes::from_static(b"x")));
+            let got: Vec<_> = while_released(chunks, until, now).map(|chunk| chunk.is_ok()).collect().await;
+            got
+        };
+        assert_eq!(read(101).await, [true, true, false, false], "the last second counts");
+        assert_eq!(read(103).await, [true; 4], "control");
+        assert_eq!(read(Sight::Open.until()).await, [true; 4], "what is public does not end");
+    }
 
     #[test]
     fn ranges() {

@@ -73,8 +73,8 @@ pub(crate) enum Refusal {
     PolicyRepository { expected: Repository, found: Repository },
     #[error("the release policy is signed by {found}; the owner of this repository is {expected}")]
     PolicyOwner { expected: Digest, found: Digest },
-    #[error("the release policy does not follow the one in force: {0}")]
-    PolicyOrder(#[from] OutOfOrder),
+    #[error("the release policy does not follow the one in force: {error}")]
+    PolicyOrder { error: OutOfOrder, version: u64, digest: Digest },
     #[error("this is not offered here")]
     Unsupported,
     #[error("the server failed; its log says more")]
@@ -108,7 +108,7 @@ impl Refusal {
             | Self::Policy(_)
             | Self::PolicyRepository { expected: _, found: _ }
             | Self::PolicyOwner { expected: _, found: _ }
-            | Self::PolicyOrder(_) => (S::FORBIDDEN, "DENIED"),
+            | Self::PolicyOrder { error: _, version: _, digest: _ } => (S::FORBIDDEN, "DENIED"),
             Self::Unsupported => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }
@@ -122,8 +122,14 @@ impl IntoResponse for Refusal {
         }
         let (status, code) = self.code();
         let mut error = serde_json::json!({ "code": code, "message": self.to_string() });
-        if let Self::DigestMismatch { expected, found } = &self {
-            error["detail"] = serde_json::json!({ "expected": expected, "found": found });
+        match &self {
+            Self::DigestMismatch { expected, found } => {
+                error["detail"] = serde_json::json!({ "expected": expected, "found": found });
+            }
+            Self::PolicyOrder { error: _, version, digest } => {
+                error["detail"] = serde_json::json!({ "in_force": { "version": version, "digest": digest } });
+            }
+            _ => {}
         }
         let mut response = Response::new(Body::from(serde_json::json!({ "errors": [error] }).to_string()));
         *response.status_mut() = status;

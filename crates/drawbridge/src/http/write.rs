@@ -19,7 +19,7 @@ use workload::names::Repository;
 use workload::package::MANIFEST_LIMIT;
 use workload::reference::Reference;
 
-use super::{Refusal, Service, UPLOAD_ID, created, header, query, received, to_the_end};
+use super::{Refusal, Service, UPLOAD_ID, created, header, query, received};
 use crate::login::Writer;
 use crate::references::References;
 use crate::release::{self, RELEASE_TAG};
@@ -45,7 +45,9 @@ pub(super) async fn begin(
         if sight.blob(&digest) && service.store.blob(&from, &digest).await?.is_some() {
             sight.log("mount", &digest);
             let location = format!("/v2/{repository}/blobs/{digest}");
-            to_the_end(async move { Ok(service.store.link(&repository, &digest, writer.name()).await?) }).await?;
+            let work = service.work.clone();
+            let link = async move { Ok(service.store.link(&repository, &digest, writer.name()).await?) };
+            work.to_the_end(link).await?;
             return Ok(created(&location, &digest));
         }
     }
@@ -149,7 +151,8 @@ pub(super) async fn manifest(
     check_references(&service, &writer, access, &repository, &references).await?;
     let manifest = StoredManifest { digest: found, media_type, bytes };
     let location = format!("/v2/{repository}/manifests/{found}");
-    to_the_end(async move {
+    let work = service.work.clone();
+    work.to_the_end(async move {
         match (tag, access) {
             (Some(tag), Access::Confidential { owner }) if tag == RELEASE_TAG => {
                 let _alone = service.policies.lock().await;
@@ -205,7 +208,8 @@ async fn publish(
     expected: Digest,
 ) -> Result<Response, Refusal> {
     let location = format!("/v2/{repository}/blobs/{expected}");
-    to_the_end(async move {
+    let work = service.work.clone();
+    work.to_the_end(async move {
         let published = service.store.publish(session.upload, expected).await?;
         published.map_err(|found| Refusal::DigestMismatch { expected, found })?;
         Ok(service.store.link(&repository, &expected, writer.name()).await?)

@@ -187,7 +187,14 @@ async fn only_the_owner_changes_the_policy_and_never_back() {
         ..first.clone()
     };
     let astray = ReleasePolicy { previous: Some(Digest::of(b"another first")), ..second.clone() };
-    denied(enforce(&world, &astray).await, "was made to follow another").await;
+    let refused = enforce(&world, &astray).await;
+    // Told to whoever shows what the owner signed, so that the owner can go on; not to a thief, see above.
+    let in_force = format!("\"in_force\":{{\"digest\":\"{digest}\",\"version\":1}}");
+    assert!(String::from_utf8_lossy(&refused.body).contains(&in_force), "{}", String::from_utf8_lossy(&refused.body));
+    denied(refused, "was made to follow another").await;
+    let foreign = ReleasePolicy { owner: thief.spki().to_vec(), ..astray };
+    let foreign = put(&world, "secret/a", &foreign.seal(&thief).unwrap()).await;
+    assert!(!String::from_utf8_lossy(&foreign.body).contains("in_force"), "control");
     assert!(released().await);
     assert_eq!(enforce(&world, &second).await.status, StatusCode::CREATED);
     assert!(!released().await);
@@ -247,6 +254,17 @@ async fn a_release_is_logged_and_a_token_never() {
     assert_eq!(released(), Vec::<String>::new());
     let why = "release.class: expected hardware, found insecure";
     assert!(log.text().contains(why), "the operator is told why");
+    // What is no Keep's certificate in the first place is not looked up at all: other tests of this process show some too.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    for length in [1, 2, 5] {
+        let ordinary = Keep { chain: vec![certificate.der().to_vec(); length], pkcs8: key.serialize_der() };
+        assert_eq!(world.read_as(&ordinary, Method::GET, &path).await.status, StatusCode::NOT_FOUND);
+    }
+    let odd = |line: &&str| line.contains("the client's certificate is no Keep's");
+    assert!(log.text().lines().filter(odd).count() >= 3, "control");
+    let asked = |line: &&str| line.contains("not released") && line.contains("a chain has 2 to 4 certificates");
+    assert_eq!(log.text().lines().filter(asked).count(), 0);
     let keep = world.keep(world.ear(built.digest));
     assert_eq!(world.read_as(&keep, Method::GET, &path).await.status, StatusCode::OK);
     assert_eq!(

@@ -27,6 +27,7 @@ use crate::command::push::push_release;
 use crate::deploy::Request;
 use crate::failure::Failure;
 use crate::owner::{Owner, Plan, Sealed};
+use crate::signed::Before;
 
 /// The service that is deployed (`guest/programs/greeter`).
 static GREETER: &[u8] = include_bytes!(env!("DONJON_GREETER"));
@@ -152,7 +153,7 @@ impl World {
             built.digest,
             &repository,
             image.measurement(),
-            at,
+            &Before::default(),
         )?;
         let authority = format!("localhost:{}", drawbridge.local_addr.port());
         let client = Client::new(parse(&authority)?, Trust::of(&[drawbridge.pin]))
@@ -316,7 +317,7 @@ async fn steward(dir: &Path, silicon: &Amd, image: Image, owner: &Digest) -> Res
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     steward::serve(steward::Settings::new(policy), listener)
         .await
-        .map_err(|error| Failure::caused("cannot start the Steward", &error))
+        .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Steward"))
 }
 
 /// What the Drawbridge will say about the Steward. A false Steward stands in between: it passes nonces on, and answers a
@@ -354,12 +355,14 @@ async fn drawbridge(
     )?;
     let scope: Scope = parse(repository.as_ref())?;
     let entry = Tokens::entry(&parse("demo")?, token, &[scope]);
-    let tokens = Tokens::parse("tokens.toml", &entry).map_err(|error| Failure::caused("tokens", &error))?;
+    let tokens = Tokens::parse("tokens.toml", &entry)
+        .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?;
     let text = std::fs::read_to_string(&settings)
         .map_err(|error| Failure::caused(format_args!("cannot read {}", settings.display()), &error))?;
     let (repositories, _) =
         drawbridge::read("drawbridge.toml", &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
-    let tls = Tls::self_made(&["localhost".to_owned()]).map_err(|error| Failure::caused("TLS", &error))?;
+    let tls = Tls::self_made(&["localhost".to_owned()])
+        .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("TLS"))?;
     let settings = drawbridge::Settings {
         tls,
         store: dir.join("store"),
@@ -369,7 +372,9 @@ async fn drawbridge(
         limits: Limits::default(),
     };
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    drawbridge::serve(settings, listener).await.map_err(|error| Failure::caused("cannot start the Drawbridge", &error))
+    drawbridge::serve(settings, listener)
+        .await
+        .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Drawbridge"))
 }
 
 fn package(twist: Twist) -> Result<Built, Failure> {
