@@ -14,7 +14,7 @@ use identity::signed::OwnerSigned;
 use keep::{Backend, Event, Host, Image, Launch, Running, Stdio};
 use steward::signer::AwsLc;
 use workload::Digest;
-use workload::brief::{Brief, Source, StewardRef};
+use workload::brief::{Brief, BriefError, Source, StewardRef};
 use workload::names::{Name, TrustDomain};
 use workload::reference::{Location, Reference};
 
@@ -105,8 +105,11 @@ fn launch(
     mut steps: impl FnMut(Event) + Send + 'static,
 ) -> Result<(Running, Brief), Failure> {
     let bytes = brief.try_encode().map_err(|error| {
-        Failure::caused("there is no such brief", &error)
-            .hint("host-supplied arguments and environment, with everything else, may take 64 KiB; put more into the workload")
+        let hint = match error {
+            BriefError::PinsWithoutTls => "name the Steward by https://, or leave its pins out",
+            _ => "host-supplied arguments and environment, with everything else, may take 64 KiB; put more into the workload",
+        };
+        Failure::caused("there is no such brief", &error).hint(hint)
     })?;
     let image = Image::built_in().map_err(Failure::new)?;
     let launch = Launch::new(image, bytes, request.deployment)

@@ -1,8 +1,8 @@
 //! Programs that start, run and end: WASI 0.1 modules and WASI 0.2 `wasi:cli/command` components.
 //!
 //! Owns the truth of the exit status: 0 to 255 as the program gave it, a trap told apart from it, and the Wasm
-//! backtrace on standard error. Owns what a program sees of the world ([`wasi`]): arguments and environment of manifest
-//! and brief, the standard streams that the manifest gives it, and nothing else.
+//! backtrace where the program's standard error goes. Owns what a program sees of the world ([`wasi`]): arguments and
+//! environment of manifest and brief, the standard streams that the manifest gives it, and nothing else.
 
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
@@ -19,6 +19,7 @@ use crate::stdin::Stdin;
 
 /// Runs `program` to its end.
 pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
+    let Streams { stdin: _, stdout: _, stderr } = manifest.stdio(brief);
     let result = match &program.code {
         Code::Module(module) => {
             let mut linker = wasmtime::Linker::new(&program.engine);
@@ -34,8 +35,7 @@ pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -
             let mut store = Store::new(&program.engine, wasi);
             let instance = match linker.instantiate_async(&mut store, module).await {
                 Ok(instance) => instance,
-                // A start function ran, and is the program already.
-                Err(error) if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() => return Ok(ended(Err(error))),
+                Err(error) if is_end(&error) => return Ok(ended(Err(error), stderr)),
                 Err(error) => return Err(link(&error)),
             };
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(|_| {
@@ -54,22 +54,31 @@ pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -
             let state = Component { wasi: wasi(brief, manifest, true).build(), table: ResourceTable::new() };
             let mut store = Store::new(&program.engine, state);
             let pre = linker.instantiate_pre(component).and_then(CommandPre::new).map_err(|error| link(&error))?;
-            let command = pre.instantiate_async(&mut store).await.map_err(|error| link(&error))?;
+            let command = match pre.instantiate_async(&mut store).await {
+                Ok(command) => command,
+                Err(error) if is_end(&error) => return Ok(ended(Err(error), stderr)),
+                Err(error) => return Err(link(&error)),
+            };
             let result = command.wasi_cli_run().call_run(&mut store).await;
             result.map(|result| if result.is_ok() { 0 } else { 1 })
         }
     };
-    Ok(ended(result))
+    Ok(ended(result, stderr))
 }
 
-fn ended(result: wasmtime::Result<u8>) -> Ended {
+/// Whether an instantiation failed because a start function ran, which is the program already.
+fn is_end(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::Trap>() || error.is::<I32Exit>()
+}
+
+fn ended(result: wasmtime::Result<u8>, stderr: Stdio) -> Ended {
     match result {
         Ok(status) => Ended::Exit(status),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             // The status of a process is its low eight bits, as every shell sees it.
             Some(I32Exit(status)) => Ended::Exit(status.to_le_bytes()[0]),
             None => {
-                trap(&error);
+                trap(&error, stderr);
                 Ended::Trap
             }
         },
@@ -98,9 +107,13 @@ pub(crate) fn wasi(brief: &Brief, manifest: &Manifest, with_stdin: bool) -> Wasi
     builder
 }
 
-/// Writes a trap and its Wasm backtrace for the person at the terminal.
-pub(crate) fn trap(error: &wasmtime::Error) {
+/// Writes a trap and its Wasm backtrace where the program's standard error goes: it names functions and what they did,
+/// which is not for a host that the manifest keeps the program's own words from.
+pub(crate) fn trap(error: &wasmtime::Error, stderr: Stdio) {
     use std::io::Write;
+    if stderr == Stdio::Null {
+        return;
+    }
     // In one call: standard error is not buffered, and each call leaves the Keep. If nobody reads it there is nobody to tell.
     _ = std::io::stderr().write_all(format!("trap: {error:?}\n").as_bytes());
 }

@@ -6,7 +6,7 @@
 //! Names are resolved by the host: an address is a hint, the pin or the digest decides.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,6 +17,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -46,7 +47,8 @@ impl Tls {
             .with_single_cert(identity.certificates(), identity.key.to_pkcs8()?.into())
             .map_err(broken)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Connections and tickets end with the certificate (trust.md rule 16): no tickets, nothing to outlive it.
+        // Tickets end with the certificate (trust.md rule 16): there are none. Connections do not yet; that comes with
+        // renewal, a later issue.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
@@ -54,7 +56,8 @@ impl Tls {
     /// A client that accepts the pinned keys, and shows `identity` if it is asked for a certificate.
     fn client(self, pins: &[Digest], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Refusal> {
         let verifier = Pinned::new(pins, Arc::clone(&self.0))?;
-        let builder = ClientConfig::builder_with_provider(self.0)
+        let clock = Clock { not_before: identity.map_or(0, |identity| identity.time) };
+        let builder = ClientConfig::builder_with_details(self.0, Arc::new(clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(broken)?
             .dangerous()
@@ -68,6 +71,21 @@ impl Tls {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Arc::new(config))
+    }
+}
+
+/// The present as far as this Keep knows it: the host's time, but never before what was proved (trust.md rule 12).
+#[derive(Debug)]
+struct Clock {
+    /// Unix seconds.
+    not_before: u64,
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        // A host whose clock stands before 1970 gets no further with it than with any other lie.
+        let host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(UnixTime::since_unix_epoch(host.max(Duration::from_secs(self.not_before))))
     }
 }
 
@@ -289,5 +307,19 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// trust.md rule 12. The years 2100 and 2000 stand for a host that is behind, and one that is not.
+    #[test]
+    fn a_host_time_below_the_lower_bound_is_ignored() {
+        let (later, earlier) = (4_102_444_800, 946_684_800);
+        let now = |not_before| Clock { not_before }.current_time().unwrap().as_secs();
+        assert_eq!(now(later), later);
+        assert!(now(earlier) > earlier, "the control: the host's time counts above the bound");
     }
 }

@@ -49,18 +49,12 @@ pub(crate) async fn from_drawbridge(
     authority: &str,
     repository: &str,
     pins: &[Digest],
-    identity: &Identity,
+    identity: Option<&Identity>,
 ) -> Result<Workload, Refusal> {
     let repository: Repository = repository.parse().map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
     })?;
-    let to = Endpoint {
-        who: "the Drawbridge",
-        step: Step::Drawbridge,
-        authority,
-        tls: Some(pins),
-        identity: Some(identity),
-    };
+    let to = Endpoint { who: "the Drawbridge", step: Step::Drawbridge, authority, tls: Some(pins), identity };
     let mut connection = Connection::open(platform, &to).await?;
     platform.milestone(Step::Drawbridge, &format!("mutual TLS 1.3 with {authority}"))?;
 
@@ -127,11 +121,13 @@ fn refused(fetch: &Fetch, error: &PullError) -> Refusal {
     let (step, code) = match error {
         PullError::Check { .. } => (Step::Digest, "workload.digest"),
         PullError::Program(_) => (Step::Program, "wasm.magic"),
+        PullError::Memory(_) => (Step::Delivery, "workload.memory"),
         _ => (Step::Digest, "workload.invalid"),
     };
     let hint = match error {
         PullError::Check { .. } => "somebody changed the bytes on the way or in the store: push the workload again",
         PullError::Program(_) => "build for wasm32-wasip1 or wasm32-wasip2, and give the .wasm file itself",
+        PullError::Memory(_) => "give the Keep more memory, or make the program smaller",
         _ => "pack it with `donjon pack` of this version",
     };
     Refusal::new(step, code, format_args!("{:?} {}: {error}", fetch.what, fetch.digest), hint)
@@ -139,4 +135,28 @@ fn refused(fetch: &Fetch, error: &PullError) -> Refusal {
 
 fn defect(error: PullError) -> Refusal {
     Refusal::new(Step::Delivery, "workload.defect", error, "this is a defect of the Keep: report it")
+}
+
+#[cfg(test)]
+mod tests {
+    use gate::message::Outcome;
+    use workload::digest::Size;
+    use workload::pull::What;
+
+    use super::*;
+
+    /// A Keep without room is not a package of another version.
+    #[test]
+    fn too_little_memory_has_its_own_refusal() {
+        let fetch = Fetch { what: What::Program, digest: Digest::of(b""), size: Size::Exactly(1 << 29) };
+        let told = |error| match refused(&fetch, &error).outcome() {
+            Outcome::Refused { step, code, message, hint } => {
+                (step, code.to_owned(), message.contains(&error.to_string()), hint.contains("more memory"))
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(PullError::Memory(1 << 29)), (11, "workload.memory".to_owned(), true, true));
+        let control = PullError::Manifest(workload::manifest::ManifestError::NotCanonical);
+        assert_eq!(told(control), (12, "workload.invalid".to_owned(), true, false));
+    }
 }

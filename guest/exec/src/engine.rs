@@ -8,7 +8,7 @@
 use cranelift_codegen::timing;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
-use workload::manifest::Kind;
+use workload::manifest::{Kind, Manifest};
 
 use crate::refusal::{Refusal, Step};
 
@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// What the program is, as the manifest says or, under `auto`, by what it exports.
-    pub(crate) fn kind(&self, wanted: Kind) -> Result<Kind, Refusal> {
+    pub(crate) fn kind(&self, manifest: &Manifest) -> Result<Kind, Refusal> {
         let exports = |interface: &str| match &self.code {
             // A module's entry is looked for when it is started.
             Code::Module(_) => interface == RUN,
@@ -79,8 +79,19 @@ impl Program {
                 component.component_type().exports(&self.engine).any(|(name, _)| name.starts_with(interface))
             }
         };
-        match (wanted, exports(HANDLER), exports(RUN)) {
+        match (manifest.kind, exports(HANDLER), exports(RUN)) {
             (Kind::Auto | Kind::Http, true, _) => Ok(Kind::Http),
+            // Of a manifest that says `command` the contract has refused the listener already.
+            (Kind::Auto, false, true) if let Some(listen) = manifest.listen.first() => Err(Refusal::new(
+                Step::Program,
+                "wasm.kind",
+                format_args!(
+                    "the manifest has the listener `{}`, but the program does not export \
+                     wasi:http/incoming-handler@0.2, so nobody would answer there",
+                    listen.name
+                ),
+                "export the handler (world wasi:http/proxy), or remove the [[listen]]",
+            )),
             (Kind::Auto, false, true) | (Kind::Command, _, true) => Ok(Kind::Command),
             (Kind::Http, false, _) => Err(Refusal::new(
                 Step::Program,

@@ -20,6 +20,8 @@ use crate::refusal::{Refusal, Step};
 /// The Keep's key and its checked certificate.
 pub(crate) struct Identity {
     pub(crate) key: Key,
+    /// The lower bound of the present, Unix seconds (trust.md rule 12).
+    pub(crate) time: u64,
     chain: Vec<Vec<u8>>,
 }
 
@@ -92,7 +94,7 @@ pub(crate) async fn enrol(
         .certificate_response(status, &content_type, &body, now, &AwsLc)
         .map_err(|error| failed(Step::Certificate, &error))?;
     platform.milestone(Step::Certificate, &identity.certificate.id.to_string())?;
-    Ok(Identity { key, chain: identity.chain })
+    Ok(Identity { key, time: identity.time, chain: identity.chain })
 }
 
 async fn send(connection: &mut Connection, request: HttpRequest) -> Result<Answer, Refusal> {

@@ -16,6 +16,7 @@ mod connect;
 mod deliver;
 mod engine;
 mod enrol;
+mod idle;
 mod keys;
 mod platform;
 mod refusal;
@@ -68,23 +69,16 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
         Some(steward) => Some(enrol::enrol(platform, &brief_bytes, deployment, steward).await?),
         None => None,
     };
-    let workload = match (&brief.source, &identity) {
-        (Source::Host, _) => deliver::from_host(platform, &brief)?,
-        (Source::Drawbridge { authority, repository, tls }, Some(identity)) => {
-            deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity).await?
-        }
-        (Source::Drawbridge { .. }, None) => {
-            return Err(Refusal::new(
-                Step::Launch,
-                "brief.steward",
-                "the brief names a Drawbridge but no Steward, and a Drawbridge answers only to a certificate",
-                "name the Steward in the brief",
-            ));
+    let workload = match &brief.source {
+        Source::Host => deliver::from_host(platform, &brief)?,
+        // A brief that names a Drawbridge names a Steward too, so there is a certificate to show.
+        Source::Drawbridge { authority, repository, tls } => {
+            deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity.as_ref()).await?
         }
     };
 
     let program = engine::Program::compile(&workload.program)?;
-    match program.kind(workload.manifest.kind)? {
+    match program.kind(&workload.manifest)? {
         Kind::Http => serve::serve(platform, &brief, &workload.manifest, &program, identity).await,
         Kind::Auto | Kind::Command => {
             platform.milestone(Step::Program, "the program runs")?;

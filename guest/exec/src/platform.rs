@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use gate::frame;
 use gate::message::{Outcome, Purpose, Reply, Request};
 
-use crate::refusal::{Refusal, Step};
+use crate::refusal::{Refusal, Step, bounded};
 
 /// The other end of descriptor 3.
 pub(crate) struct Platform {
@@ -85,7 +85,8 @@ impl Platform {
     }
 
     pub(crate) fn milestone(&mut self, step: Step, detail: &str) -> Result<(), Refusal> {
-        self.tell(&Request::Milestone { step: step as u8, detail })
+        let detail = bounded(detail.to_owned());
+        self.tell(&Request::Milestone { step: step as u8, detail: &detail })
     }
 
     pub(crate) fn outcome(&mut self, outcome: Outcome<'_>) -> Result<(), Refusal> {
@@ -143,4 +144,40 @@ fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
         Reply::Noted => "Noted",
     };
     broken(format_args!("expected {expected}, found {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use gate::message::TEXT;
+
+    use super::*;
+
+    /// What goes over the wire, to a platform that notes it.
+    fn told(detail: &str) -> String {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let platform = std::thread::spawn(move || {
+            let mut header = [0; frame::HEADER];
+            theirs.read_exact(&mut header).unwrap();
+            let mut payload = vec![0; frame::length(header).unwrap()];
+            theirs.read_exact(&mut payload).unwrap();
+            let Ok(Request::Milestone { step: 11, detail }) = Request::decode(&payload) else { panic!() };
+            let mut noted = Vec::new();
+            Reply::Noted.encode(&mut noted).unwrap();
+            theirs.write_all(&noted).unwrap();
+            detail.to_owned()
+        });
+        Platform::new(OwnedFd::from(ours).into()).milestone(Step::Delivery, detail).unwrap();
+        platform.join().unwrap()
+    }
+
+    #[test]
+    fn a_milestone_is_cut_like_every_text_for_people() {
+        assert_eq!(told(&"x".repeat(TEXT)).len(), TEXT, "control");
+        assert_eq!(told(&"x".repeat(TEXT + 1)).len(), TEXT);
+        assert_eq!(told(&"\u{fc}".repeat(TEXT)).len(), TEXT);
+        assert_eq!(told(&format!("x{}", "\u{fc}".repeat(TEXT))).len(), TEXT - 1, "at a character border");
+    }
 }

@@ -55,7 +55,7 @@ impl Refusal {
 }
 
 /// Cuts a text at the gate's bound, at a character border.
-fn bounded(mut text: String) -> String {
+pub(crate) fn bounded(mut text: String) -> String {
     let end = (0..=TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
     text

@@ -1,9 +1,14 @@
 //! Services: `wasi:http/proxy` components behind HTTP/1.1 and HTTP/2, with TLS by the Keep's certificate.
 //!
-//! Owns the listener, the bounds on what strangers may hold (connections, handshake and header time) and one fresh
-//! instance per request. Refuses plain HTTP where the manifest says `https`, and TLS without a certificate.
+//! Owns the listener, the bounds on what strangers may hold (connections, instances, time without a request) and one
+//! fresh instance per request. Refuses plain HTTP where the manifest says `https`, and TLS without a certificate.
 //!
-//! Invariant: a slow or hostile peer costs its own connection, never another's: handshakes run in their own tasks.
+//! Invariant: what a slow or hostile peer costs is counted: its connections, of which one without a request is closed,
+//! and the instances of its requests. Handshakes run in their own tasks.
+//!
+//! Not bounded yet: a peer that begins requests and never ends them can take all there is of both. And everything here
+//! shares one thread, so a program that computes without yielding blocks all others until it is done; Wasmtime's epochs
+//! will end that (issue 5).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +18,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
@@ -31,12 +38,17 @@ use crate::command;
 use crate::connect::Tls;
 use crate::engine::{Code, Program};
 use crate::enrol::Identity;
+use crate::idle::{self, Busy};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 
 /// Connections served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
-/// A TLS handshake must be done in this time, and so must the head of a request.
+/// Instances that run at once; the requests of more wait. Each has memories of its own, and reserves gibibytes of
+/// addresses for each of them, of which a process has 128 TiB. As many as connections: over HTTP/1.1 none waits.
+const INSTANCES: usize = CONNECTIONS;
+/// A TLS handshake must be done in this time, and so must the head of a request. A connection without a request for so
+/// long is closed, whatever else its peer sends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until the platform ends the Keep.
@@ -67,7 +79,13 @@ pub(crate) async fn serve(
         Protocol::Tcp | Protocol::Tls => return Err(defect("a wasi:http service listens with http or https")),
     };
     let listener = bind(platform, &listen).await?;
-    let service = Arc::new(Service { pre, brief: brief.clone(), manifest: manifest.clone(), scheme: tls.is_some() });
+    let service = Arc::new(Service {
+        pre,
+        brief: brief.clone(),
+        manifest: manifest.clone(),
+        scheme: tls.is_some(),
+        instances: Arc::new(Semaphore::new(INSTANCES)),
+    });
 
     platform.milestone(Step::Program, "the service accepts connections")?;
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -143,32 +161,59 @@ struct Service {
     brief: Brief,
     manifest: Manifest,
     scheme: bool,
+    instances: Arc<Semaphore>,
 }
 
 impl Service {
     async fn connection(self: Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>) {
         // Small answers should not wait for more; if the option fails they merely do.
         _ = stream.set_nodelay(true);
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128).keep_alive_interval(Some(PATIENCE));
-        let handler = service_fn(move |request| {
-            let service = Arc::clone(&self);
-            async move { service.answer(request).await }
-        });
-        // How a connection ended is its peer's affair; nothing here depends on it.
         match tls {
             Some(tls) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-                    _ = builder.serve_connection(TokioIo::new(stream), handler).await;
+                    self.exchange(stream).await;
                 }
             }
-            None => _ = builder.serve_connection(TokioIo::new(stream), handler).await,
+            None => self.exchange(stream).await,
+        }
+    }
+
+    /// Requests and answers, until the peer leaves or has no more requests.
+    async fn exchange(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128).keep_alive_interval(Some(PATIENCE));
+        let (requests, watched) = watch::channel(0);
+        let requests = Arc::new(requests);
+        let handler = service_fn(move |request| {
+            let (service, busy) = (Arc::clone(&self), Busy::new(&requests));
+            async move {
+                let response = service.answer(request).await?;
+                // A request is one until the last byte of its answer is out, or given up. The body says neither, but it
+                // is dropped at both.
+                Ok::<_, wasmtime::Error>(response.map(|body| {
+                    body.map_err(move |error| {
+                        let _held = &busy;
+                        error
+                    })
+                }))
+            }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), handler);
+        tokio::pin!(connection);
+        // First with a farewell, because a request may be on its way; then without.
+        for _ in 0..2 {
+            tokio::select! {
+                // How a connection ended is its peer's affair; nothing here depends on it.
+                _ = connection.as_mut() => return,
+                () = idle::after(PATIENCE, watched.clone()) => connection.as_mut().graceful_shutdown(),
+            }
         }
     }
 
     /// One request, one instance.
     async fn answer(&self, request: hyper::Request<Incoming>) -> wasmtime::Result<hyper::Response<HyperOutgoingBody>> {
+        let permit = Arc::clone(&self.instances).acquire_owned().await?;
         let state = Request {
             wasi: command::wasi(&self.brief, &self.manifest, false).build(),
             http: WasiHttpCtx::new(),
@@ -181,17 +226,24 @@ impl Service {
         let request = store.data_mut().http().new_incoming_request(scheme, request)?;
         let out = store.data_mut().http().new_response_outparam(sender)?;
         let pre = self.pre.clone();
-        // The instance may go on writing its body after the head of the answer is sent.
-        let task = tokio::spawn(async move {
+        // A set of one, because a set ends its tasks when it is dropped, as this future is if the caller gives up.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _held = permit;
             let proxy = pre.instantiate_async(&mut store).await?;
             proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
         });
-        match receiver.await {
+        let answer = receiver.await;
+        if answer.is_ok() {
+            // The instance may go on, writing its body for example, after the head of the answer is sent.
+            task.detach_all();
+        }
+        match answer {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(code)) => Ok(failed(&format!("the program answered with an error: {code:?}"))),
+            Ok(Err(_)) => Ok(failed("the program answered with an error")),
             Err(_) => {
-                if let Ok(Err(error)) = task.await {
-                    command::trap(&error);
+                if let Some(Ok(Err(error))) = task.join_next().await {
+                    command::trap(&error, self.manifest.stdio(&self.brief).stderr);
                 }
                 Ok(failed("the program ended without an answer"))
             }

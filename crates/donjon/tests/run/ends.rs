@@ -84,7 +84,7 @@ fn a_killed_keep_is_a_failure_of_donjon() {
 }
 
 /// The processes whose parent is `pid`, from the fourth field of `/proc/*/stat` (proc_pid_stat(5)).
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     all.filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
 }

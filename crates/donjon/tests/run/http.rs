@@ -1,9 +1,9 @@
 //! A service under `donjon run`: the greeter, in the clear, over HTTP/1.1 and HTTP/2.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,18 +11,21 @@ use workload::Digest;
 
 use crate::support::{donjon, folder, has, skip, wait};
 
-/// How many tests need the system's curl.
-const CURL_TESTS: usize = 1;
-
 /// A running service; killed when dropped.
-struct Service {
-    donjon: Child,
-    address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) donjon: Child,
+    pub(crate) address: SocketAddr,
+    said: Lines<BufReader<ChildStderr>>,
 }
 
 impl Service {
     fn start(rest: &str) -> (Self, tempfile::TempDir) {
-        let dir = folder(&[("Donjon.toml", manifest(rest).as_bytes())]);
+        Self::of(Path::new(env!("DONJON_GREETER")), rest)
+    }
+
+    /// Serves this program.
+    pub(crate) fn of(program: &Path, rest: &str) -> (Self, tempfile::TempDir) {
+        let dir = folder(&[("Donjon.toml", manifest(program, rest).as_bytes())]);
         let mut command = donjon(dir.path(), ["run", "--listen", "web=127.0.0.1:0"]);
         let mut donjon = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(donjon.stderr.take().unwrap()).lines();
@@ -32,7 +35,13 @@ impl Service {
         let address = listening.strip_prefix("donjon: web listens on ").unwrap_or_else(|| panic!("{listening}"));
         let address: SocketAddr = address.parse().unwrap();
         assert!(address.ip().is_loopback() && address.port() != 0, "{address}");
-        (Self { donjon, address }, dir)
+        (Self { donjon, address, said }, dir)
+    }
+
+    /// Ends it, and gives what it said since it listens.
+    pub(crate) fn end(mut self) -> String {
+        self.donjon.kill().unwrap();
+        self.said.by_ref().map(|line| line.unwrap() + "\n").collect()
     }
 
     /// One exchange over HTTP/1.1 on a connection of its own.
@@ -55,7 +64,7 @@ impl Service {
     }
 
     #[track_caller]
-    fn get(&self, target: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         self.send("GET", target, "", b"")
     }
 }
@@ -67,15 +76,14 @@ impl Drop for Service {
     }
 }
 
-fn manifest(rest: &str) -> String {
-    let program = env!("DONJON_GREETER");
+fn manifest(program: &Path, rest: &str) -> String {
     format!("program = {program:?}\n{rest}\n[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n")
 }
 
 /// A parsed answer.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
     body: Vec<u8>,
 }
@@ -104,7 +112,7 @@ impl Answer {
     }
 
     #[track_caller]
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
@@ -225,7 +233,7 @@ fn a_connection_is_kept() {
 #[test]
 fn the_greeter_speaks_http_2() {
     if !has("curl") {
-        return skip("curl", CURL_TESTS, "curl is not installed");
+        return skip("curl", "curl is not installed");
     }
     let (service, dir) = Service::start("");
     let body: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[1] ^ number.to_le_bytes()[0]).collect();

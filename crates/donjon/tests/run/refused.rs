@@ -162,6 +162,69 @@ fn a_module_that_traps_while_it_is_instantiated() {
     assert!(ran.stderr.contains("early!boom\n"), "{}", ran.stderr);
 }
 
+/// The same for a component, which begins with its core modules' start functions.
+#[test]
+fn a_component_that_traps_while_it_is_instantiated() {
+    let dir = folder(&[(
+        "main.wasm",
+        &wat(r#"(component
+            (core module $early
+                (func $boom unreachable) (start $boom) (func (export "run") (result i32) (i32.const 0)))
+            (core instance $i (instantiate $early))
+            (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $out (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.0" (instance $out)))"#),
+    )]);
+    let ran = run(dir.path(), ["run", "-q", "main.wasm"], Input::Nothing);
+    assert_eq!((ran.code(), ran.text()), (134, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("early!boom\n"), "{}", ran.stderr);
+}
+
+/// And an exit there is the program's too (`wasi:cli/exit` knows 0 and 1).
+#[test]
+fn a_component_that_exits_while_it_is_instantiated() {
+    for status in [0, 1] {
+        let dir = folder(&[(
+            "main.wasm",
+            &wat(&format!(
+                r#"(component
+                    (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
+                    (core func $exit (canon lower (func $exit "exit")))
+                    (core instance $lowered (export "exit" (func $exit)))
+                    (core module $m
+                        (import "lowered" "exit" (func $exit (param i32)))
+                        (func $early (call $exit (i32.const {status})))
+                        (start $early)
+                        (func (export "run") (result i32) unreachable))
+                    (core instance $i (instantiate $m (with "lowered" (instance $lowered))))
+                    (func $run (result (result)) (canon lift (core func $i "run")))
+                    (instance $out (export "run" (func $run)))
+                    (export "wasi:cli/run@0.2.0" (instance $out)))"#
+            )),
+        )]);
+        run(dir.path(), ["run", "-q", "main.wasm"], Input::Nothing).assert(status, "", "");
+    }
+}
+
+/// A listener of a program that nobody could ask anything.
+#[test]
+fn a_command_with_a_listener() {
+    let listen = "[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n";
+    for form in Form::BOTH {
+        let manifest = |rest: &str| format!("program = {:?}\nargs = [\"exit\", \"0\"]\n{rest}", probe(form));
+        let dir = folder(&[("Donjon.toml", manifest(listen).as_bytes())]);
+        refused(
+            dir.path(),
+            &["run", "-q"],
+            "the manifest has the listener `web`, but the program does not export wasi:http/incoming-handler@0.2, \
+             so nobody would answer there [wasm.kind]",
+            "export the handler (world wasi:http/proxy), or remove the [[listen]]",
+        );
+        std::fs::write(dir.path().join("Donjon.toml"), manifest("")).unwrap();
+        run(dir.path(), ["run", "-q"], Input::Nothing).assert(0, "", "");
+    }
+}
+
 #[test]
 fn a_service_without_a_handler() {
     let listen = "[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n";

@@ -97,6 +97,21 @@ fn a_trap_is_134_with_the_backtrace() {
     }
 }
 
+/// Where the manifest closes standard error, the host does not read the backtrace there either.
+#[test]
+fn a_trap_says_nothing_where_stderr_is_closed() {
+    let stderr = |rest: &str| {
+        let program = wat(&module("unreachable"));
+        let manifest = format!("program = \"main.wasm\"\n{rest}");
+        let dir = folder(&[("main.wasm", &program), ("Donjon.toml", manifest.as_bytes())]);
+        let ran = run(dir.path(), ["run", "--quiet"], Input::Nothing);
+        assert_eq!((ran.code(), ran.text()), (134, ""), "{}", ran.stderr);
+        ran.stderr
+    };
+    assert_eq!(stderr("stderr = \"null\"\n"), "");
+    assert!(stderr("stderr = \"host\"\n").starts_with("trap: "), "control");
+}
+
 #[test]
 fn a_stack_overflow_is_134_with_the_backtrace() {
     let dir = folder(&[("main.wasm", &wat(&module("(call $inner)")))]);

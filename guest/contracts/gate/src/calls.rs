@@ -2,8 +2,9 @@
 //! exactly this table, so that what a Keep could not do is found on a laptop; the shim will serve the same table.
 //!
 //! Owns: numbers (x86-64), names and argument classes. `spec/gate.md` shows the table; a test keeps the two equal.
-//! Refuses, by leaving them out: every call that names a path, makes a process, changes credentials, or reaches a
-//! descriptor's owner (`open`, `execve`, `fork`, `kill`, `ptrace`, `mount`, …).
+//! Refuses, by leaving them out: every call that names a path, makes a process, changes credentials, or reaches into
+//! another process, also by a signal or by way of a descriptor's owner (`open`, `execve`, `fork`, `kill`, `tkill`,
+//! `ptrace`, `mount`, F_SETOWN, O_ASYNC, …).
 //!
 //! Invariant: memory is never mapped or made writable and executable at once.
 
@@ -61,6 +62,15 @@ const STREAM: u64 = 1 | 0o4000 | 0o200_0000;
 const THREAD: u64 = 0x007d_0f00;
 const FIONBIO: u64 = 0x5421;
 const TIOCGWINSZ: u64 = 0x5413;
+const IPPROTO_TCP: u64 = 6;
+const F_GETFD: u64 = 1;
+const F_SETFD: u64 = 2;
+const F_GETFL: u64 = 3;
+const F_SETFL: u64 = 4;
+const F_DUPFD_CLOEXEC: u64 = 1030;
+/// The kernel would send a signal to whoever owns the descriptor, which need not be this process.
+const O_ASYNC: u64 = 0x2000;
+const PR_SET_NAME: u64 = 15;
 
 /// The table, by number.
 pub const TABLE: &[Call] = &[
@@ -99,8 +109,10 @@ pub const TABLE: &[Call] = &[
         41,
         "socket",
         &[
-            &[is(0, AF_INET), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }],
-            &[is(0, AF_INET6), Is { argument: 1, mask: !STREAM & 0xffff_ffff, value: 0 }],
+            &[is(0, AF_INET), without(1, !STREAM & 0xffff_ffff), is(2, 0)],
+            &[is(0, AF_INET), without(1, !STREAM & 0xffff_ffff), is(2, IPPROTO_TCP)],
+            &[is(0, AF_INET6), without(1, !STREAM & 0xffff_ffff), is(2, 0)],
+            &[is(0, AF_INET6), without(1, !STREAM & 0xffff_ffff), is(2, IPPROTO_TCP)],
         ],
         "TCP over IPv4 and IPv6",
     ),
@@ -116,12 +128,22 @@ pub const TABLE: &[Call] = &[
     any(55, "getsockopt", "TCP"),
     only(56, "clone", &[&[is(0, THREAD)]], "a thread, never a process"),
     any(60, "exit", "end of a thread"),
-    any(72, "fcntl", "close-on-exec, status flags"),
+    only(
+        72,
+        "fcntl",
+        &[
+            &[is(1, F_GETFD)],
+            &[is(1, F_SETFD)],
+            &[is(1, F_GETFL)],
+            &[is(1, F_SETFL), without(2, O_ASYNC)],
+            &[is(1, F_DUPFD_CLOEXEC)],
+        ],
+        "close-on-exec, status flags, a second descriptor of the same",
+    ),
     any(131, "sigaltstack", "traps of WebAssembly"),
-    any(157, "prctl", "thread names"),
+    only(157, "prctl", &[&[is(0, PR_SET_NAME)]], "thread names"),
     any(158, "arch_prctl", "thread-local storage"),
     any(186, "gettid", "C library"),
-    any(200, "tkill", "abort"),
     any(202, "futex", "locks between threads"),
     any(204, "sched_getaffinity", "number of processors"),
     any(218, "set_tid_address", "C library start"),
@@ -152,12 +174,14 @@ pub struct Refused {
     pub why: &'static str,
 }
 
+const EPERM: u16 = 1;
 const ENOENT: u16 = 2;
 
 /// Calls that are answered with an error, by number. What is in neither table ends the Keep.
 pub const REFUSED: &[Refused] = &[
     Refused { number: 2, name: "open", error: ENOENT, why: "a Keep has no file system of its host" },
     Refused { number: 4, name: "stat", error: ENOENT, why: "aws-lc asks for a device that tells of snapshots" },
+    Refused { number: 200, name: "tkill", error: EPERM, why: "abort, which then ends the process by a fault" },
 ];
 
 #[cfg(test)]
@@ -172,6 +196,7 @@ mod tests {
         for refused in REFUSED {
             assert!(TABLE.iter().all(|call| call.number != refused.number), "{} is in both tables", refused.name);
         }
+        assert!(REFUSED.windows(2).all(|pair| pair[0].number < pair[1].number));
     }
 
     /// Writable and executable at once is not in any alternative.
@@ -189,10 +214,53 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_name_paths_or_make_processes_are_absent() {
-        // open, stat, execve, fork, vfork, kill, ptrace, mount, openat, execveat, clone3, io_uring_setup
-        for number in [2, 4, 59, 57, 58, 62, 101, 165, 257, 322, 435, 425] {
+    fn calls_that_name_paths_make_processes_or_signal_them_are_absent() {
+        // open, stat, execve, fork, vfork, ptrace, mount, openat, execveat, clone3, io_uring_setup
+        for number in [2, 4, 59, 57, 58, 101, 165, 257, 322, 435, 425] {
             assert!(TABLE.iter().all(|call| call.number != number), "{number}");
+        }
+        // kill, rt_sigqueueinfo, tkill, tgkill, rt_tgsigqueueinfo, pidfd_send_signal
+        for number in [62, 129, 200, 234, 297, 424] {
+            assert!(TABLE.iter().all(|call| call.number != number), "{number}");
+        }
+    }
+
+    /// Whether the table answers this call, decided as the filter does.
+    fn answered(number: u16, arguments: [u64; 3]) -> bool {
+        let holds = |is: &Is| arguments[usize::from(is.argument)] & is.mask == is.value & is.mask;
+        let call = TABLE.iter().find(|call| call.number == number).unwrap();
+        call.when.is_empty() || call.when.iter().any(|all| all.iter().all(holds))
+    }
+
+    /// Descriptors whose owner is another process would let the kernel send it signals.
+    #[test]
+    fn no_descriptor_signals_its_owner() {
+        const FCNTL: u16 = 72;
+        // F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY
+        for command in [8, 10, 15, 1024, 1026] {
+            assert!(!answered(FCNTL, [0, command, 0]), "{command}");
+        }
+        let nonblocking = 0o4000;
+        assert!(!answered(FCNTL, [0, F_SETFL, O_ASYNC | nonblocking]));
+        assert!(answered(FCNTL, [0, F_SETFL, nonblocking]), "control");
+        assert!(answered(FCNTL, [0, F_DUPFD_CLOEXEC, 3]), "control");
+        // FIOASYNC, FIOSETOWN, SIOCSPGRP
+        for request in [0x5452, 0x8901, 0x8902] {
+            assert!(!answered(16, [0, request, 0]), "{request:#x}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_tcp_and_a_thread_only_names_itself() {
+        for family in [AF_INET, AF_INET6] {
+            for (protocol, expected) in [(0, true), (IPPROTO_TCP, true), (17, false), (132, false), (262, false)] {
+                assert_eq!(answered(41, [family, STREAM, protocol]), expected, "{protocol}");
+            }
+        }
+        assert!(answered(157, [PR_SET_NAME, 0, 0]));
+        // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_PTRACER
+        for option in [1, 4, 22, 0x5961_6d61] {
+            assert!(!answered(157, [option, 0, 0]), "{option}");
         }
     }
 }

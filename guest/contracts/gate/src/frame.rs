@@ -22,6 +22,16 @@ pub enum FrameError {
         /// The alleged length.
         found: usize,
     },
+    /// More in one message than `spec/gate.md` allows.
+    #[error("{found} {what} in a message of the gate; the most is {most}")]
+    Over {
+        /// Of what, in the plural.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A field reaches past the end of the payload.
     #[error("a message ended in the middle of a field")]
     Short,

@@ -83,7 +83,7 @@ pub enum Request<'a> {
 pub enum Outcome<'a> {
     /// The program exited by itself.
     Exit(u8),
-    /// The program trapped; the backtrace went to its standard error.
+    /// The program trapped; the backtrace went where the manifest lets its standard error go.
     Trap,
     /// The Keep would not, or could not, run it.
     Refused {
@@ -139,6 +139,7 @@ pub enum Reply<'a> {
 
 /// The most endorsements that travel with one evidence.
 const ENDORSEMENTS: usize = 8;
+const OF_ENDORSEMENTS: &str = "endorsements";
 
 impl<'a> Request<'a> {
     /// Appends the request as one frame.
@@ -211,13 +212,10 @@ impl<'a> Reply<'a> {
     /// Appends the reply as one frame.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`] if it does not fit a frame.
+    /// [`FrameError::Over`] for more endorsements or bytes of a blob than one reply carries, [`FrameError::TooLong`] if
+    /// it does not fit a frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        if let Self::Evidence { endorsements, .. } = self
-            && endorsements.len() > ENDORSEMENTS
-        {
-            return Err(FrameError::TooLong { found: endorsements.len() });
-        }
+        self.bounded()?;
         frame::append(out, |w| match self {
             Self::Brief { brief, deployment } => {
                 w.u8(1).bytes(brief).bytes(deployment);
@@ -247,6 +245,18 @@ impl<'a> Reply<'a> {
         })
     }
 
+    /// The bounds of single fields, which both sides keep.
+    fn bounded(&self) -> Result<(), FrameError> {
+        let (what, found, most) = match self {
+            Self::Evidence { media_type: _, evidence: _, endorsements, crl: _ } => {
+                (OF_ENDORSEMENTS, endorsements.len(), ENDORSEMENTS)
+            }
+            Self::Blob { total: _, bytes } => ("bytes of a blob", bytes.len(), CHUNK),
+            Self::Brief { .. } | Self::Unavailable | Self::Absent | Self::Address(_) | Self::Noted => return Ok(()),
+        };
+        if found > most { Err(FrameError::Over { what, found, most }) } else { Ok(()) }
+    }
+
     /// Reads the payload of one frame.
     ///
     /// # Errors
@@ -258,8 +268,10 @@ impl<'a> Reply<'a> {
             2 => {
                 let (media_type, evidence, crl) = (r.text()?, r.bytes()?, r.bytes()?);
                 let count = r.u8()?;
+                // Before as many are read: the count is an allegation.
                 if usize::from(count) > ENDORSEMENTS {
-                    return Err(FrameError::Unknown { what: "number of endorsements", found: count });
+                    let found = usize::from(count);
+                    return Err(FrameError::Over { what: OF_ENDORSEMENTS, found, most: ENDORSEMENTS });
                 }
                 let endorsements = (0..count).map(|_| r.bytes()).collect::<Result<_, _>>()?;
                 Self::Evidence { media_type, evidence, endorsements, crl }
@@ -272,6 +284,7 @@ impl<'a> Reply<'a> {
             found => return Err(FrameError::Unknown { what: "reply", found }),
         };
         r.end()?;
+        reply.bounded()?;
         Ok(reply)
     }
 }
@@ -364,20 +377,34 @@ mod tests {
 
     #[test]
     fn more_endorsements_than_the_bound_are_refused_on_both_sides() {
-        let reply = Reply::Evidence { media_type: "", evidence: b"", endorsements: vec![&b""[..]; 9], crl: b"" };
-        assert!(reply.encode(&mut Vec::new()).is_err());
-        let payload = [&[2u8][..], &[0; 12], &[9], &[0; 36]].concat();
-        assert_eq!(Reply::decode(&payload), Err(FrameError::Unknown { what: "number of endorsements", found: 9 }));
+        let with =
+            |count| Reply::Evidence { media_type: "", evidence: b"", endorsements: vec![&b""[..]; count], crl: b"" };
+        let nine = Err(FrameError::Over { what: "endorsements", found: 9, most: 8 });
+        assert_eq!(with(9).encode(&mut Vec::new()), nine);
+        let payload = |count: u8| [&[2u8][..], &[0; 12], &[count], &vec![0; usize::from(count) * 4]].concat();
+        assert_eq!(Reply::decode(&payload(9)), nine.map(|()| with(9)));
+        assert_eq!(with(8).encode(&mut Vec::new()), Ok(()), "control");
+        assert_eq!(Reply::decode(&payload(8)), Ok(with(8)), "control");
     }
 
     #[test]
-    fn a_chunk_fits_a_frame_and_a_larger_blob_does_not() {
-        let full = vec![0; CHUNK];
-        assert!(Reply::Blob { total: 1, bytes: &full }.encode(&mut Vec::new()).is_ok());
-        let over = vec![0; frame::MAX];
-        assert!(matches!(
-            Reply::Blob { total: 1, bytes: &over }.encode(&mut Vec::new()),
-            Err(FrameError::TooLong { .. })
-        ));
+    fn a_byte_over_a_chunk_is_refused_on_both_sides() {
+        let most = u32::try_from(CHUNK).unwrap();
+        let payload = |length: u32| [&[4u8][..], &[0; 8], &length.to_le_bytes(), &vec![7; length as usize]].concat();
+        let full = vec![7; CHUNK];
+        let full = Reply::Blob { total: 0, bytes: &full };
+        assert_eq!(full.encode(&mut Vec::new()), Ok(()), "control");
+        assert_eq!(Reply::decode(&payload(most)), Ok(full), "control");
+        let over = vec![7; CHUNK + 1];
+        let refused = FrameError::Over { what: "bytes of a blob", found: CHUNK + 1, most: CHUNK };
+        assert_eq!(Reply::Blob { total: 0, bytes: &over }.encode(&mut Vec::new()), Err(refused));
+        assert_eq!(Reply::decode(&payload(most + 1)), Err(refused));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_frame_is_not_sent() {
+        let brief = vec![0; frame::MAX];
+        let reply = Reply::Brief { brief: &brief, deployment: b"" };
+        assert!(matches!(reply.encode(&mut Vec::new()), Err(FrameError::TooLong { .. })));
     }
 }

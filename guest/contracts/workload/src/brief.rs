@@ -1,6 +1,6 @@
 //! The brief: what a Keep is launched with. Its SHA-256 stands in the hardware's launch field (trust rule 1).
 //!
-//! Owns the deterministic CBOR form (RFC 8949 section 4.2.1, restricted as `spec/trust.md`, section "Brief" says).
+//! Owns the deterministic CBOR form (RFC 8949 section 4.2.1, restricted as `spec/brief.md` says).
 //! Refuses everything that is not the one encoding of its value: [`Brief::decode`] parses, checks, encodes again and
 //! compares bytes, so no two byte strings are the same brief and nothing rides along unread.
 //! Invariant: a decoded brief is complete and consistent; a registry never appears without a Steward whose certificate
@@ -93,7 +93,7 @@ pub enum BriefError {
     },
     /// Well-formed, but not the one encoding of its value: longer forms, indefinite lengths, order, duplicates,
     /// trailing bytes.
-    #[error("this is not the canonical encoding of the brief (deterministic CBOR, see spec/trust.md)")]
+    #[error("this is not the canonical encoding of the brief (deterministic CBOR, see spec/brief.md)")]
     NotCanonical,
     /// Another format version.
     #[error("brief version {found}, this is version {expected}")]
@@ -133,6 +133,11 @@ pub enum BriefError {
     /// A Steward without anchors would be any Steward.
     #[error("the steward has no anchors: state the digest of at least one root key")]
     NoAnchors,
+    /// Pins of keys that an `http://` server never shows: whoever stated them expects a check that nobody would make.
+    #[error(
+        "the steward's URL is http://, where no key is shown that could match its pins: say https://, or pin nothing"
+    )]
+    PinsWithoutTls,
     /// A Drawbridge opens only to a certificate, and only a Steward gives one.
     #[error("a drawbridge needs a steward: without a certificate the Keep cannot fetch anything from it")]
     DrawbridgeWithoutSteward,
@@ -193,8 +198,11 @@ impl Brief {
 
     fn consistent(&self) -> Result<(), BriefError> {
         let Self { trust_domain: _, steward, source, owner: _, deployment: _, role: _, workload: _, args, env } = self;
-        if let Some(StewardRef { url, anchors, tls: _ }) = steward {
-            url.parse::<Endpoint>().map_err(|error| BriefError::Name { place: "steward url", error })?;
+        if let Some(StewardRef { url, anchors, tls }) = steward {
+            let endpoint: Endpoint = url.parse().map_err(|error| BriefError::Name { place: "steward url", error })?;
+            if !endpoint.tls && !tls.is_empty() {
+                return Err(BriefError::PinsWithoutTls);
+            }
             if anchors.is_empty() {
                 return Err(BriefError::NoAnchors);
             }
@@ -319,6 +327,16 @@ mod tests {
         let mut brief = full();
         brief.steward.as_mut().unwrap().url = "ftp://steward.example".to_owned();
         assert!(matches!(brief.try_encode(), Err(BriefError::Name { place: "steward url", .. })));
+
+        let pinned = |url: &str, pins: &[Digest]| {
+            let mut brief = full();
+            brief.steward = Some(StewardRef { url: url.to_owned(), tls: pins.to_vec(), ..brief.steward.unwrap() });
+            Brief::decode(&brief.encode()).map(|_| ())
+        };
+        let pin = [Digest::new([0x44; 32])];
+        assert_eq!(pinned("http://steward.example", &pin), Err(BriefError::PinsWithoutTls));
+        assert_eq!(pinned("http://steward.example", &[]), Ok(()), "control");
+        assert_eq!(pinned("https://steward.example", &pin), Ok(()), "control");
 
         for (authority, repository, place) in
             [("registry", "shop", "drawbridge authority"), ("r:443", "../x", "repository")]

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariant: every value that came out of a `decode`, `parse` or `from_*` here re-encodes to the bytes it came from.
-//! Formats: `spec/trust.md` (brief), `spec/package.md`, `spec/manifest.md`.
+//! Formats: `spec/brief.md`, `spec/package.md`, `spec/manifest.md`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -257,7 +257,8 @@ impl Manifest {
     }
 
     /// Where a `wasi:http` service is reached: its one listener, or, when the manifest says nothing (a plain Wasm
-    /// artifact), HTTPS at any free port.
+    /// artifact), HTTPS at any free port. A Keep without a Steward has no certificate: it serves that default, and only
+    /// that, in the clear.
     #[must_use]
     pub fn http_listener(&self) -> Listen {
         let default = || Listen { name: Name::https(), port: 0, protocol: Protocol::Https };

@@ -331,7 +331,7 @@ impl Index {
         let mut check = Check::at_most(expected, MANIFEST_LIMIT);
         check.update(bytes)?;
         check.finish()?;
-        let Object(Read { schema_version, media_type, artifact_type, config, layers, manifests }) =
+        let Object(Read { schema_version, media_type, artifact_type, config, layers, is_index }) =
             serde_json::from_slice(bytes).map_err(|error| IndexError::Json(alloc::format!("{error}")))?;
         if let Some(other) = media_type.filter(|media_type| media_type != MANIFEST) {
             return Err(IndexError::NotAManifest(short(&other)));
@@ -341,16 +341,16 @@ impl Index {
         }
         // One document that is an index to one reader and a manifest to another: OCI image-spec security advisory
         // GHSA-77vh-xpmg-72qh.
-        if manifests.is_some() {
+        if is_index {
             return Err(IndexError::NotAManifest("an image index".to_owned()));
         }
         let (Some(Object(config)), Some(layers)) = (config, layers) else {
             return Err(IndexError::Json("`config` or `layers` is missing".to_owned()));
         };
         let layers: Vec<_> = layers.into_iter().map(|Object(layer)| layer).collect();
-        if let Some(reserved) = [&config].into_iter().chain(&layers).find(|blob| RESERVED.contains(&&*blob.media_type))
-        {
-            return Err(IndexError::Reserved(reserved.media_type.clone()));
+        let types = [&config].into_iter().chain(&layers).map(|blob| &blob.media_type).chain(&artifact_type);
+        if let Some(reserved) = types.into_iter().find(|media_type| RESERVED.contains(&media_type.as_str())) {
+            return Err(IndexError::Reserved(reserved.clone()));
         }
         let layout = match config.media_type.as_str() {
             CONFIG => match artifact_type.as_deref() {
@@ -398,11 +398,24 @@ struct Written<'a> {
 #[serde(rename_all = "camelCase")]
 struct Read {
     schema_version: u64,
+    #[serde(default, deserialize_with = "not_null")]
     media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<Object<Descriptor>>,
     layers: Option<Vec<Object<Descriptor>>>,
-    manifests: Option<IgnoredAny>,
+    /// Whether the key stands there, whatever its value.
+    #[serde(default, rename = "manifests", deserialize_with = "stands_there")]
+    is_index: bool,
+}
+
+/// A text that may be absent, but not `null`: to an `Option` both are the same.
+fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
+}
+
+/// serde comes here only if the key is there.
+fn stands_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// A struct that is a JSON object. serde's derive also takes an array of the fields' values, which no other reader of
@@ -524,8 +537,12 @@ mod tests {
         assert!(parse(&text()).is_ok(), "control");
         let index = "application/vnd.oci.image.index.v1+json";
         assert_eq!(parse(&text().replace(MANIFEST, index)), Err(IndexError::NotAManifest(index.to_owned())));
-        let both = text().replace(r#""layers""#, r#""manifests":[],"layers""#);
-        assert_eq!(parse(&both), Err(IndexError::NotAManifest("an image index".to_owned())));
+        for manifests in ["[]", "null", "{}", "0"] {
+            let both = text().replace(r#""layers""#, &alloc::format!(r#""manifests":{manifests},"layers""#));
+            assert_eq!(parse(&both), Err(IndexError::NotAManifest("an image index".to_owned())), "{manifests}");
+        }
+        let null = text().replace(&alloc::format!("\"{MANIFEST}\""), "null");
+        assert!(matches!(parse(&null), Err(IndexError::Json(_))), "{:?}", parse(&null));
         assert!(matches!(
             parse(&text().replace("\":2,\"mediaType", "\":1,\"mediaType")),
             Err(IndexError::NotAManifest(_))
@@ -538,6 +555,11 @@ mod tests {
         for reserved in RESERVED {
             assert_eq!(parse(&text().replace(WASM, reserved)), Err(IndexError::Reserved(reserved.to_owned())));
             assert_eq!(parse(&text().replace(CONFIG, reserved)), Err(IndexError::Reserved(reserved.to_owned())));
+            let artifact = text().replace(ARTIFACT_TYPE, reserved);
+            assert_eq!(parse(&artifact), Err(IndexError::Reserved(reserved.to_owned())));
+            // Also where its type may be anything else.
+            let plain = artifact.replace(CONFIG, WASM_CONFIG);
+            assert_eq!(parse(&plain), Err(IndexError::Reserved(reserved.to_owned())));
         }
         let layers = text().find(r#"[{"#).unwrap();
         let layer = text()[layers + 1..text().len() - 2].to_string();

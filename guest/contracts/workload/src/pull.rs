@@ -27,9 +27,9 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::digest::{Check, CheckError, Digest, Size};
-use crate::manifest::{CONFIG_LIMIT, Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError};
 use crate::names::Repository;
-use crate::package::{Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, PROGRAM_LIMIT, Program, ProgramError};
+use crate::package::{Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, Program, ProgramError};
 
 /// A pulled workload, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,23 +95,6 @@ impl Fetch {
     }
 }
 
-/// The most a caller is ready to hold, in bytes. The default is what the format allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The OCI manifest.
-    pub index: u64,
-    /// Our manifest.
-    pub manifest: u64,
-    /// The program.
-    pub program: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { index: MANIFEST_LIMIT, manifest: CONFIG_LIMIT as u64, program: PROGRAM_LIMIT }
-    }
-}
-
 /// Why a pull ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -133,16 +116,6 @@ pub enum PullError {
     /// The program is not of its kind.
     #[error("program: {0}")]
     Program(#[from] ProgramError),
-    /// Bigger than the caller's limit.
-    #[error("{what:?} has {found} bytes, the limit here is {limit}")]
-    Limit {
-        /// What.
-        what: What,
-        /// The caller's limit.
-        limit: u64,
-        /// What the descriptor says.
-        found: u64,
-    },
     /// No memory for a blob of the stated size.
     #[error("no memory for {0} bytes")]
     Memory(u64),
@@ -158,7 +131,6 @@ pub enum PullError {
 #[derive(Debug)]
 pub struct Pull {
     digest: Digest,
-    limits: Limits,
     state: State,
 }
 
@@ -182,15 +154,9 @@ impl Pull {
     /// Begins to pull the workload with this digest.
     #[must_use]
     pub fn new(digest: Digest) -> Self {
-        Self::with_limits(digest, Limits::default())
-    }
-
-    /// The same for a caller with less room than the format allows.
-    #[must_use]
-    pub fn with_limits(digest: Digest, limits: Limits) -> Self {
-        let fetch = Fetch { what: What::Index, digest, size: Size::AtMost(limits.index.min(MANIFEST_LIMIT)) };
+        let fetch = Fetch { what: What::Index, digest, size: Size::AtMost(MANIFEST_LIMIT) };
         let check = Check::sized(digest, fetch.size);
-        Self { digest, limits, state: State::Fetching { fetch, check, bytes: Vec::new(), have: Have::Nothing } }
+        Self { digest, state: State::Fetching { fetch, check, bytes: Vec::new(), have: Have::Nothing } }
     }
 
     /// What to fetch now; the same until [`Pull::complete`]. After an error `Done`, and [`Pull::into_workload`] fails.
@@ -265,12 +231,12 @@ impl Pull {
                             digest: index.config.digest,
                             size: Size::Exactly(index.config.size),
                         };
-                        self.fetch(fetch, self.limits.manifest, Have::Index(index))
+                        Self::fetch(fetch, Have::Index(index))
                     }
-                    Layout::PlainWasm => self.program(index, Manifest::default()),
+                    Layout::PlainWasm => Self::program(index, Manifest::default()),
                 }
             }
-            Have::Index(index) => self.program(index, Manifest::from_json(&bytes)?),
+            Have::Index(index) => Self::program(index, Manifest::from_json(&bytes)?),
             Have::Manifest(index, manifest) => {
                 let program = Program::detect(bytes)?;
                 let (expected, found) = (index.kind, program.kind());
@@ -282,17 +248,15 @@ impl Pull {
         }
     }
 
-    fn program(&self, index: Index, manifest: Manifest) -> Result<State, PullError> {
+    fn program(index: Index, manifest: Manifest) -> Result<State, PullError> {
         let fetch =
             Fetch { what: What::Program, digest: index.program.digest, size: Size::Exactly(index.program.size) };
-        self.fetch(fetch, self.limits.program, Have::Manifest(index, manifest))
+        Self::fetch(fetch, Have::Manifest(index, manifest))
     }
 
-    fn fetch(&self, fetch: Fetch, limit: u64, have: Have) -> Result<State, PullError> {
+    fn fetch(fetch: Fetch, have: Have) -> Result<State, PullError> {
+        // Within the format's limits, as [`Index::parse`] has seen to.
         let found = fetch.size.limit();
-        if found > limit {
-            return Err(PullError::Limit { what: fetch.what, limit, found });
-        }
         // The size is the publisher's, not the sender's: its manifest has already matched the brief's digest.
         let mut bytes = Vec::new();
         let room = usize::try_from(found).ok().and_then(|room| bytes.try_reserve_exact(room).ok());
@@ -331,8 +295,8 @@ mod tests {
     }
 
     /// Pulls from a source; `sent` may change what it sends.
-    fn run(built: &Built, limits: Limits, sent: impl Fn(What, Vec<u8>) -> Vec<u8>) -> Result<Workload, PullError> {
-        let mut pull = Pull::with_limits(built.digest, limits);
+    fn run(built: &Built, sent: impl Fn(What, Vec<u8>) -> Vec<u8>) -> Result<Workload, PullError> {
+        let mut pull = Pull::new(built.digest);
         while let Step::Fetch(fetch) = pull.next() {
             for chunk in sent(fetch.what, honest(built, &fetch)).chunks(3) {
                 pull.feed(chunk)?;
@@ -343,7 +307,7 @@ mod tests {
     }
 
     fn pull(sent: impl Fn(What, Vec<u8>) -> Vec<u8>) -> Result<Workload, PullError> {
-        run(&built(), Limits::default(), sent)
+        run(&built(), sent)
     }
 
     #[test]
@@ -455,7 +419,7 @@ mod tests {
 
     #[test]
     fn right_digests_of_wrong_things() {
-        let run = |built: &Built| run(built, Limits::default(), |_, bytes| bytes);
+        let run = |built: &Built| run(built, |_, bytes| bytes);
         let (config, wasm) = (package::CONFIG, package::WASM);
         assert!(run(&foreign(config, b"{}", wasm, MODULE)).is_ok(), "control");
         let spaced = run(&foreign(config, b"{ }", wasm, MODULE));
@@ -472,23 +436,10 @@ mod tests {
     #[test]
     fn a_plain_wasm_artifact_needs_no_config() {
         let built = foreign(package::WASM_CONFIG, b"never fetched", package::WASM, MODULE);
-        let workload = run(&built, Limits::default(), |what, bytes| {
+        let workload = run(&built, |what, bytes| {
             assert_ne!(what, What::Manifest);
             bytes
         });
         assert_eq!(workload.unwrap().manifest, Manifest::default());
-    }
-
-    #[test]
-    fn the_callers_limits() {
-        let size = built().manifest.len() as u64;
-        let limits = Limits { index: size, manifest: 18, program: 8 };
-        assert!(run(&built(), limits, |_, bytes| bytes).is_ok(), "control: exactly enough");
-        let index = run(&built(), Limits { index: size - 1, ..limits }, |_, bytes| bytes);
-        assert!(matches!(index, Err(PullError::Check { what: What::Index, error: CheckError::TooLong { .. } })));
-        let manifest = run(&built(), Limits { manifest: 17, ..limits }, |_, bytes| bytes);
-        assert_eq!(manifest, Err(PullError::Limit { what: What::Manifest, limit: 17, found: 18 }));
-        let program = run(&built(), Limits { program: 7, ..limits }, |_, bytes| bytes);
-        assert_eq!(program, Err(PullError::Limit { what: What::Program, limit: 7, found: 8 }));
     }
 }

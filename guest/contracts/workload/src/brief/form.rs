@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::brief::hash;
 
-    /// The example of `spec/trust.md`, section "Brief".
+    /// The example of `spec/brief.md`.
     const GOLDEN: &str = "aa0001016b6578616d706c652e6f726702a3007768747470733a2f2f737465776172642e6578616d706c650181582011\
         1111111111111111111111111111111111111111111111111111111111111102800384017472656769737472792e6578\
         616d706c653a3434336473686f7080045820222222222222222222222222222222222222222222222222222222222222\
@@ -257,11 +257,10 @@ mod tests {
         }
 
         fn brief(&mut self) -> Brief {
-            let steward = (self.below(3) > 0).then(|| StewardRef {
-                url: ["http://127.0.0.1:3000", "https://steward.example/ca", "https://[::1]/"][self.index(3)]
-                    .to_owned(),
-                anchors: self.digests(1),
-                tls: self.digests(0),
+            let steward = (self.below(3) > 0).then(|| {
+                let url = ["http://127.0.0.1:3000", "https://steward.example/ca", "https://[::1]/"][self.index(3)];
+                let tls = if url.starts_with("https:") { self.digests(0) } else { vec![] };
+                StewardRef { url: url.to_owned(), anchors: self.digests(1), tls }
             });
             let source = match (&steward, self.below(2)) {
                 (Some(_), 0) => Source::Drawbridge {
