@@ -37,6 +37,10 @@ impl Process {
     pub(crate) fn kill(&self) {
         match self.0 {}
     }
+
+    pub(crate) fn signal(&self) {
+        match self.0 {}
+    }
 }
 
 impl Child {
