@@ -92,3 +92,28 @@ fn the_document_has_the_bounds_of_the_code() {
     }
     assert_eq!(found.len(), expected.len());
 }
+
+/// The calls of the ring: number and name of each row.
+#[test]
+fn the_document_has_exactly_the_calls_of_the_ring() {
+    let expected: Vec<String> =
+        gate::ring::KINDS.iter().map(|kind| format!("| {} | `{kind:?}` |", *kind as u32)).collect();
+    let found = table(&document(), "| kind | call | place | a | b | result |");
+    assert_eq!(found.len(), expected.len());
+    for (row, begins) in found.iter().zip(&expected) {
+        assert!(row.starts_with(begins), "{row} begins with {begins}");
+    }
+}
+
+/// The addresses and the port.
+#[test]
+fn the_document_has_the_places_of_the_code() {
+    use gate::{plan, ring};
+    let document = document();
+    for place in
+        [plan::SHIM, plan::PLAN, plan::BLOCKS, plan::SHARED, plan::ROOT, u64::from(ring::DOORBELL), ring::DATA as u64]
+    {
+        let written = [format!("`{place:#x}`"), format!(" {place} ")];
+        assert!(written.iter().any(|text| document.contains(text)), "{place:#x}");
+    }
+}

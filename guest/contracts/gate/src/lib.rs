@@ -29,6 +29,8 @@ extern crate alloc;
 pub mod calls;
 pub mod frame;
 pub mod message;
+pub mod plan;
+pub mod ring;
 
 /// The descriptor on which exec finds its platform: the shim in a TEE, the host process under `nil` and `sim`.
 pub const DESCRIPTOR: i32 = 3;

@@ -1,0 +1,131 @@
+//! Where the host puts what, before the first instruction of a micro-VM's shim: addresses, and the measured page that
+//! says what follows the shim in memory.
+//!
+//! Owns the layout of that page. The page is part of the measurement, so what it says is true of the image; what the
+//! host says at the start ([`Start`]) is not, and is checked by the shim.
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Bytes that one last-level page table maps.
+pub const TABLE: u64 = 512 * PAGE;
+
+/// Where the shim is linked: -2 GiB.
+pub const SHIM: u64 = 0xffff_ffff_8000_0000;
+/// The page of the plan.
+pub const PLAN: u64 = 0xffff_ffff_a000_0000;
+/// The shared blocks, one after the other.
+pub const BLOCKS: u64 = 0xffff_ffff_b000_0000;
+/// Physical address of the first shared block, above all memory.
+pub const SHARED: u64 = 0x7f_0000_0000;
+/// Slot of the root table through which the tables see themselves.
+pub const RECURSIVE: u64 = 510;
+
+/// Physical address of the root page table; the tables below it follow.
+pub const ROOT: u64 = 0x1000;
+/// Physical address of the shim.
+pub const IMAGE: u64 = 0x1_0000;
+
+/// The word that says that this is a plan, with its version.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"donjon\x00\x01");
+/// The most segments of a program.
+pub const SEGMENTS: usize = 8;
+/// Words of a plan.
+pub const WORDS: usize = 8 + 3 * SEGMENTS;
+
+/// A run of pages of the program with the same permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Segment {
+    /// First page, counted from the program's base.
+    pub first: u64,
+    /// How many.
+    pub pages: u64,
+    /// As for `mmap(2)`: 1 read, 2 write, 4 execute.
+    pub protection: u64,
+}
+
+/// What follows the shim in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The first physical address that nothing measured uses.
+    pub free: u64,
+    /// Physical address of the program's last-level page tables, which map all of its pages.
+    pub tables: u64,
+    /// How many tables.
+    pub count: u64,
+    /// The program's entry, from its base.
+    pub entry: u64,
+    /// Its program headers, from its base.
+    pub headers: u64,
+    /// How many headers.
+    pub headers_count: u64,
+    /// Its segments, in ascending order; unused ones have no pages.
+    pub segments: [Segment; SEGMENTS],
+}
+
+impl Plan {
+    /// The words of the page.
+    #[must_use]
+    pub fn encode(&self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        let head =
+            [MAGIC, self.free, self.tables, self.count, self.entry, self.headers, self.headers_count, SEGMENTS as u64];
+        let tail = self.segments.iter().flat_map(|segment| [segment.first, segment.pages, segment.protection]);
+        for (word, value) in words.iter_mut().zip(head.into_iter().chain(tail)) {
+            *word = value;
+        }
+        words
+    }
+
+    /// Reads the page; `None` if it is not a plan of this version.
+    #[must_use]
+    pub fn decode(words: &[u64; WORDS]) -> Option<Self> {
+        let [MAGIC, free, tables, count, entry, headers, headers_count, SEGMENT_COUNT, rest @ ..] = *words else {
+            return None;
+        };
+        let mut segments = [Segment::default(); SEGMENTS];
+        for (segment, [first, pages, protection]) in segments.iter_mut().zip(rest.as_chunks().0) {
+            *segment = Segment { first: *first, pages: *pages, protection: *protection };
+        }
+        Some(Self { free, tables, count, entry, headers, headers_count, segments })
+    }
+}
+
+const SEGMENT_COUNT: u64 = SEGMENTS as u64;
+
+/// Words in the control part of the first block that the host fills before the start.
+pub mod start {
+    /// Bytes of memory, from physical address 0.
+    pub const MEMORY: usize = 256;
+    /// Bytes of the brief, at the start of the data part.
+    pub const BRIEF: usize = 257;
+    /// Bytes of the Deployment, after the brief.
+    pub const DEPLOYMENT: usize = 258;
+    /// Ticks of the time-stamp counter in a second.
+    pub const TICKS: usize = 259;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let segment = |n| Segment { first: n, pages: n + 1, protection: n + 2 };
+        let plan = Plan {
+            free: 1,
+            tables: 2,
+            count: 3,
+            entry: 4,
+            headers: 5,
+            headers_count: 6,
+            segments: core::array::from_fn(|n| segment(n as u64)),
+        };
+        let words = plan.encode();
+        assert_eq!(Plan::decode(&words), Some(plan));
+        for index in [0, 7] {
+            let mut other = words;
+            other[index] ^= 1;
+            assert_eq!(Plan::decode(&other), None);
+        }
+    }
+}
