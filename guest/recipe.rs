@@ -37,39 +37,41 @@ pub(crate) struct Built {
     pub(crate) workspace: &'static str,
     /// The Rust target it is for.
     pub(crate) target: &'static str,
+    /// Flags for the compiler, besides the recipe's.
+    pub(crate) flags: &'static [&'static str],
     /// A variable that names a folder with the file in it, prebuilt, laid out as cargo lays out a target directory.
     pub(crate) prebuilt: &'static str,
 }
 
-/// The body of a build script: builds a file that depends on these `sources` of its workspace, into the given folder of
-/// cargo's target directory, and tells the crate by the variable `tells` where it is.
-pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) -> ExitCode {
-    let place = || -> Result<PathBuf, String> {
-        let manifest = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
-        let root = manifest.ancestors().nth(2).ok_or("the crate does not lie two folders below the root")?;
-        println!("cargo::rerun-if-env-changed={}", built.prebuilt);
-        for source in sources {
-            println!("cargo::rerun-if-changed={}", root.join(built.workspace).join(source).display());
-        }
-        let out = PathBuf::from(required("OUT_DIR")?);
-        // TARGET/PROFILE/build/PACKAGE-HASH/out; every profile shares the folder.
-        let targets = out.ancestors().nth(4).ok_or("OUT_DIR does not lie in a target directory")?;
-        let from = built.get(root, &targets.join(folder))?;
-        // A copy, because another build may replace the original while this one reads it.
-        let copy = out.join(built.file);
-        std::fs::copy(&from, &copy).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
-        Ok(copy)
-    };
-    match place() {
-        Ok(file) => {
-            println!("cargo::rustc-env={tells}={}", file.display());
-            ExitCode::SUCCESS
-        }
+/// The end of a build script.
+pub(crate) fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             println!("cargo::error={reason}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds a file that depends on these `sources` of its workspace, into the given folder of cargo's target directory, and
+/// tells the crate by the variable `tells` where it is.
+pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) -> Result<(), String> {
+    let manifest = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
+    let root = manifest.ancestors().nth(2).ok_or("the crate does not lie two folders below the root")?;
+    println!("cargo::rerun-if-env-changed={}", built.prebuilt);
+    for source in sources {
+        println!("cargo::rerun-if-changed={}", root.join(built.workspace).join(source).display());
+    }
+    let out = PathBuf::from(required("OUT_DIR")?);
+    // TARGET/PROFILE/build/PACKAGE-HASH/out; every profile shares the folder.
+    let targets = out.ancestors().nth(4).ok_or("OUT_DIR does not lie in a target directory")?;
+    let from = built.get(root, &targets.join(folder))?;
+    // A copy, because another build may replace the original while this one reads it.
+    let copy = out.join(built.file);
+    std::fs::copy(&from, &copy).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+    println!("cargo::rustc-env={tells}={}", copy.display());
+    Ok(())
 }
 
 impl Built {
@@ -124,6 +126,8 @@ impl Built {
             places.iter().map(join).collect()
         };
         // Shell quoting, because a path may have spaces.
+        let mut rustflags = remapped("--remap-path-prefix=");
+        rustflags.extend(self.flags.iter().map(OsString::from));
         let cflags =
             remapped("-ffile-prefix-map=").iter().fold(OsString::from("-U_FORTIFY_SOURCE"), |mut all, flag| {
                 all.extend([OsStr::new(" '"), flag, OsStr::new("'")]);
@@ -136,7 +140,7 @@ impl Built {
         cargo
             .args(["build", "--locked", "--release", "--package", self.package, "--target", self.target])
             .env("CARGO_TARGET_DIR", targets)
-            .env("CARGO_ENCODED_RUSTFLAGS", remapped("--remap-path-prefix=").join(OsStr::new("\x1f")))
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(OsStr::new("\x1f")))
             // Build scripts that ask for the commit of a tree around them would put it into what they build.
             .env("GIT_DIR", "/dev/null")
             .envs(profile(&workspace)?);

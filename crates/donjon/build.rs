@@ -15,8 +15,10 @@ fn main() -> ExitCode {
         file: "greeter.wasm",
         workspace: "guest/programs",
         target: "wasm32-wasip2",
+        flags: &[],
         prebuilt: "DONJON_PROGRAMS",
     };
     // The workspace's probe is a member too, but only tests use it, and they build it.
-    recipe::embed(&greeter, &["Cargo.toml", "Cargo.lock", "greeter"], "programs", "DONJON_GREETER")
+    let sources = ["Cargo.toml", "Cargo.lock", "greeter"];
+    recipe::done(recipe::embed(&greeter, &sources, "programs", "DONJON_GREETER"))
 }

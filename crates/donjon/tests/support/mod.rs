@@ -68,8 +68,15 @@ pub(crate) fn donjon<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item =
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DONJON_")) {
         command.env_remove(name);
     }
+    command.env("DONJON_BACKEND", BACKEND);
     command
 }
+
+/// On what `donjon run` runs here: the suite `run` is built once for each backend.
+pub(crate) const BACKEND: &str = match env!("CARGO_CRATE_NAME").as_bytes() {
+    b"run_kvm" => "kvm",
+    _ => "nil",
+};
 
 /// Runs `donjon` to its end.
 pub(crate) fn run<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>, input: Input) -> Ran {
@@ -206,6 +213,7 @@ pub(crate) fn probe(form: Form) -> PathBuf {
         file: "probe.wasm",
         workspace: "guest/programs",
         target: form.target(),
+        flags: &[],
         prebuilt: "DONJON_PROGRAMS",
     };
     let path = probe.get(root, &targets).expect("the probe builds");

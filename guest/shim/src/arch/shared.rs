@@ -1,0 +1,42 @@
+//! The memory shared with the host: single words, each read and written once and whole.
+//!
+//! Invariant: nothing here follows a value it read.
+
+use gate::plan::BLOCKS;
+
+fn word(index: usize) -> *mut u64 {
+    // The index is a constant or a small sum of constants; the blocks begin on a page.
+    (BLOCKS + 8 * (index as u64 % 512)) as *mut u64
+}
+
+/// A word of the control part of this processor's block, as the host left it.
+pub(crate) fn read(index: usize) -> u64 {
+    // SAFETY: the control part is mapped from the start on and has 512 words.
+    unsafe { word(index).read_volatile() }
+}
+
+/// Writes a word for the host.
+pub(crate) fn write(index: usize, value: u64) {
+    // SAFETY: as for `read`.
+    unsafe { word(index).write_volatile(value) }
+}
+
+/// A word of the data part.
+pub(crate) fn data(index: usize) -> u64 {
+    let index = index % (gate::ring::DATA / 8);
+    // SAFETY: the data part is mapped from the start on, behind the control part.
+    unsafe { ((BLOCKS + gate::ring::CONTROL as u64 + 8 * index as u64) as *const u64).read_volatile() }
+}
+
+/// Writes a word of the data part.
+pub(crate) fn set_data(index: usize, value: u64) {
+    let index = index % (gate::ring::DATA / 8);
+    // SAFETY: as for `data`.
+    unsafe { ((BLOCKS + gate::ring::CONTROL as u64 + 8 * index as u64) as *mut u64).write_volatile(value) }
+}
+
+/// A word of the plan.
+pub(crate) fn plan(index: usize) -> u64 {
+    // SAFETY: the page of the plan is mapped from the start on and measured.
+    unsafe { ((gate::plan::PLAN + 8 * (index as u64 % 512)) as *const u64).read_volatile() }
+}

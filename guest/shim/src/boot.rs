@@ -1,0 +1,111 @@
+//! From the first instruction to the first of the program: tables, memory, and a stack as Linux gives it.
+//!
+//! Owns the places: program, stack, mappings, the copier's page and the shared window lie at random addresses of the
+//! program's half. Refuses a plan that is none and a memory that does not hold what was measured.
+
+use core::sync::atomic::Ordering;
+
+use gate::plan::{self, Plan, SHARED, start};
+use gate::ring::{CONTROL, DATA};
+
+use crate::arch::entry::Frame;
+use crate::arch::{entry, pages, shared, tables, user};
+use crate::host::{Fatal, fatal};
+use crate::memory::areas::{Area, EXECUTE, READ, TOP, WRITE};
+use crate::memory::space::Space;
+use crate::syscall::{SPACE, random_word};
+
+const PAGE: u64 = plan::PAGE;
+/// What a stack may grow to.
+const STACK: u64 = 8 << 20;
+
+pub(crate) fn boot() -> ! {
+    tables::start();
+    let mut words = [0; plan::WORDS];
+    for (index, word) in words.iter_mut().enumerate() {
+        *word = shared::plan(index);
+    }
+    let Some(plan) = Plan::decode(&words) else { fatal(Fatal::Start, 0) };
+    let memory = shared::read(start::MEMORY);
+    if !memory.is_multiple_of(PAGE) || memory <= plan.free || memory > SHARED {
+        fatal(Fatal::Start, 1);
+    }
+    let frame = {
+        let mut space = SPACE.lock();
+        space.frames.start(plan.free / PAGE, memory / PAGE);
+        match place(&mut space, &plan) {
+            Some(frame) => frame,
+            None => fatal(Fatal::Memory, 0),
+        }
+    };
+    entry::enter(frame)
+}
+
+/// A random multiple of 2 MiB, below the given number of them.
+fn random_table(below: u64) -> u64 {
+    random_word().checked_rem(below).unwrap_or(0).wrapping_mul(plan::TABLE)
+}
+
+/// Puts everything at its place.
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "sums of constants, of fields of the measured plan, and of bounded random numbers"
+)]
+fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
+    // Program low, everything else high, as Linux does it: 32 GiB of places for each.
+    let base = 0x5555_0000_0000 + random_table(1 << 14);
+    pages::link(&mut space.frames, base, plan.tables, plan.count).ok()?;
+    let mut end = base;
+    for segment in plan.segments.iter().filter(|segment| segment.pages > 0) {
+        let first = base + segment.first * PAGE;
+        end = first + segment.pages * PAGE;
+        let protection = u8::try_from(segment.protection).ok()?;
+        space.areas.insert(Area { touched: (first, end), ..Area::new(first, end, protection) }).ok()?;
+    }
+    let heap = end + random_table(1 << 8) + plan::TABLE;
+    space.heap = (heap, heap);
+
+    let top = TOP - random_table(1 << 14) - PAGE;
+    space.areas.insert(Area::new(top - STACK, top, READ | WRITE)).ok()?;
+    space.below = top - STACK - plan::TABLE - random_table(1 << 13);
+
+    let image = user::copier_page() - plan::SHIM + plan::IMAGE;
+    let copier = space.show(PAGE, READ | EXECUTE, |_| image)?;
+    user::COPIER.store(copier, Ordering::Relaxed);
+    let window = space.show(DATA as u64, READ | WRITE, |offset| SHARED + CONTROL as u64 + offset)?;
+    crate::syscall::files::WINDOW.store(window, Ordering::Relaxed);
+
+    // argc, argv, its end, the environment's end, the auxiliary vector; then what they point to.
+    let data = top - 64;
+    space.ready(top - PAGE, PAGE, WRITE).ok()?;
+    user::write(data, b"exec\0");
+    user::write(data + 16, &random_word().to_le_bytes());
+    user::write(data + 24, &random_word().to_le_bytes());
+    let words = [
+        1,
+        data,
+        0,
+        0,
+        3,
+        base + plan.headers,
+        4,
+        56,
+        5,
+        plan.headers_count,
+        6,
+        PAGE,
+        9,
+        base + plan.entry,
+        23,
+        0,
+        25,
+        data + 16,
+        0,
+        0,
+    ];
+    let stack = (data - 8 * words.len() as u64) & !15;
+    for (index, word) in (0..).zip(words) {
+        user::write(stack + 8 * index, &u64::to_le_bytes(word));
+    }
+    Some(Frame { rip: base + plan.entry, rsp: stack, ..Frame::default() })
+}

@@ -1,0 +1,674 @@
+//! Descriptors: the standard streams, the platform, sockets, event counters and sets of watched descriptors.
+//!
+//! Owns the table and the buffers' way through the shared window. The host holds the sockets; readiness is what it says,
+//! and lies about it cost time and never more.
+//!
+//! Invariant: a handle that the host knows is the index of an object here. What the host writes into the window becomes
+//! the program's bytes only by the copier, within the length the program gave.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use gate::ring::{self, Call, EVENT, FOREVER, HANDLES, Kind};
+
+use super::error::{EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOPROTOOPT, ENOSPC, ENOTTY, Errno};
+use super::{get, put, word};
+use crate::arch::lock::Lock;
+use crate::arch::{entry, shared};
+use crate::host;
+use crate::memory::areas::TOP;
+
+/// Where ring 3 sees the data part of the block.
+pub(crate) static WINDOW: AtomicU64 = AtomicU64::new(0);
+
+const MOST: usize = HANDLES as usize;
+const NONE: u16 = u16::MAX;
+const DATA: u64 = ring::DATA as u64;
+
+/// What a descriptor can be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Object {
+    Free,
+    /// A stream or socket that the host holds.
+    Host,
+    /// The platform: frames to and from it.
+    Platform,
+    /// A set of watched descriptors.
+    Set,
+    /// A counter, and whether it was counted up since that was told.
+    Counter(u64, bool),
+}
+
+/// How an object is watched: the set, for what, and what the program wants to be told.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    set: u16,
+    events: u32,
+    data: u64,
+}
+
+struct Files {
+    /// Object by descriptor.
+    table: [u16; MOST],
+    objects: [Object; MOST],
+    users: [u16; MOST],
+    watched: [Option<Watched>; MOST],
+    /// By object: operations do not wait.
+    waitless: [bool; MOST],
+    /// The objects that are counters, and how many there are.
+    counters: [u16; COUNTERS],
+    counted: usize,
+}
+
+/// The most counters at a time: a runtime has one for each thread that waits.
+const COUNTERS: usize = 64;
+
+static FILES: Lock<Files> = Lock::new(Files {
+    table: {
+        let mut table = [NONE; MOST];
+        [table[0], table[1], table[2], table[3]] = [0, 1, 2, 3];
+        table
+    },
+    objects: {
+        let mut objects = [Object::Free; MOST];
+        [objects[0], objects[1], objects[2], objects[3]] = [Object::Host, Object::Host, Object::Host, Object::Platform];
+        objects
+    },
+    users: {
+        let mut users = [0; MOST];
+        [users[0], users[1], users[2], users[3]] = [1; 4];
+        users
+    },
+    watched: [None; MOST],
+    waitless: [false; MOST],
+    counters: [NONE; COUNTERS],
+    counted: 0,
+});
+
+impl Files {
+    fn object(&self, fd: u64) -> Result<(u16, Object), Errno> {
+        let index = usize::try_from(fd).ok().and_then(|fd| self.table.get(fd)).copied().unwrap_or(NONE);
+        match self.objects.get(usize::from(index)) {
+            Some(object) if *object != Object::Free => Ok((index, *object)),
+            _ => Err(EBADF),
+        }
+    }
+
+    /// A new object at the lowest free descriptor from `from` on.
+    fn open(&mut self, object: Object, waitless: bool) -> Result<(u64, u16), Errno> {
+        let index = self.objects.iter().position(|object| *object == Object::Free).ok_or(EMFILE)?;
+        let short = u16::try_from(index).map_err(|_| EMFILE)?;
+        let fd = self.link(short, 0)?;
+        if let (Some(place), Some(flag)) = (self.objects.get_mut(index), self.waitless.get_mut(index)) {
+            *place = object;
+            *flag = waitless;
+        }
+        Ok((fd, short))
+    }
+
+    fn link(&mut self, index: u16, from: usize) -> Result<u64, Errno> {
+        let fd = self.table.iter().skip(from).position(|index| *index == NONE).ok_or(EMFILE)?.saturating_add(from);
+        if let (Some(place), Some(users)) = (self.table.get_mut(fd), self.users.get_mut(usize::from(index))) {
+            *place = index;
+            *users = users.saturating_add(1);
+        }
+        Ok(fd as u64)
+    }
+
+    /// Closes a descriptor; the object if it was its last.
+    fn close(&mut self, fd: u64) -> Result<Option<(u16, Object)>, Errno> {
+        let (index, object) = self.object(fd)?;
+        if let Some(place) = usize::try_from(fd).ok().and_then(|fd| self.table.get_mut(fd)) {
+            *place = NONE;
+        }
+        let at = usize::from(index);
+        let users = self.users.get_mut(at).ok_or(EBADF)?;
+        *users = users.saturating_sub(1);
+        if *users > 0 {
+            return Ok(None);
+        }
+        if let (Some(object), Some(watched)) = (self.objects.get_mut(at), self.watched.get_mut(at)) {
+            *object = Object::Free;
+            *watched = None;
+        }
+        if let Object::Counter(..) = object
+            && let Some(place) = self.counters.iter().position(|counter| *counter == index)
+        {
+            self.counted = self.counted.saturating_sub(1);
+            self.counters.swap(place, self.counted);
+        }
+        Ok(Some((index, object)))
+    }
+
+    fn does_not_wait(&self, index: u16) -> bool {
+        self.waitless.get(usize::from(index)).copied().unwrap_or(false)
+    }
+}
+
+fn handle(index: u16) -> u32 {
+    u32::from(index)
+}
+
+fn of(fd: u64) -> Result<(u16, Object), Errno> {
+    FILES.lock().object(fd)
+}
+
+/// The handle of something the host holds.
+fn held(fd: u64) -> Result<u32, Errno> {
+    match of(fd)? {
+        (index, Object::Host | Object::Platform) => Ok(handle(index)),
+        _ => Err(EINVAL),
+    }
+}
+
+pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
+    let (index, object) = of(fd)?;
+    match object {
+        Object::Counter(..) => return read_counter(index, to, length),
+        Object::Host | Object::Platform => {}
+        _ => return Err(EINVAL),
+    }
+    if to.checked_add(length).is_none_or(|end| end > TOP) {
+        return Err(EFAULT);
+    }
+    in_parts(index, length, |done, part| {
+        let count = host::call(&Call { length: short(part), ..Call::new(Kind::Read, handle(index)) })?;
+        out_of_window(to.wrapping_add(done), 0, count)?;
+        Ok(count)
+    })
+}
+
+/// Moves as much as the data part holds at a time. What does not wait is moved until it is done or less is moved than
+/// asked: programs take a short count for the end of what is ready, and do not come back before they are told of more.
+fn in_parts(index: u16, length: u64, mut each: impl FnMut(u64, u64) -> Result<u64, Errno>) -> Result<u64, Errno> {
+    let waitless = FILES.lock().does_not_wait(index);
+    let _turn = host::turn();
+    let mut done = 0u64;
+    loop {
+        let part = length.wrapping_sub(done).min(DATA);
+        match each(done, part) {
+            Ok(count) => {
+                done = done.saturating_add(count);
+                if !waitless || count < part || done >= length {
+                    return Ok(done);
+                }
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+pub(super) fn write(fd: u64, from: u64, length: u64) -> Result<u64, Errno> {
+    let (index, object) = of(fd)?;
+    match object {
+        Object::Counter(..) => return write_counter(index, from, length),
+        Object::Host | Object::Platform => {}
+        _ => return Err(EINVAL),
+    }
+    in_parts(index, length, |done, part| {
+        into_window(from.wrapping_add(done), 0, part)?;
+        host::call(&Call { length: short(part), ..Call::new(Kind::Write, handle(index)) })
+    })
+}
+
+/// A length that is at most [`DATA`].
+fn short(length: u64) -> u32 {
+    u32::try_from(length).unwrap_or(0)
+}
+
+fn into_window(from: u64, offset: u64, length: u64) -> Result<(), Errno> {
+    if length == 0 {
+        return Ok(());
+    }
+    if from.checked_add(length).is_none_or(|end| end > TOP) {
+        return Err(EFAULT);
+    }
+    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
+    entry::excursion(window, from, length).map_err(|()| EFAULT)
+}
+
+fn out_of_window(to: u64, offset: u64, length: u64) -> Result<(), Errno> {
+    if length == 0 {
+        return Ok(());
+    }
+    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
+    entry::excursion(to, window, length).map_err(|()| EFAULT)
+}
+
+fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errno> {
+    if length < 8 {
+        return Err(EINVAL);
+    }
+    let value = {
+        let mut files = FILES.lock();
+        let waitless = files.does_not_wait(index);
+        match files.objects.get_mut(usize::from(index)) {
+            Some(Object::Counter(value, _)) if *value > 0 => core::mem::take(value),
+            // With one thread nobody would come to count it up.
+            Some(Object::Counter(..)) if waitless => return Err(EAGAIN),
+            _ => return Err(EINVAL),
+        }
+    };
+    put(to, &value.to_le_bytes()).map(|()| 8)
+}
+
+fn write_counter(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
+    if length < 8 {
+        return Err(EINVAL);
+    }
+    let more = word(from)?;
+    match FILES.lock().objects.get_mut(usize::from(index)) {
+        Some(Object::Counter(value, fresh)) => {
+            *value = value.checked_add(more).filter(|sum| *sum < u64::MAX).ok_or(EAGAIN)?;
+            *fresh = true;
+            Ok(8)
+        }
+        _ => Err(EBADF),
+    }
+}
+
+pub(super) fn vectors(
+    fd: u64,
+    list: u64,
+    count: u64,
+    each: impl Fn(u64, u64, u64) -> Result<u64, Errno>,
+) -> Result<u64, Errno> {
+    if count > 1024 {
+        return Err(EINVAL);
+    }
+    let mut done = 0u64;
+    for index in 0..count {
+        let at = list.wrapping_add(index.wrapping_mul(16));
+        let (start, length) = (word(at)?, word(at.wrapping_add(8))?);
+        if length == 0 {
+            continue;
+        }
+        match each(fd, start, length) {
+            Ok(part) => {
+                done = done.saturating_add(part);
+                if part < length {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn send(fd: u64, from: u64, length: u64, to: u64) -> Result<u64, Errno> {
+    if to == 0 { write(fd, from, length) } else { Err(EINVAL) }
+}
+
+/// Flags are MSG_NOSIGNAL and the like; peeking is not there.
+pub(super) fn receive(fd: u64, to: u64, length: u64, flags: u64, from: u64) -> Result<u64, Errno> {
+    const PEEK: u64 = 2;
+    if from != 0 || flags & PEEK != 0 {
+        return Err(EINVAL);
+    }
+    read(fd, to, length)
+}
+
+pub(super) fn close(fd: u64) -> Result<u64, Errno> {
+    let closed = FILES.lock().close(fd)?;
+    if let Some((index, Object::Host | Object::Set)) = closed {
+        host::call(&Call::new(Kind::Close, handle(index)))?;
+    }
+    Ok(0)
+}
+
+/// `struct stat` with nothing but what kind of file it is.
+pub(super) fn status(fd: u64, to: u64) -> Result<u64, Errno> {
+    const PIPE: u32 = 0o010_600;
+    const DEVICE: u32 = 0o020_600;
+    const FILE: u32 = 0o100_600;
+    let (index, object) = of(fd)?;
+    let mode = match object {
+        Object::Host => match host::call(&Call::new(Kind::What, handle(index)))? {
+            ring::file::REGULAR => FILE,
+            ring::file::TERMINAL => DEVICE,
+            _ => PIPE,
+        },
+        _ => PIPE,
+    };
+    let mut bytes = [0u8; 144];
+    if let Some(place) = bytes.get_mut(24..28) {
+        place.copy_from_slice(&mode.to_le_bytes());
+    }
+    put(to, &bytes).map(|()| 0)
+}
+
+pub(super) fn seek(fd: u64, offset: u64, origin: u64) -> Result<u64, Errno> {
+    host::call(&Call { a: offset, b: origin & 0xffff_ffff, ..Call::new(Kind::Seek, held(fd)?) })
+}
+
+pub(super) fn control(fd: u64, what: u64, at: u64) -> Result<u64, Errno> {
+    const TERMINAL_SIZE: u64 = 0x5413;
+    const NON_BLOCKING: u64 = 0x5421;
+    let (index, object) = of(fd)?;
+    match what & 0xffff_ffff {
+        TERMINAL_SIZE => {
+            if object != Object::Host || host::call(&Call::new(Kind::What, handle(index)))? != ring::file::TERMINAL {
+                return Err(ENOTTY);
+            }
+            put(at, &[0; 8]).map(|()| 0)
+        }
+        NON_BLOCKING => {
+            let on = u32::from_le_bytes(get(at)?) != 0;
+            set_waitless(index, object, on)
+        }
+        _ => Err(ENOTTY),
+    }
+}
+
+fn set_waitless(index: u16, object: Object, on: bool) -> Result<u64, Errno> {
+    if object == Object::Host {
+        let call =
+            Call { a: ring::option::NON_BLOCKING, b: u64::from(on), ..Call::new(Kind::SetOption, handle(index)) };
+        host::call(&call)?;
+    }
+    if let Some(flag) = FILES.lock().waitless.get_mut(usize::from(index)) {
+        *flag = on;
+    }
+    Ok(0)
+}
+
+/// `fcntl`.
+pub(super) fn descriptor(fd: u64, what: u64, argument: u64) -> Result<u64, Errno> {
+    const DUPLICATE: u64 = 1030;
+    const NON_BLOCKING: u64 = 0o4000;
+    const READ_WRITE: u64 = 2;
+    let (index, object) = of(fd)?;
+    match what & 0xffff_ffff {
+        DUPLICATE => FILES.lock().link(index, usize::try_from(argument & 0xffff_ffff).unwrap_or(MOST)),
+        // Nothing is ever executed here.
+        1 => Ok(1),
+        2 => Ok(0),
+        3 => Ok(READ_WRITE | if FILES.lock().does_not_wait(index) { NON_BLOCKING } else { 0 }),
+        4 => set_waitless(index, object, argument & NON_BLOCKING != 0),
+        _ => Err(EINVAL),
+    }
+}
+
+pub(super) fn socket(family: u64, kind: u64) -> Result<u64, Errno> {
+    const NON_BLOCKING: u64 = 0o4000;
+    let waitless = kind & NON_BLOCKING != 0;
+    let (fd, index) = FILES.lock().open(Object::Host, waitless)?;
+    opened(fd, &Call { a: family & 0xffff_ffff, b: u64::from(waitless), ..Call::new(Kind::Socket, handle(index)) })
+}
+
+/// Has the host open what has a descriptor already, which is free again if it does not.
+fn opened(fd: u64, call: &Call) -> Result<u64, Errno> {
+    match host::call(call) {
+        Ok(_) => Ok(fd),
+        Err(error) => {
+            FILES.lock().close(fd)?;
+            Err(error)
+        }
+    }
+}
+
+/// Puts an address into the window; how long it is.
+fn address(at: u64, length: u64) -> Result<u32, Errno> {
+    let length = length & 0xffff_ffff;
+    if length > u64::from(ring::ADDRESS) || length < 8 {
+        return Err(EINVAL);
+    }
+    let mut index = 0;
+    while u64::wrapping_mul(index, 8) < length {
+        let offset = u64::wrapping_mul(index, 8);
+        let mut bytes = [0; 8];
+        for (place, byte) in bytes.iter_mut().zip(0..length.wrapping_sub(offset)) {
+            [*place] = get(at.wrapping_add(offset).wrapping_add(byte))?;
+        }
+        shared::set_data(usize::try_from(index).unwrap_or(0), u64::from_le_bytes(bytes));
+        index = index.wrapping_add(1);
+    }
+    Ok(short(length))
+}
+
+/// Takes an address of that length out of the window, as far as there is room, as the socket calls do.
+fn give_address(count: u64, to: u64, room: u64) -> Result<(), Errno> {
+    if to == 0 {
+        return Ok(());
+    }
+    let most = u64::from(u32::from_le_bytes(get(room)?)).min(count);
+    let mut bytes = [0; 32];
+    for (index, chunk) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *chunk = shared::data(index).to_le_bytes();
+    }
+    put(to, bytes.get(..usize::try_from(most).unwrap_or(0)).unwrap_or_default())?;
+    put(room, &short(count).to_le_bytes())
+}
+
+pub(super) fn bind(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
+    let handle = held(fd)?;
+    let _turn = host::turn();
+    host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Bind, handle) })
+}
+
+pub(super) fn connect(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
+    let handle = held(fd)?;
+    let _turn = host::turn();
+    host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Connect, handle) })
+}
+
+pub(super) fn listen(fd: u64, backlog: u64) -> Result<u64, Errno> {
+    host::call(&Call { a: backlog & 0xffff, ..Call::new(Kind::Listen, held(fd)?) })
+}
+
+pub(super) fn accept(fd: u64, to: u64, room: u64, flags: u64) -> Result<u64, Errno> {
+    const NON_BLOCKING: u64 = 0o4000;
+    let listener = held(fd)?;
+    let waitless = flags & NON_BLOCKING != 0;
+    let (new, index) = FILES.lock().open(Object::Host, waitless)?;
+    let _turn = host::turn();
+    let call = Call {
+        a: u64::from(index),
+        b: u64::from(waitless),
+        length: ring::ADDRESS,
+        ..Call::new(Kind::Accept, listener)
+    };
+    match host::call(&call) {
+        Ok(count) => give_address(count, to, room).map(|()| new),
+        Err(error) => {
+            FILES.lock().close(new)?;
+            Err(error)
+        }
+    }
+}
+
+/// `whose`: 0 for the socket's own, 1 for its peer's.
+pub(super) fn name(fd: u64, to: u64, room: u64, whose: u64) -> Result<u64, Errno> {
+    let handle = held(fd)?;
+    let _turn = host::turn();
+    let count = host::call(&Call { a: whose, length: ring::ADDRESS, ..Call::new(Kind::Name, handle) })?;
+    give_address(count, to, room).map(|()| 0)
+}
+
+pub(super) fn shutdown(fd: u64, how: u64) -> Result<u64, Errno> {
+    host::call(&Call { a: how & 0xffff_ffff, ..Call::new(Kind::Shutdown, held(fd)?) })
+}
+
+/// Options by level and name.
+const OPTIONS: [(u64, u64, u64); 4] = [
+    (1, 2, ring::option::REUSE_ADDRESS),
+    (6, 1, ring::option::NO_DELAY),
+    (41, 26, ring::option::V6_ONLY),
+    (1, 9, ring::option::KEEP_ALIVE),
+];
+
+pub(super) fn set_option(fd: u64, level: u64, name: u64, at: u64, length: u64) -> Result<u64, Errno> {
+    let handle = held(fd)?;
+    let known = OPTIONS.iter().find(|known| (known.0, known.1) == (level & 0xffff_ffff, name & 0xffff_ffff));
+    let (_, _, which) = *known.ok_or(ENOPROTOOPT)?;
+    if length < 4 {
+        return Err(EINVAL);
+    }
+    let on = u32::from_le_bytes(get(at)?) != 0;
+    host::call(&Call { a: which, b: u64::from(on), ..Call::new(Kind::SetOption, handle) })
+}
+
+/// `SO_ERROR` is the one option that is asked for.
+pub(super) fn option(fd: u64, level: u64, name: u64, at: u64, room: u64) -> Result<u64, Errno> {
+    const SOCKET: u64 = 1;
+    const ERROR: u64 = 4;
+    let handle = held(fd)?;
+    if (level & 0xffff_ffff, name & 0xffff_ffff) != (SOCKET, ERROR) {
+        return Err(ENOPROTOOPT);
+    }
+    let error = host::call(&Call::new(Kind::Error, handle))?;
+    put(at, &short(error).to_le_bytes())?;
+    put(room, &4u32.to_le_bytes()).map(|()| 0)
+}
+
+pub(super) fn event(start: u64, flags: u64) -> Result<u64, Errno> {
+    const NON_BLOCKING: u64 = 0o4000;
+    let mut files = FILES.lock();
+    let free = files.counted;
+    if free >= COUNTERS {
+        return Err(EMFILE);
+    }
+    let start = start & 0xffff_ffff;
+    let (fd, index) = files.open(Object::Counter(start, start > 0), flags & NON_BLOCKING != 0)?;
+    if let Some(place) = files.counters.get_mut(free) {
+        *place = index;
+        files.counted = free.saturating_add(1);
+    }
+    Ok(fd)
+}
+
+pub(super) fn epoll() -> Result<u64, Errno> {
+    let (fd, index) = FILES.lock().open(Object::Set, false)?;
+    opened(fd, &Call::new(Kind::Epoll, handle(index)))
+}
+
+/// `epoll_ctl`.
+pub(super) fn watch(set: u64, operation: u64, fd: u64, at: u64) -> Result<u64, Errno> {
+    const ADD: u64 = 1;
+    const REMOVE: u64 = 2;
+    const CHANGE: u64 = 3;
+    let operation = operation & 0xffff_ffff;
+    let wanted: [u8; 12] = if operation == REMOVE { [0; 12] } else { get(at)? };
+    let [e0, e1, e2, e3, data @ ..] = wanted;
+    let (events, data) = (u32::from_le_bytes([e0, e1, e2, e3]), u64::from_le_bytes(data));
+    let (set, object) = {
+        let mut files = FILES.lock();
+        let ((set, Object::Set), (index, object)) = (files.object(set)?, files.object(fd)?) else { return Err(EINVAL) };
+        let place = files.watched.get_mut(usize::from(index)).ok_or(EBADF)?;
+        *place = match (operation, *place) {
+            (ADD, None) => Some(Watched { set, events, data }),
+            (ADD, Some(_)) => {
+                return Err(if place.is_some_and(|known| known.set == set) { super::error::EEXIST } else { ENOSPC });
+            }
+            (CHANGE, Some(known)) if known.set == set => Some(Watched { set, events, data }),
+            (REMOVE, Some(known)) if known.set == set => None,
+            (CHANGE | REMOVE, _) => return Err(super::error::ENOENT),
+            _ => return Err(EINVAL),
+        };
+        if let Some(Object::Counter(_, fresh)) = files.objects.get_mut(usize::from(index)) {
+            *fresh = true;
+        }
+        (set, (index, object))
+    };
+    if let (index, Object::Host) = object {
+        let call = Call { a: u64::from(index), b: u64::from(events), ..Call::new(Kind::Watch, handle(set)) };
+        host::call(&call)?;
+    }
+    Ok(0)
+}
+
+const IN: u32 = 1;
+const EDGES: u32 = 1 << 31;
+
+/// `epoll_wait`.
+pub(super) fn wait(set: u64, to: u64, most: u64, time: u64) -> Result<u64, Errno> {
+    let most = most & 0xffff_ffff;
+    let (set, Object::Set) = of(set)? else { return Err(EINVAL) };
+    if most == 0 || most > 0x7fff_ffff {
+        return Err(EINVAL);
+    }
+    let mut told = 0u64;
+    // Counters are here, and known without asking.
+    let counted = FILES.lock().counted;
+    for place in 0..counted {
+        let data = {
+            let mut files = FILES.lock();
+            let index = usize::from(files.counters.get(place).copied().unwrap_or(NONE));
+            let Some(watched) = files.watched.get(index).copied().flatten() else { continue };
+            let Some(Object::Counter(value, fresh)) = files.objects.get_mut(index) else { continue };
+            let news = *value > 0 && (*fresh || watched.events & EDGES == 0);
+            if !news || watched.set != set || watched.events & IN == 0 || told >= most {
+                continue;
+            }
+            *fresh = false;
+            watched.data
+        };
+        tell(to, told, IN, data)?;
+        told = told.wrapping_add(1);
+    }
+    let room = most.wrapping_sub(told).min(512);
+    let time = if told > 0 { 0 } else { time };
+    let _turn = host::turn();
+    let call =
+        Call { a: time, length: short(room.wrapping_mul(u64::from(EVENT))), ..Call::new(Kind::Wait, handle(set)) };
+    let bytes = host::call(&call)?;
+    for index in 0..bytes.checked_div(u64::from(EVENT)).unwrap_or(0) {
+        let event = shared::data(usize::try_from(index).unwrap_or(0));
+        let (object, bits) = (event & 0xffff_ffff, short(event >> 32));
+        let watched =
+            usize::try_from(object).ok().and_then(|object| FILES.lock().watched.get(object).copied().flatten());
+        // What is not watched any more, or never was, is not told.
+        let Some(watched) = watched.filter(|watched| watched.set == set) else { continue };
+        let bits = bits & (watched.events | ring::ALWAYS) & 0xffff;
+        if bits != 0 {
+            tell(to, told, bits, watched.data)?;
+            told = told.wrapping_add(1);
+        }
+    }
+    Ok(told)
+}
+
+/// Writes an `epoll_event`, which is packed.
+fn tell(to: u64, index: u64, bits: u32, data: u64) -> Result<(), Errno> {
+    let mut event = [0; 12];
+    let (low, high) = event.split_at_mut(4);
+    low.copy_from_slice(&bits.to_le_bytes());
+    high.copy_from_slice(&data.to_le_bytes());
+    put(to.wrapping_add(index.wrapping_mul(12)), &event)
+}
+
+/// `poll` of one descriptor at a time waits; of several it looks at each.
+pub(super) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
+    const INVALID: u64 = 0x20;
+    if count > 64 {
+        return Err(EINVAL);
+    }
+    let time = if count == 1 { time } else { 0 };
+    if count == 0 && time != 0 && time != FOREVER {
+        return host::call(&Call { a: time, ..Call::new(Kind::Sleep, 0) });
+    }
+    let mut ready = 0u64;
+    for index in 0..count {
+        let at = list.wrapping_add(index.wrapping_mul(8));
+        let entry = word(at)?;
+        let (fd, wanted) = (entry & 0xffff_ffff, entry >> 32 & 0xffff);
+        let found = if fd > 0x7fff_ffff {
+            0
+        } else {
+            match of(fd) {
+                Ok((index, Object::Host)) => {
+                    host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
+                }
+                Ok((_, Object::Counter(value, _))) => u64::from(value > 0) & wanted,
+                Ok(_) => 0,
+                Err(_) => INVALID,
+            }
+        };
+        ready = ready.wrapping_add(u64::from(found != 0));
+        let found = u16::try_from(found & 0xffff).unwrap_or(0);
+        put(at.wrapping_add(6), &found.to_le_bytes())?;
+    }
+    Ok(ready)
+}
