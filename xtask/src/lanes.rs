@@ -53,6 +53,8 @@ fn checks(repository: &Repository) -> Result<Vec<String>, Failed> {
     let contracts = ["-p", "gate", "-p", "workload", "-p", "identity"];
     let bare = ["check", "--locked", "--target", "x86_64-unknown-none"];
     repository.cargo(Workspace::Guest, &[&bare[..], &contracts].concat()).run("contracts without std")?;
+    let shim = ["clippy", "--locked", "--target", "x86_64-unknown-none", "-p", "shim", "--", "-D", "warnings"];
+    repository.cargo(Workspace::Guest, &shim).run("clippy of the shim where it runs")?;
     let wasm = ["check", "--locked", "-p", "evidence", "--no-default-features", "--target", "wasm32-wasip1"];
     repository.cargo(Workspace::Root, &wasm).run("evidence for WebAssembly")?;
     // Where no Keep can run the program is to say so, not to fail to build.

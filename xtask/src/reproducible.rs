@@ -19,7 +19,7 @@ use crate::call::{Call, Failed, Repository, Workspace, step};
 const ELSEWHERE: &str = "reproducible/a place with a much longer path than any checkout of this repository has";
 
 /// What is measured, below a target directory.
-const EXEC: &str = "guest/x86_64-unknown-linux-musl/release/exec";
+const MEASURED: [&str; 2] = ["guest/x86_64-unknown-linux-musl/release/exec", "guest/x86_64-unknown-none/release/shim"];
 
 /// The changed byte: a text of exec that is in the binary, and what becomes of it.
 const CHANGED: (&str, &str, &str) = ("guest/exec/src/main.rs", "\"exec.start\"", "\"exec.starT\"");
@@ -39,12 +39,18 @@ fn compare(repository: &Repository, elsewhere: &Path) -> Result<(), Failed> {
         why,
         repeat: "cargo xtask reproducible".to_owned(),
     };
-    let read = |path: PathBuf| fs::read(&path).map_err(|error| failed(format!("{}: {error}", path.display())));
+    let read = |target: &Path| -> Result<Vec<u8>, Failed> {
+        let one = |file: &&str| {
+            let path = target.join(file);
+            fs::read(&path).map_err(|error| failed(format!("{}: {error}", path.display())))
+        };
+        Ok(MEASURED.iter().map(one).collect::<Result<Vec<_>, _>>()?.concat())
+    };
 
     // Checking keep runs its build script, which builds the guest; a prebuilt guest would prove nothing.
     let check = ["check", "--locked", "--package", "keep"];
     repository.cargo(Workspace::Root, &check).without("DONJON_GUEST").run("first build of the guest")?;
-    let first = read(repository.target().join(EXEC))?;
+    let first = read(repository.target())?;
 
     _ = fs::remove_dir_all(elsewhere);
     let copy = elsewhere.join("tree");
@@ -61,7 +67,7 @@ fn compare(repository: &Repository, elsewhere: &Path) -> Result<(), Failed> {
         .env("CARGO_NET_OFFLINE", "true")
         .without("DONJON_GUEST");
     again.run("second build of the guest: longer path, other CARGO_HOME, umask 077")?;
-    let second = read(target.join(EXEC))?;
+    let second = read(&target)?;
     if let Some(at) = difference(&first, &second) {
         let why = format!(
             "the same sources gave two guests, of {} and {} bytes, that differ first at byte {at}",
@@ -82,7 +88,7 @@ fn compare(repository: &Repository, elsewhere: &Path) -> Result<(), Failed> {
     }
     fs::write(&file, source.replacen(from, to, 1)).map_err(|error| failed(error.to_string()))?;
     again.run("control: third build, with one byte of exec's source changed")?;
-    if difference(&first, &read(target.join(EXEC))?).is_none() {
+    if difference(&first, &read(&target)?).is_none() {
         return Err(failed("the changed source gave the same guest: this comparison compares nothing".to_owned()));
     }
     println!("    {} bytes are equal in both builds, and other bytes after the change", first.len());
@@ -172,8 +178,16 @@ mod tests {
         write("crates/keep/Cargo.toml", &package("keep"));
         write("crates/keep/src/lib.rs", "");
         let profile = "[profile.release]\nopt-level = 3\npanic = \"abort\"\n";
-        write("guest/Cargo.toml", &format!("[workspace]\nresolver = \"3\"\nmembers = [\"exec\"]\n\n{profile}"));
-        write("guest/Cargo.lock", &lock("exec"));
+        write(
+            "guest/Cargo.toml",
+            &format!("[workspace]\nresolver = \"3\"\nmembers = [\"exec\", \"shim\"]\n\n{profile}"),
+        );
+        let both = lock("exec") + "\n[[package]]\nname = \"shim\"\nversion = \"0.1.0\"\n";
+        write("guest/Cargo.lock", &both);
+        write("guest/shim/Cargo.toml", &package("shim"));
+        let shim =
+            "#![no_std]\n#![no_main]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! {\n    loop {}\n}\n";
+        write("guest/shim/src/main.rs", shim);
         write("guest/exec/Cargo.toml", &package("exec"));
         write("guest/exec/src/main.rs", main);
         // Generated code has its own path in it, and lies in the target directory instead of the tree.

@@ -11,23 +11,35 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use crate::call::{Call, Failed, Repository, Workspace, step};
+use crate::call::{Call, Failed, Repository, Workspace, required, step};
 
 /// Runs all tests. `skips` are those of the steps before; they belong to the sum.
 pub(crate) fn run(repository: &Repository, skips: Vec<String>) -> Result<(), Failed> {
     let mut tally = Tally::default();
     let mut failures = Vec::new();
+    let mut tests: Vec<(String, Call)> = Vec::new();
     for workspace in Workspace::ALL {
         // In the root the features are those of the product; the contracts' tests need theirs.
         let features: &[&str] = if workspace == Workspace::Guest { &["--all-features"] } else { &[] };
         let test = ["test", "--locked", "--workspace", "--no-fail-fast"];
         let call = repository.cargo(workspace, &[&test[..], features, &["--", "--show-output"]].concat());
-        let what = format!("tests of {workspace}");
+        tests.push((format!("tests of {workspace}"), call));
+    }
+    let mut skipped: Vec<String> = skips;
+    let micro_vm = ["test", "--locked", "--package", "donjon", "--test", "run_kvm", "--", "--show-output"];
+    let micro_vm = repository.cargo(Workspace::Root, &micro_vm);
+    match std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => tests.insert(1, ("programs in micro-VMs".to_owned(), micro_vm)),
+        Err(error) if required("kvm") => {
+            return Err(micro_vm.failed("programs in micro-VMs", format_args!("/dev/kvm does not open: {error}")));
+        }
+        Err(error) => skipped.push(format!("kvm: all programs in micro-VMs: /dev/kvm does not open: {error}")),
+    }
+    for (what, call) in tests {
         if let Err(failed) = step(&what, || runner(&what, &call, &mut tally, &mut std::io::stdout())) {
             failures.push(failed);
         }
     }
-    let mut skipped: Vec<String> = skips;
     skipped.extend(tally.skips.iter().cloned());
     for skip in &skipped {
         println!("skipped: {skip}");

@@ -44,6 +44,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = keep::monitor() {
+        return code;
+    }
     let result = match Cli::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),

@@ -8,11 +8,11 @@
 
 use sha2::{Digest, Sha384};
 
-/// The built-in exec.
+/// The built-in shim and exec.
 #[cfg(guest)]
-static EXEC: Option<&[u8]> = Some(include_bytes!(env!("DONJON_EXEC")));
+static GUEST: Option<[&[u8]; 2]> = Some([include_bytes!(env!("DONJON_SHIM")), include_bytes!(env!("DONJON_EXEC"))]);
 #[cfg(not(guest))]
-static EXEC: Option<&[u8]> = None;
+static GUEST: Option<[&[u8]; 2]> = None;
 
 /// The number of the measured layout.
 const LAYOUT: u8 = 1;
@@ -20,6 +20,8 @@ const LAYOUT: u8 = 1;
 /// What is started, and what its measurement is.
 #[derive(Debug, Clone, Copy)]
 pub struct Image {
+    #[cfg_attr(not(guest), allow(dead_code, reason = "a micro-VM is built of it"))]
+    shim: &'static [u8],
     exec: &'static [u8],
     measurement: [u8; 48],
 }
@@ -35,8 +37,8 @@ impl Image {
     /// # Errors
     /// [`Unsupported`] on hosts that are not x86-64 Linux.
     pub fn built_in() -> Result<Self, Unsupported> {
-        let exec = EXEC.ok_or(Unsupported)?;
-        Ok(Self { exec, measurement: measure(exec) })
+        let [shim, exec] = GUEST.ok_or(Unsupported)?;
+        Ok(Self { shim, exec, measurement: measure(exec) })
     }
 
     /// SHA-384 as described at the top of this file.
@@ -48,7 +50,12 @@ impl Image {
     /// Any program in exec's place.
     #[cfg(test)]
     pub(crate) fn of(exec: &'static [u8]) -> Self {
-        Self { exec, measurement: measure(exec) }
+        Self { shim: &[], exec, measurement: measure(exec) }
+    }
+
+    #[cfg(guest)]
+    pub(crate) fn shim(&self) -> &'static [u8] {
+        self.shim
     }
 
     pub(crate) fn exec(&self) -> &'static [u8] {

@@ -191,8 +191,10 @@ impl Running {
     pub fn wait(self) -> Result<End, RunError> {
         let left = self.process.wait()?;
         let told = self.service.join().unwrap_or_else(|_| Err(RunError::Protocol("its server panicked".to_owned())));
-        if let Some(call) = left.refused {
-            return Err(RunError::Call { name: call.name, arguments: call.arguments });
+        match left.told {
+            Some(sys::Told::Call(call)) => return Err(RunError::Call { name: call.name, arguments: call.arguments }),
+            Some(sys::Told::Broken(why)) => return Err(RunError::Silent(why)),
+            None => {}
         }
         if left.stopped {
             return Err(RunError::Stopped);

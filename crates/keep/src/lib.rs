@@ -19,6 +19,8 @@
 pub mod backend;
 pub mod image;
 pub mod launch;
+#[cfg(guest)]
+mod machine;
 mod service;
 #[cfg(guest)]
 mod sys;
@@ -29,3 +31,12 @@ mod sys;
 pub use backend::Backend;
 pub use image::Image;
 pub use launch::{Blobs, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
+#[cfg(guest)]
+pub use machine::monitor;
+
+/// Becomes the monitor of a micro-VM if this process was started as one: never, where there are none.
+#[cfg(not(guest))]
+#[must_use]
+pub fn monitor() -> Option<std::process::ExitCode> {
+    None
+}

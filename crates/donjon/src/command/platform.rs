@@ -61,8 +61,26 @@ fn probe() -> Vec<Backend> {
             protection: "none: as nil, with evidence of simulated SEV-SNP for trials",
             detail,
         },
+        kvm(&image),
     ]
 }
+
+fn kvm(image: &Result<keep::Image, keep::image::Unsupported>) -> Backend {
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(KVM);
+    let (available, detail) = match (image, opened) {
+        (Err(unsupported), _) => (false, unsupported.to_string()),
+        (Ok(_), Ok(_)) => (true, format!("{KVM} opens")),
+        (Ok(_), Err(error)) => (false, format!("{KVM} does not open: {error}")),
+    };
+    Backend {
+        name: "kvm",
+        available,
+        protection: "none: a micro-VM, which this host can read and change; no evidence",
+        detail,
+    }
+}
+
+const KVM: &str = "/dev/kvm";
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

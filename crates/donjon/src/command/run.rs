@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use keep::backend::Nil;
+use keep::backend::{MicroVm, Nil};
 use keep::{Backend, End, Event, Host, Image, Launch, RunError, Stdio};
 use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
@@ -27,6 +27,9 @@ pub(crate) struct Run {
     /// Bind a listener of the manifest here, such as web=0.0.0.0:8080 (port 0: any free one); loopback without it.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
+    /// What the Keep is made of: `nil` is a process, `kvm` a micro-VM; neither protects it from this host.
+    #[arg(long, value_enum, default_value_t = Kind::Nil, env = "DONJON_BACKEND")]
+    backend: Kind,
     /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
     #[arg(long, value_name = "FILE")]
     outcome: Option<PathBuf>,
@@ -35,13 +38,23 @@ pub(crate) struct Run {
     quiet: bool,
 }
 
+/// The backends that need nobody to prove anything to.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Nil,
+    Kvm,
+}
+
 impl Run {
     #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
         let listen = self.listeners(&project.manifest)?;
         let built = project.pack()?;
-        let backend = Nil;
+        let backend: &dyn Backend = match self.backend {
+            Kind::Nil => &Nil,
+            Kind::Kvm => &MicroVm,
+        };
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         }

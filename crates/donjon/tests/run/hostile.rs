@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::ends::children;
 use crate::http::Service;
-use crate::support::{eventually, folder, wat};
+use crate::support::{BACKEND, eventually, folder, wat};
 
 /// A `wasi:http` service with this core module `$m`, whose `handle` gets the request and the place for the answer.
 #[track_caller]
@@ -145,6 +145,10 @@ fn reserved(service: &Service) -> u64 {
 #[test]
 fn an_instance_ends_when_its_caller_leaves() {
     const GIB: u64 = 1 << 20;
+    if BACKEND != "nil" {
+        // What exec reserves is seen from outside only where it is a process.
+        return;
+    }
     let (service, _dir) = sleeper();
     let without = reserved(&service);
     let mut caller = TcpStream::connect(service.address).unwrap();

@@ -7,12 +7,12 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
-mod ends;
+pub(crate) mod ends;
 mod hostile;
-mod http;
+pub(crate) mod http;
 mod pack;
 mod refused;
 mod status;
 mod streams;
 #[path = "../support/mod.rs"]
-mod support;
+pub(crate) mod support;

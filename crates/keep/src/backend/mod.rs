@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Nil`] | none | none |
 //! | [`Sim`] | none | SNP reports of simulated silicon |
+//! | [`MicroVm`] | the host is protected from the Keep by a virtual machine; nothing protects the Keep | none |
 //!
 //! Weak is named and chosen: nothing here picks a backend.
 
@@ -61,7 +62,25 @@ impl Backend for Nil {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, std::sync::Arc::new(Self))
+        process::start(launch, host, process::Child::Exec, std::sync::Arc::new(Self))
+    }
+}
+
+/// A micro-VM without a TEE: shim and exec in a virtual machine of KVM.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MicroVm;
+
+impl Backend for MicroVm {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn protection(&self) -> &'static str {
+        "a micro-VM without a TEE: this host can read and change everything"
+    }
+
+    fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
+        process::start(launch, host, process::Child::Monitor, std::sync::Arc::new(Nil))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A Keep as a child process: the exec ELF from memory, descriptor 3, the call table as a seccomp filter, no environment
-//! and nothing of the host's file system. Shared by `nil` and `sim`, which differ only in who attests.
+//! A Keep as a child process of this one, with descriptor 3 as the way to its platform: exec itself under `nil` and `sim`,
+//! or the monitor of a micro-VM. They differ in what the child is and in who attests.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,11 +18,27 @@ impl Drop for EndsWith {
     }
 }
 
-pub(super) fn start(launch: &Launch, host: Host, attester: Arc<dyn Attester>) -> Result<Running, StartError> {
+/// What the child is.
+pub(super) enum Child {
+    /// exec, with the call table as a seccomp filter.
+    Exec,
+    /// The monitor of a micro-VM that has shim and exec.
+    Monitor,
+}
+
+pub(super) fn start(
+    launch: &Launch,
+    host: Host,
+    child: Child,
+    attester: Arc<dyn Attester>,
+) -> Result<Running, StartError> {
     let (ours, theirs) =
         UnixStream::pair().map_err(|source| StartError::System { what: "make the Keep's descriptor 3", source })?;
     let stdio = host.stdio;
-    let process = sys::spawn(launch.image.exec(), theirs, stdio)?;
+    let process = match child {
+        Child::Exec => sys::spawn(launch.image.exec(), theirs, stdio)?,
+        Child::Monitor => sys::spawn_monitor(theirs, stdio)?,
+    };
     let service = Service::new(launch.clone(), host, attester);
     let without_platform = EndsWith(Arc::clone(&process.process));
     let service = std::thread::Builder::new()

@@ -57,7 +57,7 @@ impl Backend for Sim {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, Arc::new(self.clone()))
+        process::start(launch, host, process::Child::Exec, Arc::new(self.clone()))
     }
 }
 

@@ -17,9 +17,17 @@ pub(crate) struct Child {
 
 /// How a child left.
 pub(crate) struct Left {
-    pub(crate) refused: Option<Refused>,
+    pub(crate) told: Option<Told>,
     pub(crate) stopped: bool,
     pub(crate) status: String,
+}
+
+/// What whoever watches a child has to say of its end.
+#[derive(Debug)]
+#[allow(dead_code, reason = "nobody is watched here")]
+pub(crate) enum Told {
+    Call(Refused),
+    Broken(String),
 }
 
 /// A call that no Keep answers.
@@ -51,5 +59,10 @@ impl Child {
 
 /// Says that it cannot be.
 pub(crate) fn spawn(_: &'static [u8], _: UnixStream, _: Stdio) -> Result<Child, StartError> {
+    Err(Unsupported.into())
+}
+
+/// Says that it cannot be.
+pub(crate) fn spawn_monitor(_: UnixStream, _: Stdio) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }

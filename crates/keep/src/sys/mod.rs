@@ -9,6 +9,10 @@
 #![allow(unsafe_code, reason = "fork, seccomp and its notifications have no safe interface")]
 
 mod filter;
+pub(crate) mod memory;
+mod monitor;
+
+pub(crate) use monitor::{platform, report, spawn as spawn_monitor};
 
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -39,13 +43,13 @@ use crate::launch::{RunError, StartError, Stdio};
 pub(crate) struct Child {
     pub(crate) process: Arc<Process>,
     parent: JoinHandle<std::io::Result<ExitStatus>>,
-    calls: JoinHandle<Option<Refused>>,
+    told: JoinHandle<Option<Told>>,
 }
 
 /// How a child left.
 pub(crate) struct Left {
-    /// The call that stopped it.
-    pub(crate) refused: Option<Refused>,
+    /// Why it did not go on.
+    pub(crate) told: Option<Told>,
     /// It was stopped by [`Process::kill`].
     pub(crate) stopped: bool,
     /// For people.
@@ -58,6 +62,15 @@ pub(crate) struct Process {
     pidfd: OnceLock<OwnedFd>,
     stopped: AtomicBool,
     gone: AtomicBool,
+}
+
+/// What whoever watches a child has to say of its end.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// It made a call that no Keep answers.
+    Call(Refused),
+    /// For people.
+    Broken(String),
 }
 
 /// A call that no Keep answers, for people.
@@ -89,8 +102,8 @@ impl Child {
     pub(crate) fn wait(self) -> Result<Left, RunError> {
         let panicked = || RunError::Wait(std::io::Error::other("a thread that watches the Keep panicked"));
         let status = self.parent.join().map_err(|_| panicked())?.map_err(RunError::Wait)?;
-        let refused = self.calls.join().map_err(|_| panicked())?;
-        Ok(Left { refused, stopped: self.process.stopped.load(Ordering::SeqCst), status: status.to_string() })
+        let told = self.told.join().map_err(|_| panicked())?;
+        Ok(Left { told, stopped: self.process.stopped.load(Ordering::SeqCst), status: status.to_string() })
     }
 }
 
@@ -108,62 +121,80 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
     let program = filter::compile(high_theirs.as_raw_fd()).map_err(StartError::Filter)?;
 
     let process = Arc::new(Process::default());
-    let (started, starting) = mpsc::channel();
-    let calls = {
+    let told = {
         let process = Arc::clone(&process);
         let name = "keep-calls".to_owned();
         std::thread::Builder::new()
             .name(name)
-            .spawn(move || watch(&ours, &process))
+            .spawn(move || watch(&ours, &process).map(Told::Call))
             .map_err(failed("start a thread"))?
     };
-    let parent = {
-        let process = Arc::clone(&process);
-        let run = move || {
-            let mut command = Command::new(format!("/proc/self/fd/{}", high_image.as_raw_fd()));
-            command.arg0("exec").env_clear().current_dir("/");
-            if stdio == Stdio::Null {
-                command.stdin(std::process::Stdio::null());
-                command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-            }
-            let (raw_platform, raw_theirs) = (high_platform.as_raw_fd(), high_theirs.as_raw_fd());
-            // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing
-            // else: no allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
-            unsafe { command.pre_exec(move || confine(raw_platform, raw_theirs, &program)) };
-            let spawned = command.spawn();
-            drop((image, platform, theirs, high_image, high_platform, high_theirs, command));
-            let mut child = match spawned {
-                Ok(child) => child,
-                Err(error) => {
-                    // Nobody waits for this status: the error goes to whoever asked for the start.
-                    process.gone.store(true, Ordering::SeqCst);
-                    _ = started.send(Err(error));
-                    return Ok(ExitStatus::default());
-                }
-            };
-            let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH);
-            match pidfd.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
-                Ok(pidfd) => {
-                    // Set once, here.
-                    _ = process.pidfd.set(pidfd);
-                    _ = started.send(Ok(()));
-                }
-                Err(error) => {
-                    _ = child.kill();
-                    _ = started.send(Err(error.into()));
-                }
-            }
-            let status = child.wait();
-            process.gone.store(true, Ordering::SeqCst);
-            status
-        };
-        // The child is told to die with the thread that made it, so that thread also waits for it.
-        std::thread::Builder::new().name("keep-child".to_owned()).spawn(run).map_err(failed("start a thread"))?
+    let run = move || {
+        let mut command = Command::new(format!("/proc/self/fd/{}", high_image.as_raw_fd()));
+        command.arg0("exec");
+        let (raw_platform, raw_theirs) = (high_platform.as_raw_fd(), high_theirs.as_raw_fd());
+        // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing else: no
+        // allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
+        unsafe { command.pre_exec(move || confine(raw_platform, raw_theirs, &program)) };
+        let spawned = start(command, stdio);
+        drop((image, platform, theirs, high_image, high_platform, high_theirs));
+        spawned
     };
+    parent(run, process, told)
+}
+
+/// Starts a command with nothing of this process but the streams.
+fn start(mut command: Command, stdio: Stdio) -> std::io::Result<std::process::Child> {
+    command.env_clear().current_dir("/");
+    if stdio == Stdio::Null {
+        command.stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    }
+    command.spawn()
+}
+
+/// Makes the child in a thread that also waits for it: the child is told to die with the thread that made it.
+fn parent(
+    spawn: impl FnOnce() -> std::io::Result<std::process::Child> + Send + 'static,
+    process: Arc<Process>,
+    told: JoinHandle<Option<Told>>,
+) -> Result<Child, StartError> {
+    let failed = |what| move |source: std::io::Error| StartError::System { what, source };
+    let (started, starting) = mpsc::channel();
+    let theirs = Arc::clone(&process);
+    let run = move || {
+        let process = theirs;
+        let mut child = match spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                // Nobody waits for this status: the error goes to whoever asked for the start.
+                process.gone.store(true, Ordering::SeqCst);
+                _ = started.send(Err(error));
+                return Ok(ExitStatus::default());
+            }
+        };
+        let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH);
+        match pidfd.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
+            Ok(pidfd) => {
+                // Set once, here.
+                _ = process.pidfd.set(pidfd);
+                _ = started.send(Ok(()));
+            }
+            Err(error) => {
+                _ = child.kill();
+                _ = started.send(Err(error.into()));
+            }
+        }
+        let status = child.wait();
+        process.gone.store(true, Ordering::SeqCst);
+        status
+    };
+    let parent =
+        std::thread::Builder::new().name("keep-child".to_owned()).spawn(run).map_err(failed("start a thread"))?;
     match starting.recv() {
-        Ok(Ok(())) => Ok(Child { process, parent, calls }),
-        Ok(Err(source)) => Err(StartError::System { what: "start exec under its call filter", source }),
-        Err(_) => Err(failed("start exec")(std::io::Error::other("its thread panicked"))),
+        Ok(Ok(())) => Ok(Child { process, parent, told }),
+        Ok(Err(source)) => Err(StartError::System { what: "start the Keep's process", source }),
+        Err(_) => Err(failed("start the Keep's process")(std::io::Error::other("its thread panicked"))),
     }
 }
 
@@ -178,24 +209,27 @@ fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Runs in the child between fork and exec.
-fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
+/// Puts descriptors in their places, and closes others, in the child between fork and exec.
+fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    // SAFETY: both descriptors were open in the parent when it forked, and nothing closed them here.
-    let (platform, report_to) = unsafe { (BorrowedFd::borrow_raw(platform), BorrowedFd::borrow_raw(report_to)) };
-    // SAFETY: in the child number 3 belongs to an original that the parent holds and the child does not use, or to
-    // nobody; taking it over closes that. The handle is forgotten, because the number must stay open.
-    let mut three = unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) };
-    rustix::io::dup2(platform, &mut three)?;
-    std::mem::forget(three);
-    // Descriptors from 4 on, whoever leaked them to us, close at exec.
+    for (from, number) in wanted {
+        // SAFETY: it was open in the parent when it forked, and nothing closed it here.
+        let from = unsafe { BorrowedFd::borrow_raw(*from) };
+        // SAFETY: in the child the number belongs to an original that the parent holds and the child does not use, or to
+        // nobody; taking it over closes that. The handle is forgotten, because the number must stay open.
+        let mut place = unsafe { OwnedFd::from_raw_fd(*number) };
+        rustix::io::dup2(from, &mut place)?;
+        std::mem::forget(place);
+    }
+    // All others, whoever leaked them to us, close at exec.
+    let first = wanted.iter().map(|(_, number)| number + 1).max().unwrap_or(3);
     // SAFETY: a system call on numbers only.
-    let marked = unsafe { libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if marked != 0 {
         // Kernels before 5.11, and some sandboxes, lack the call.
         let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
-        for fd in 4..RawFd::try_from(most).unwrap_or(RawFd::MAX) {
+        for fd in first..RawFd::try_from(most).unwrap_or(RawFd::MAX) {
             // SAFETY: a system call on numbers only; for one that is not open it is an error without effect.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
@@ -207,6 +241,14 @@ fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> 
     }
 
     rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Runs in the child between fork and exec.
+fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
+    inherit(&[(platform, gate::DESCRIPTOR)])?;
+    // SAFETY: it was open in the parent when it forked; `inherit` marked it to be closed at exec.
+    let report_to = unsafe { BorrowedFd::borrow_raw(report_to) };
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?,
         filter: program.as_ptr().cast_mut(),
@@ -299,6 +341,15 @@ fn kill(child: Pid) {
 mod tests {
     use super::*;
 
+    impl Left {
+        fn call(&mut self) -> Option<Refused> {
+            match self.told.take() {
+                Some(Told::Call(refused)) => Some(refused),
+                _ => None,
+            }
+        }
+    }
+
     fn run(elf: &'static [u8]) -> Left {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(ours);
@@ -309,8 +360,8 @@ mod tests {
     #[test]
     fn a_call_outside_the_tables_ends_the_child_and_is_named() {
         let program: &'static [u8] = Vec::leak(std::fs::read("/bin/true").unwrap());
-        let left = run(program);
-        let name = left.refused.expect("a dynamic program opens its libraries").name;
+        let mut left = run(program);
+        let name = left.call().expect("a dynamic program opens its libraries").name;
         assert!(gate::calls::TABLE.iter().all(|call| call.name != name), "{name}");
         assert!(name.parse::<usize>().is_err(), "{name} is a name");
         assert!(!left.stopped);
@@ -321,15 +372,15 @@ mod tests {
     #[test]
     fn exec_stays_within_the_table() {
         let left = run(crate::Image::built_in().unwrap().exec());
-        assert!(left.refused.is_none(), "{:?}", left.refused);
+        assert!(left.told.is_none(), "{:?}", left.told);
         assert_eq!(left.status, "exit status: 125");
     }
 
     /// For a file that is no program the C library tries the shell next: a second `execve`, which nobody is allowed.
     #[test]
     fn only_the_first_execve_is_let_through() {
-        let left = run(b"not an ELF");
-        assert_eq!(left.refused.expect("a second execve").name, "execve");
+        let mut left = run(b"not an ELF");
+        assert_eq!(left.call().expect("a second execve").name, "execve");
     }
 
     /// Ctrl-C reaches every program of the terminal.
@@ -350,6 +401,6 @@ mod tests {
         let child = spawn(image.exec(), theirs, Stdio::Null).unwrap();
         child.process.kill();
         let left = child.wait().unwrap();
-        assert!(left.stopped && left.refused.is_none());
+        assert!(left.stopped && left.told.is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! says what follows the shim in memory.
 //!
 //! Owns the layout of that page. The page is part of the measurement, so what it says is true of the image; what the
-//! host says at the start ([`Start`]) is not, and is checked by the shim.
+//! host says at the start ([`start`]) is not, and is checked by the shim.
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

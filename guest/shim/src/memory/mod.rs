@@ -1,5 +1,5 @@
 //! The program's memory: which areas there are ([`areas`]), which physical pages are free ([`frames`]), and the page
-//! tables that make the one into the other ([`space`]).
+//! tables that make the one into the other (`space`).
 
 pub(crate) mod areas;
 pub(crate) mod frames;

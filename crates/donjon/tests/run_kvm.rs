@@ -1,0 +1,12 @@
+//! The suites `run` and `foreign`, every test of them, on micro-VMs.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
+
+#[path = "foreign.rs"]
+mod foreign;
+#[path = "run/main.rs"]
+mod suite;
+
+// Its files name each other from the root of their binary.
+use suite::{ends, http, support};

@@ -1,0 +1,28 @@
+//! A Keep as a micro-VM: what lies where in its memory ([`layout`]), the machine ([`run`]), and the host's answers to the
+//! calls of its shim ([`answers`]).
+//!
+//! The virtual machine monitor is a process of its own: this program started once more, confined, with descriptor 3 as its
+//! way to the host process, which serves it as it serves an exec under `nil`. Whoever breaks out of the micro-VM is in that
+//! process.
+//!
+//! Refuses to be anything else than such a child.
+
+pub(crate) mod answers;
+pub(crate) mod elf;
+pub(crate) mod layout;
+pub(crate) mod run;
+
+use std::process::ExitCode;
+
+/// The name by which this program knows that it is to be the monitor of a micro-VM.
+pub(crate) const NAME: &str = "donjon-vmm";
+
+/// Becomes the monitor of a micro-VM if this process was started as one. To be called before anything else.
+#[must_use]
+pub fn monitor() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    if arguments.next()? != NAME {
+        return None;
+    }
+    Some(run::main())
+}

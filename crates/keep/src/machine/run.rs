@@ -1,0 +1,162 @@
+//! The monitor: makes the machine, starts it, and gives each call of the ring its answer until the Keep says that it is
+//! done.
+//!
+//! Owns the processor's first state. Says how it ended on descriptor 4, one line, for the host process.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+
+use gate::plan::{ROOT, SHARED, start};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FIRST, Kind, RESULT, WORDS};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+
+use super::answers::Answers;
+use super::layout::Layout;
+use crate::Image;
+use crate::sys::memory::Memory;
+
+/// Bytes of memory.
+const MEMORY: u64 = 512 << 20;
+
+/// How a machine ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// The program's status.
+    Exit(u8),
+    /// What the host process is to know.
+    Broken(String),
+}
+
+/// Runs the machine to its end.
+pub(super) fn main() -> ExitCode {
+    // Open until the report is written: when it closes, the host process ends this one.
+    let platform = crate::sys::platform();
+    let ended = machine(platform.as_fd()).unwrap_or_else(|error| Ended::Broken(format!("monitor {error}")));
+    match ended {
+        Ended::Exit(status) => ExitCode::from(status),
+        Ended::Broken(why) => {
+            if let Some(mut report) = crate::sys::report() {
+                // The host process may be gone; there is nobody else to tell.
+                _ = writeln!(report, "{why}");
+            }
+            ExitCode::from(125)
+        }
+    }
+}
+
+fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
+    let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
+    let image = Image::built_in().map_err(|error| error.to_string())?;
+    let layout = Layout::new(image.shim(), image.exec()).map_err(|error| failed("lay out the Keep")(&error))?;
+    let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
+    let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
+    let memory = Memory::new(MEMORY).map_err(|error| failed("reserve memory")(&error))?;
+    let shared = Memory::new(BLOCK as u64).map_err(|error| failed("reserve memory")(&error))?;
+    for part in &layout.parts {
+        memory.put(part.at, &part.bytes);
+    }
+    memory.give(&vm, 0, 0).map_err(|error| failed("give memory to the machine")(&error))?;
+    shared.give(&vm, 1, SHARED).map_err(|error| failed("give memory to the machine")(&error))?;
+
+    let mut vcpu = vm.create_vcpu(0).map_err(|error| failed("make a processor")(&error))?;
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("ask for features")(&error))?;
+    vcpu.set_cpuid2(&cpuid).map_err(|error| failed("set features")(&error))?;
+    prepare(&vcpu, layout.entry).map_err(|error| failed("set the processor's state")(&error))?;
+    let kilohertz = vcpu.get_tsc_khz().unwrap_or(0);
+    shared.set_word(start::MEMORY, MEMORY);
+    shared.set_word(start::TICKS, u64::from(kilohertz) * 1000);
+
+    let mut answers = Answers::new(&shared, platform).map_err(|error| failed("start")(&error))?;
+    run(&mut vcpu, &shared, &mut answers)
+}
+
+fn run(vcpu: &mut VcpuFd, shared: &Memory, answers: &mut Answers<'_>) -> Result<Ended, String> {
+    loop {
+        match vcpu.run() {
+            Ok(VcpuExit::IoOut(DOORBELL, _)) => {
+                if let Some(ended) = serve(shared, answers)? {
+                    return Ok(ended);
+                }
+            }
+            Ok(exit) => {
+                let exit = format!("{exit:?}");
+                let regs = vcpu.get_regs().map_or(String::new(), |regs| format!(" rip {:#x}", regs.rip));
+                return Ok(Ended::Broken(format!("machine {exit}{regs}")));
+            }
+            Err(error) if error.errno() == libc::EINTR => {}
+            Err(error) => return Err(format!("the machine stopped: {error}")),
+        }
+    }
+}
+
+/// Answers what waits behind the bell.
+fn serve(shared: &Memory, answers: &mut Answers<'_>) -> Result<Option<Ended>, String> {
+    let count = usize::try_from(shared.word(COUNT)).ok().filter(|count| *count <= CALLS).ok_or("too many calls")?;
+    for index in 0..count {
+        let first = FIRST + index * WORDS;
+        let words = std::array::from_fn(|word| shared.word(first + word));
+        let call = Call::decode(words).map_err(|error| error.to_string())?;
+        match call.kind {
+            Kind::Exit if call.a & 0x7f == 0 => {
+                return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
+            }
+            Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
+            Kind::Fatal => return Ok(Some(Ended::Broken(format!("fatal {} {:#x}", call.a, call.b)))),
+            _ => {
+                let result = match answers.answer(&call) {
+                    Ok(value) => value,
+                    Err(error) => 0u64.wrapping_sub(u64::try_from(error.raw_os_error()).unwrap_or(5)),
+                };
+                shared.set_word(first + RESULT, result);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The state of the first instruction: long mode, on the tables of the layout.
+fn prepare(vcpu: &VcpuFd, entry: u64) -> Result<(), kvm_ioctls::Error> {
+    let mut sregs: kvm_sregs = vcpu.get_sregs()?;
+    let segment = |selector: u16, kind: u8, long: u8, wide: u8| kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector,
+        type_: kind,
+        present: 1,
+        dpl: 0,
+        db: wide,
+        s: 1,
+        l: long,
+        g: 1,
+        avl: 0,
+        unusable: 0,
+        padding: 0,
+    };
+    sregs.cs = segment(0x08, 11, 1, 0);
+    let data = segment(0x10, 3, 0, 1);
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.cr3 = ROOT;
+    // Protection, coprocessor, numeric errors, write protection, paging.
+    sregs.cr0 = 0x8001_0033;
+    // Physical address extension, global pages, FXSAVE, SIMD exceptions.
+    const ALWAYS: u64 = 0x6a0;
+    // FSGSBASE, OSXSAVE: software KVMs have them without saying so.
+    const WISHED: u64 = 0x5_0000;
+    sregs.cr4 = ALWAYS | WISHED;
+    // System calls, long mode enabled and active, no-execute.
+    sregs.efer = 0xd01;
+    if vcpu.set_sregs(&sregs).is_err() {
+        sregs.cr4 = ALWAYS;
+        vcpu.set_sregs(&sregs)?;
+    }
+    // Where a machine's extended state cannot be chosen, it is the host's.
+    _ = vcpu.get_xcrs().and_then(|mut xcrs: kvm_xcrs| {
+        xcrs.nr_xcrs = 1;
+        xcrs.xcrs[0].xcr = 0;
+        xcrs.xcrs[0].value = 7;
+        vcpu.set_xcrs(&xcrs)
+    });
+    vcpu.set_regs(&kvm_regs { rip: entry, rflags: 2, ..kvm_regs::default() })
+}

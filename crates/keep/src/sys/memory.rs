@@ -1,0 +1,116 @@
+//! Memory that a micro-VM sees: mapped here, given to the machine, and touched by both.
+//!
+//! Invariant: nothing in this process has a reference into it. Words are read and written whole, bytes are copied, and the
+//! kernel's reads and writes go to checked ranges.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+
+use gate::ring::{CONTROL, DATA};
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+pub(crate) struct Memory {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Memory {
+    /// Reserves that many bytes; the kernel gives pages when they are touched.
+    pub(crate) fn new(length: u64) -> std::io::Result<Self> {
+        let length = usize::try_from(length).map_err(std::io::Error::other)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)?
+        };
+        let start = NonNull::new(start.cast()).ok_or_else(|| std::io::Error::other("mapped at 0"))?;
+        Ok(Self { start, length })
+    }
+
+    /// Makes it the machine's memory from `at` on.
+    pub(crate) fn give(&self, vm: &VmFd, slot: u32, at: u64) -> Result<(), kvm_ioctls::Error> {
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: at,
+            memory_size: self.length as u64,
+            userspace_addr: self.start.as_ptr() as u64,
+        };
+        // SAFETY: the mapping is as long as said, and stays until this process ends or the machine is gone: the monitor
+        // never drops it before.
+        unsafe { vm.set_user_memory_region(region) }
+    }
+
+    /// A checked range.
+    fn range(&self, at: usize, length: usize) -> Option<*mut u8> {
+        at.checked_add(length).filter(|end| *end <= self.length)?;
+        // SAFETY: within the mapping.
+        Some(unsafe { self.start.as_ptr().add(at) })
+    }
+
+    /// Copies bytes in. What does not fit is a defect of the caller.
+    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
+        let place = usize::try_from(at).ok().and_then(|at| self.range(at, bytes.len())).expect("within the memory");
+        // SAFETY: a range of the mapping, and nobody has a reference into it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) }
+    }
+
+    /// A word of the control part, once.
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        let place = self.range(8 * index, 8).expect("a word of the control part");
+        // SAFETY: aligned, because mappings begin on a page; a range of the mapping.
+        unsafe { place.cast::<u64>().read_volatile() }
+    }
+
+    /// Sets a word of the control part.
+    pub(crate) fn set_word(&self, index: usize, value: u64) {
+        let place = self.range(8 * index, 8).expect("a word of the control part");
+        // SAFETY: as for `word`.
+        unsafe { place.cast::<u64>().write_volatile(value) }
+    }
+
+    fn data(&self, offset: u32, length: usize) -> Option<*mut u8> {
+        let offset = usize::try_from(offset).ok()?;
+        offset.checked_add(length).filter(|end| *end <= DATA)?;
+        self.range(CONTROL + offset, length)
+    }
+
+    /// Copies bytes of the data part out; what is past its end stays as it is.
+    pub(crate) fn get_data(&self, offset: u32, bytes: &mut [u8]) {
+        let length = bytes.len().min(DATA.saturating_sub(offset as usize));
+        let Some(place) = self.data(offset, length) else { return };
+        // SAFETY: a range of the mapping. The Keep may write while this reads, so the bytes are copied and then judged.
+        unsafe { std::ptr::copy_nonoverlapping(place, bytes.as_mut_ptr(), length) }
+    }
+
+    /// Copies bytes into the data part, as far as it reaches.
+    pub(crate) fn put_data(&self, offset: u32, bytes: &[u8]) {
+        let length = bytes.len().min(DATA.saturating_sub(offset as usize));
+        let Some(place) = self.data(offset, length) else { return };
+        // SAFETY: as for `get_data`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, length) }
+    }
+
+    /// `read(2)` into the data part.
+    pub(crate) fn read(&self, fd: BorrowedFd<'_>, offset: u32, length: u32) -> Result<u64, Errno> {
+        let place = self.data(offset, length as usize).ok_or(Errno::FAULT)?;
+        // SAFETY: a range of the mapping, which the kernel fills.
+        let count = unsafe { libc::read(fd.as_raw_fd(), place.cast(), length as usize) };
+        result(count)
+    }
+
+    /// `write(2)` out of the data part. A pipe or peer that is gone is an error number, not a signal.
+    pub(crate) fn write(&self, fd: BorrowedFd<'_>, offset: u32, length: u32) -> Result<u64, Errno> {
+        let place = self.data(offset, length as usize).ok_or(Errno::FAULT)?;
+        // SAFETY: a range of the mapping, which the kernel reads. Rust programs ignore SIGPIPE.
+        let count = unsafe { libc::write(fd.as_raw_fd(), place.cast(), length as usize) };
+        result(count)
+    }
+}
+
+fn result(count: isize) -> Result<u64, Errno> {
+    u64::try_from(count).map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
