@@ -6,11 +6,11 @@
 use core::sync::atomic::Ordering;
 
 use gate::plan::{self, Plan, SHARED, start};
-use gate::ring::{CONTROL, DATA};
+use gate::ring::{CONTROL, Call, DATA, Kind};
 
 use crate::arch::entry::Frame;
 use crate::arch::{entry, pages, shared, tables, user};
-use crate::host::{Fatal, fatal};
+use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::{Area, EXECUTE, READ, TOP, WRITE};
 use crate::memory::space::Space;
 use crate::syscall::{SPACE, random_word};
@@ -38,7 +38,23 @@ pub(crate) fn boot() -> ! {
             None => fatal(Fatal::Memory, 0),
         }
     };
+    start_clock();
     entry::enter(frame)
+}
+
+/// Lets ring 3 make time of its own time-stamp counter, from the host's wall clock on.
+fn start_clock() {
+    let ticks = shared::read(start::TICKS);
+    if !(1_000_000..=100_000_000_000).contains(&ticks) {
+        fatal(Fatal::Start, 2);
+    }
+    let scale = (1_000_000_000_u64 << 32).checked_div(ticks).unwrap_or(0);
+    let latest = user::PLACE.load(Ordering::Relaxed).wrapping_add(2u64.wrapping_mul(PAGE));
+    let wall = host::call(&Call::new(Kind::Clock, 0)).unwrap_or(0);
+    if entry::stamp(latest).is_err() {
+        fatal(Fatal::Start, 3);
+    }
+    user::start_clock(scale, wall);
 }
 
 /// A random multiple of 2 MiB, below the given number of them.
@@ -69,10 +85,14 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
     space.areas.insert(Area::new(top - STACK, top, READ | WRITE)).ok()?;
     space.below = top - STACK - plan::TABLE - random_table(1 << 13);
 
-    let image = user::copier_page() - plan::SHIM + plan::IMAGE;
-    let copier = space.show(PAGE, READ | EXECUTE, |_| image)?;
-    user::COPIER.store(copier, Ordering::Relaxed);
-    let window = space.show(DATA as u64, READ | WRITE, |offset| SHARED + CONTROL as u64 + offset)?;
+    // Code, how to make time of ticks, the latest time: neighbours, because the code finds the others from where it is.
+    let own = space.areas.room(3 * PAGE, space.below)?;
+    for ((page, protection), at) in user::pages().into_iter().zip([READ | EXECUTE, READ, READ | WRITE]).zip(0..) {
+        space.show(own + at * PAGE, PAGE, protection, |_| page - plan::SHIM + plan::IMAGE)?;
+    }
+    user::PLACE.store(own, Ordering::Relaxed);
+    let window = space.areas.room(DATA as u64, space.below)?;
+    space.show(window, DATA as u64, READ | WRITE, |offset| SHARED + CONTROL as u64 + offset)?;
     crate::syscall::files::WINDOW.store(window, Ordering::Relaxed);
 
     // argc, argv, its end, the environment's end, the auxiliary vector; then what they point to.
@@ -100,6 +120,8 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
         0,
         25,
         data + 16,
+        33,
+        own,
         0,
         0,
     ];

@@ -95,7 +95,7 @@ unsafe extern "C" {
         to: u64,
         from: u64,
         count: u64,
-        copier: u64,
+        code: u64,
         processor: *mut Processor,
         task: *mut tables::Task,
     ) -> u64;
@@ -131,10 +131,19 @@ pub(crate) fn enter(mut frame: Frame) -> ! {
 }
 
 /// Copies in ring 3, with the program's rights. An error if some of the memory is not the program's to use so.
-pub(crate) fn excursion(to: u64, from: u64, count: u64) -> Result<(), ()> {
-    // SAFETY: ring 3 runs the copier and nothing else; it comes back by `shim_return`, once, because `trap` clears the
+pub(crate) fn copy(to: u64, from: u64, count: u64) -> Result<(), ()> {
+    excursion(to, from, count, super::user::copier())
+}
+
+/// Has ring 3 write its time-stamp counter, which an interpreted ring 0 may see differently.
+pub(crate) fn stamp(to: u64) -> Result<(), ()> {
+    excursion(to, 0, 0, super::user::stamp())
+}
+
+fn excursion(to: u64, from: u64, count: u64, code: u64) -> Result<(), ()> {
+    // SAFETY: ring 3 runs the copier or the stamp and nothing else; it comes back by `shim_return`, once, because `trap` clears the
     // mark. What ring 0 has on its stack lies above the pointer that the task state gets.
-    let result = unsafe { shim_excursion(to, from, count, super::user::copier(), PROCESSOR.0.get(), tables::task()) };
+    let result = unsafe { shim_excursion(to, from, count, code, PROCESSOR.0.get(), tables::task()) };
     if result == 0 { Ok(()) } else { Err(()) }
 }
 
@@ -250,7 +259,7 @@ shim_program:
     movq %rdi, %rsp
     jmp shim_leave
 
-// to, from, count, copier, processor, task
+// to, from, count, code, processor, task
 .globl shim_excursion
 shim_excursion:
     pushq %rbx

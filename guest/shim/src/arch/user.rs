@@ -1,17 +1,101 @@
-//! Memory of ring 3: words for ring 0, after the space said they are the program's and there; bulk by the copier.
+//! Memory of ring 3: words for ring 0, after the space said they are the program's and there; and what the shim puts there
+//! for ring 3 to run.
+//!
+//! That is one page of code, shaped as the shared object in which C libraries look for a clock that needs no system call
+//! (`__vdso_clock_gettime`), with the copier and the stamp of excursions behind it; then a page that says how to make time
+//! of the time-stamp counter; then a page with the latest time that was told, which ring 3 may write.
 //!
 //! Invariant: an address is used only within a range that `Space::ready` just found, and the space stays locked until it
-//! was used.
+//! was used. What ring 3 writes into the last page changes nothing but its own time.
 
 use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 global_asm!(
     r#"
 .section .user, "ax"
 .balign 4096
-.globl shim_copier
-shim_copier:
+.globl shim_user
+shim_user:
+    .byte 0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0
+    .zero 8
+    .short 3, 62
+    .long 1
+    .quad 0, 64, 0
+    .long 0
+    .short 64, 56, 2, 0, 0, 0
+    .long 1, 5
+    .quad 0, 0, 0, 4096, 4096, 4096
+    .long 2, 4
+    .quad user_dynamic - shim_user, user_dynamic - shim_user, user_dynamic - shim_user, 96, 96, 8
+user_dynamic:
+    .quad 4, user_hash - shim_user
+    .quad 5, user_names - shim_user
+    .quad 6, user_symbols - shim_user
+    .quad 10, user_clock - user_names
+    .quad 11, 24
+    .quad 0, 0
+user_hash:
+    .long 1, 2, 1, 0, 0, 0
+user_symbols:
+    .zero 24
+    .long 1
+    .byte 0x12, 0
+    .short 1
+    .quad user_clock - shim_user, user_copier - user_clock
+user_names:
+    .byte 0
+    .asciz "__vdso_clock_gettime"
+    .balign 16
+
+// Which clock, where to.
+user_clock:
+    cmpl $1, %edi
+    ja 4f
+    rdtsc
+    shlq $32, %rdx
+    orq %rdx, %rax
+    subq 4096 + shim_user(%rip), %rax
+    jnb 1f
+    xorl %eax, %eax
+1:  mulq 4104 + shim_user(%rip)
+    shrdq $32, %rdx, %rax
+    movq %rax, %r8
+    movq 8192 + shim_user(%rip), %rax
+2:  cmpq %rax, %r8
+    jbe 3f
+    lock cmpxchgq %r8, 8192 + shim_user(%rip)
+    jne 2b
+    movq %r8, %rax
+3:  testl %edi, %edi
+    jne 5f
+    addq 4112 + shim_user(%rip), %rax
+5:  xorl %edx, %edx
+    movl $1000000000, %ecx
+    divq %rcx
+    movq %rax, (%rsi)
+    movq %rdx, 8(%rsi)
+    xorl %eax, %eax
+    ret
+4:  movl $228, %eax
+    syscall
+    ret
+
+.balign 16
+.globl user_copier
+user_copier:
     rep movsb
+    syscall
+    ud2
+
+.balign 16
+.globl user_stamp
+user_stamp:
+    rdtsc
+    shlq $32, %rdx
+    orq %rdx, %rax
+    movq %rax, (%rdi)
     syscall
     ud2
 "#,
@@ -19,21 +103,55 @@ shim_copier:
 );
 
 unsafe extern "C" {
-    static shim_copier: u8;
+    static shim_user: u8;
+    static user_copier: u8;
+    static user_stamp: u8;
 }
 
-/// Where the copier is in the shim's image; it is one page.
-pub(crate) fn copier_page() -> u64 {
-    (&raw const shim_copier) as u64
+/// What the clock reads: the stamp at the start, nanoseconds of a tick times 2^32, the wall clock at the start.
+#[repr(C, align(4096))]
+struct Times(UnsafeCell<[u64; 512]>);
+
+// SAFETY: written at the start, before ring 3 reads.
+unsafe impl Sync for Times {}
+
+static TIMES: Times = Times(UnsafeCell::new([0; 512]));
+static LATEST: Times = Times(UnsafeCell::new([0; 512]));
+
+/// Pages that ring 3 sees one after the other, as addresses in the shim's image.
+pub(crate) fn pages() -> [u64; 3] {
+    [(&raw const shim_user) as u64, TIMES.0.get() as u64, LATEST.0.get() as u64]
 }
 
-/// Where ring 3 sees the copier: a page of the program's half, chosen at the start.
+/// Where ring 3 sees them; set once, at the start.
+pub(crate) static PLACE: AtomicU64 = AtomicU64::new(0);
+
+fn seen(code: *const u8) -> u64 {
+    PLACE.load(Ordering::Relaxed).wrapping_add((code as u64).wrapping_sub((&raw const shim_user) as u64))
+}
+
+/// Where ring 3 finds the copier.
 pub(crate) fn copier() -> u64 {
-    COPIER.load(core::sync::atomic::Ordering::Relaxed)
+    seen(&raw const user_copier)
 }
 
-/// Set once, at the start.
-pub(crate) static COPIER: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+/// Where ring 3 finds the stamp.
+pub(crate) fn stamp() -> u64 {
+    seen(&raw const user_stamp)
+}
+
+/// Starts the clock: the stamp that ring 3 left in the last page is now.
+pub(crate) fn start_clock(scale: u64, wall: u64) {
+    // SAFETY: before ring 3's program runs; ring 0 has no other reference to the pages.
+    unsafe {
+        let latest = LATEST.0.get().cast::<u64>();
+        let times = TIMES.0.get().cast::<u64>();
+        times.write(latest.read_volatile());
+        times.add(1).write(scale);
+        times.add(2).write(wall);
+        latest.write_volatile(0);
+    }
+}
 
 /// Copies out of the program's memory.
 pub(crate) fn read(from: u64, to: &mut [u8]) {

@@ -130,7 +130,8 @@ impl Areas {
     pub(crate) fn insert(&mut self, area: Area) -> Result<(), Full> {
         let index = self.above(area.start);
         self.put(index, area)?;
-        self.merge(index);
+        self.join(index);
+        self.join(index.saturating_sub(1));
         Ok(())
     }
 
@@ -140,16 +141,21 @@ impl Areas {
         if self.count.saturating_add(2) > MOST {
             return Err(Full);
         }
-        for at in [start, end] {
-            let index = self.above(at);
-            let Some(area) = self.all().get(index).copied().filter(|area| area.start < at) else { continue };
-            let (Some(low), Some(high)) = (area.cut(area.start, at), area.cut(at, area.end)) else { continue };
+        let mut index = self.above(start);
+        if let Some(area) = self.all().get(index).copied()
+            && let (Some(low), Some(high)) = (area.cut(area.start, start), area.cut(start, area.end))
+        {
             self.set(index, low);
-            self.put(index.saturating_add(1), high)?;
+            index = index.saturating_add(1);
+            self.put(index, high)?;
         }
-        let first = self.above(start);
-        let mut index = first;
+        let first = index;
         while let Some(area) = self.all().get(index).copied().filter(|area| area.start < end) {
+            if let (Some(low), Some(high)) = (area.cut(area.start, end), area.cut(end, area.end)) {
+                self.set(index, low);
+                self.put(index.saturating_add(1), high)?;
+                continue;
+            }
             match change(area) {
                 Some(area) => {
                     self.set(index, area);
@@ -158,9 +164,9 @@ impl Areas {
                 None => self.take(index),
             }
         }
-        // From the end, because merging moves what follows.
+        // From the end, because joining moves what follows.
         for at in (first.saturating_sub(1)..=index).rev() {
-            self.merge(at);
+            self.join(at);
         }
         Ok(())
     }
@@ -186,18 +192,16 @@ impl Areas {
         self.count = self.count.saturating_sub(1);
     }
 
-    /// Merges the area at `index` with its neighbours if they are alike.
-    fn merge(&mut self, index: usize) {
-        for index in [index, index.saturating_sub(1)] {
-            let next = index.saturating_add(1);
-            let (Some(low), Some(high)) = (self.all().get(index).copied(), self.all().get(next).copied()) else {
-                continue;
-            };
-            if low.end == high.start && low.protection == high.protection {
-                let touched = (low.touched.0.min(high.touched.0), low.touched.1.max(high.touched.1));
-                self.set(index, Area { end: high.end, touched, ..low });
-                self.take(next);
-            }
+    /// Joins the area at `index` with the next if they are alike.
+    fn join(&mut self, index: usize) {
+        let next = index.saturating_add(1);
+        if let (Some(low), Some(high)) = (self.all().get(index).copied(), self.all().get(next).copied())
+            && low.end == high.start
+            && low.protection == high.protection
+        {
+            let touched = (low.touched.0.min(high.touched.0), low.touched.1.max(high.touched.1));
+            self.set(index, Area { end: high.end, touched, ..low });
+            self.take(next);
         }
     }
 }

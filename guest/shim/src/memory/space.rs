@@ -114,15 +114,20 @@ impl Space {
         if kept { Err(EINVAL) } else { Ok(()) }
     }
 
-    /// Puts a window of the shim's at a random place: `physical` gives the page at each offset.
-    pub(crate) fn show(&mut self, length: u64, protection: u8, physical: impl Fn(u64) -> u64) -> Option<u64> {
-        let start = self.areas.room(length, self.below)?;
+    /// Shows pages of the shim's to the program: `physical` gives the one at each offset.
+    pub(crate) fn show(
+        &mut self,
+        start: u64,
+        length: u64,
+        protection: u8,
+        physical: impl Fn(u64) -> u64,
+    ) -> Option<()> {
         let end = start.checked_add(length)?;
         self.areas.insert(Area::new(start, end, protection | KEPT)).ok()?;
         for at in (start..end).step_by(4096) {
             pages::show(&mut self.frames, at, physical(at.wrapping_sub(start)), protection).ok()?;
         }
-        Some(start)
+        Some(())
     }
 
     pub(crate) fn protect(&mut self, address: u64, length: u64, protection: u64) -> Result<u64, Errno> {

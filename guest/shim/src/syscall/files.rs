@@ -224,7 +224,7 @@ fn into_window(from: u64, offset: u64, length: u64) -> Result<(), Errno> {
         return Err(EFAULT);
     }
     let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::excursion(window, from, length).map_err(|()| EFAULT)
+    entry::copy(window, from, length).map_err(|()| EFAULT)
 }
 
 fn out_of_window(to: u64, offset: u64, length: u64) -> Result<(), Errno> {
@@ -232,7 +232,7 @@ fn out_of_window(to: u64, offset: u64, length: u64) -> Result<(), Errno> {
         return Ok(());
     }
     let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::excursion(to, window, length).map_err(|()| EFAULT)
+    entry::copy(to, window, length).map_err(|()| EFAULT)
 }
 
 fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errno> {
