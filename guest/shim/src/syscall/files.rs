@@ -297,6 +297,33 @@ pub(super) fn vectors(
     Ok(done)
 }
 
+/// `writev`: one call to the host for all of it, if it fits.
+pub(super) fn write_vectors(fd: u64, list: u64, count: u64) -> Result<u64, Errno> {
+    /// More are written one by one.
+    const FEW: usize = 16;
+    let (index, object) = of(fd)?;
+    if count > FEW as u64 || !matches!(object, Object::Host | Object::Platform) {
+        return vectors(fd, list, count, write);
+    }
+    let mut parts = [(0, 0); FEW];
+    let mut total = 0u64;
+    for (at, part) in (0..count).zip(parts.iter_mut()) {
+        let at = list.wrapping_add(at.wrapping_mul(16));
+        *part = (word(at)?, word(at.wrapping_add(8))?);
+        total = total.saturating_add(part.1);
+    }
+    if total > DATA {
+        return vectors(fd, list, count, write);
+    }
+    let _turn = host::turn();
+    let mut offset = 0;
+    for (start, length) in parts {
+        into_window(start, offset, length)?;
+        offset = u64::wrapping_add(offset, length);
+    }
+    host::call(&Call { length: short(total), ..Call::new(Kind::Write, handle(index)) })
+}
+
 pub(super) fn send(fd: u64, from: u64, length: u64, to: u64) -> Result<u64, Errno> {
     if to == 0 { write(fd, from, length) } else { Err(EINVAL) }
 }

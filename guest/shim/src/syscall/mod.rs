@@ -124,7 +124,7 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         }
         16 => files::control(fd, b, c),
         19 => files::vectors(fd, b, c, files::read),
-        20 => files::vectors(fd, b, c, files::write),
+        20 => files::write_vectors(fd, b, c),
         25 => SPACE.lock().remap(a, b, c),
         28 => SPACE.lock().advise(a, b, c),
         35 => sleep(a, false),
