@@ -12,6 +12,10 @@ pub(crate) mod steward;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 
@@ -29,15 +33,29 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListene
     ::steward::listen(address).await.map_err(|error| Failure::hinted(&error, error.hint()))
 }
 
-/// Waits for Ctrl-C or for being told to end.
+/// Waits for Ctrl-C or for being told to end. What came since the first time anybody waited counts for everybody: a
+/// signal between two steps of a command is not lost.
 pub(crate) async fn interrupted() {
-    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-        // Without the handler the default does the same, less politely.
+    static TOLD: OnceLock<Option<watch::Receiver<bool>>> = OnceLock::new();
+    let told = TOLD.get_or_init(|| {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt()).ok()?, signal(SignalKind::terminate()).ok()?);
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tell.send_replace(true);
+        });
+        Some(told)
+    });
+    let Some(mut told) = told.clone() else {
+        // Without the handlers the default does the same, less politely.
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    if told.wait_for(|told| *told).await.is_err() {
+        std::future::pending().await
     }
 }
 
