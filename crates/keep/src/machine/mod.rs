@@ -1,5 +1,5 @@
 //! A Keep as a micro-VM: what lies where in its memory ([`layout`]), the machine ([`run`]), and the host's answers to the
-//! calls of its shim ([`answers`]).
+//! calls of its shim ([`answers`]), and what it may do beside ([`confine`]).
 //!
 //! The virtual machine monitor is a process of its own: this program started once more, confined, with descriptor 3 as its
 //! way to the host process, which serves it as it serves an exec under `nil`. Whoever breaks out of the micro-VM is in that
@@ -8,6 +8,7 @@
 //! Refuses to be anything else than such a child.
 
 pub(crate) mod answers;
+mod confine;
 pub(crate) mod elf;
 pub(crate) mod layout;
 pub(crate) mod run;

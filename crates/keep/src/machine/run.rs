@@ -69,6 +69,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     shared.set_word(start::TICKS, u64::from(kilohertz) * 1000);
 
     let mut answers = Answers::new(&shared, platform).map_err(|error| failed("start")(&error))?;
+    super::confine::confine()?;
     run(&mut vcpu, &shared, &mut answers)
 }
 
