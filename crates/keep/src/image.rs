@@ -4,7 +4,7 @@
 //! `"donjon-image"` ‖ `u8` layout ‖ `u64` big-endian length of exec ‖ exec. A micro-VM's measurement will be computed over
 //! its pages as the hardware does.
 //!
-//! Invariant: an [`Image`] always has its measurement; nothing starts that was not measured.
+//! Invariant: the measurement is a function of the [`Image`] and of nothing else.
 
 use sha2::{Digest, Sha384};
 
@@ -17,13 +17,12 @@ static GUEST: Option<[&[u8]; 2]> = None;
 /// The number of the measured layout.
 const LAYOUT: u8 = 1;
 
-/// What is started, and what its measurement is.
+/// What is started and measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Image {
     #[cfg_attr(not(guest), allow(dead_code, reason = "a micro-VM is built of it"))]
     shim: &'static [u8],
     exec: &'static [u8],
-    measurement: [u8; 48],
 }
 
 /// This build has no guest in it.
@@ -38,19 +37,19 @@ impl Image {
     /// [`Unsupported`] on hosts that are not x86-64 Linux.
     pub fn built_in() -> Result<Self, Unsupported> {
         let [shim, exec] = GUEST.ok_or(Unsupported)?;
-        Ok(Self { shim, exec, measurement: measure(exec) })
+        Ok(Self { shim, exec })
     }
 
-    /// SHA-384 as described at the top of this file.
+    /// SHA-384 as described at the top of this file; some tens of milliseconds, so it is computed where it is asked for.
     #[must_use]
     pub fn measurement(&self) -> [u8; 48] {
-        self.measurement
+        measure(self.exec)
     }
 
     /// Any program in exec's place.
     #[cfg(test)]
     pub(crate) fn of(exec: &'static [u8]) -> Self {
-        Self { shim: &[], exec, measurement: measure(exec) }
+        Self { shim: &[], exec }
     }
 
     #[cfg(guest)]
