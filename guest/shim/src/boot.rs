@@ -49,11 +49,7 @@ fn start_clock() {
         fatal(Fatal::Start, 2);
     }
     let scale = (1_000_000_000_u64 << 32).checked_div(ticks).unwrap_or(0);
-    let latest = user::PLACE.load(Ordering::Relaxed).wrapping_add(2u64.wrapping_mul(PAGE));
     let wall = host::call(&Call::new(Kind::Clock, 0)).unwrap_or(0);
-    if entry::stamp(latest).is_err() {
-        fatal(Fatal::Start, 3);
-    }
     user::start_clock(scale, wall);
 }
 

@@ -37,10 +37,8 @@ pub(super) fn main() -> ExitCode {
     match ended {
         Ended::Exit(status) => ExitCode::from(status),
         Ended::Broken(why) => {
-            if let Some(mut report) = crate::sys::report() {
-                // The host process may be gone; there is nobody else to tell.
-                _ = writeln!(report, "{why}");
-            }
+            // The host process may be gone; there is nobody else to tell.
+            _ = writeln!(crate::sys::report(), "{why}");
             ExitCode::from(125)
         }
     }

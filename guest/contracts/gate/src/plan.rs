@@ -96,10 +96,6 @@ const SEGMENT_COUNT: u64 = SEGMENTS as u64;
 pub mod start {
     /// Bytes of memory, from physical address 0.
     pub const MEMORY: usize = 256;
-    /// Bytes of the brief, at the start of the data part.
-    pub const BRIEF: usize = 257;
-    /// Bytes of the Deployment, after the brief.
-    pub const DEPLOYMENT: usize = 258;
     /// Ticks of the time-stamp counter in a second.
     pub const TICKS: usize = 259;
 }

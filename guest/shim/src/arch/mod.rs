@@ -41,13 +41,6 @@ pub(crate) fn out(port: u16, value: u32) {
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)) }
 }
 
-pub(crate) fn time_stamp() -> u64 {
-    let (low, high): (u64, u64);
-    // SAFETY: reads a counter.
-    unsafe { asm!("rdtsc", out("rax") low, out("rdx") high, options(nomem, nostack, preserves_flags)) }
-    high << 32 | low
-}
-
 /// A word of the processor's random generator; `None` if it has none now.
 pub(crate) fn random() -> Option<u64> {
     let (word, ok): (u64, u8);

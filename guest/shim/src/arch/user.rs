@@ -3,7 +3,7 @@
 //!
 //! That is one page of code, shaped as the shared object in which C libraries look for a clock that needs no system call
 //! (`__vdso_clock_gettime`), with the copier and the stamp of excursions behind it; then a page that says how to make time
-//! of the time-stamp counter; then a page with the latest time that was told, which ring 3 may write.
+//! of the time-stamp counter; then a page with the latest time that was told, which ring 3 may write. Ring 0 tells the time from the same pages.
 //!
 //! Invariant: an address is used only within a range that `Space::ready` just found, and the space stays locked until it
 //! was used. What ring 3 writes into the last page changes nothing but its own time.
@@ -11,6 +11,8 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::{Fatal, fatal};
 
 global_asm!(
     r#"
@@ -140,17 +142,47 @@ pub(crate) fn stamp() -> u64 {
     seen(&raw const user_stamp)
 }
 
-/// Starts the clock: the stamp that ring 3 left in the last page is now.
+/// Starts the clock.
 pub(crate) fn start_clock(scale: u64, wall: u64) {
-    // SAFETY: before ring 3's program runs; ring 0 has no other reference to the pages.
+    let stamp = counter();
+    let times = TIMES.0.get().cast::<u64>();
+    // SAFETY: before ring 3's program runs; ring 0 has no other reference to the page.
     unsafe {
-        let latest = LATEST.0.get().cast::<u64>();
-        let times = TIMES.0.get().cast::<u64>();
-        times.write(latest.read_volatile());
+        times.write(stamp);
         times.add(1).write(scale);
         times.add(2).write(wall);
-        latest.write_volatile(0);
     }
+}
+
+/// What the clock of ring 3 says, for calls that need it.
+pub(crate) struct Now {
+    /// Nanoseconds of the wall clock at the start.
+    pub(crate) wall: u64,
+    /// Nanoseconds since then, never less than before.
+    pub(crate) since: u64,
+}
+
+pub(crate) fn now() -> Now {
+    let stamp = counter();
+    let (times, latest) = (TIMES.0.get().cast::<u64>(), LATEST.0.get().cast::<u64>());
+    // SAFETY: words of pages of the shim's image, read once each; ring 3 may write the last page, and it is its own time.
+    let (start, scale, wall, last) =
+        unsafe { (times.read(), times.add(1).read(), times.add(2).read(), latest.read_volatile()) };
+    let product = u128::from(stamp.saturating_sub(start)) * u128::from(scale);
+    let since = u64::try_from(product >> 32).unwrap_or(u64::MAX).max(last);
+    // SAFETY: as above.
+    unsafe { latest.write_volatile(since) }
+    Now { wall, since }
+}
+
+/// The time-stamp counter as ring 3 sees it, left by it behind the latest time.
+fn counter() -> u64 {
+    let latest = PLACE.load(Ordering::Relaxed).wrapping_add(2 * 4096);
+    if super::entry::stamp(latest.wrapping_add(8)).is_err() {
+        fatal(Fatal::Start, 3);
+    }
+    // SAFETY: as in `now`.
+    unsafe { LATEST.0.get().cast::<u64>().add(1).read_volatile() }
 }
 
 /// Copies out of the program's memory.

@@ -207,44 +207,12 @@ fn timespec(at: u64) -> Result<Option<u64>, Errno> {
     Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)))
 }
 
-/// The host's clock when it was first asked for, and the time-stamp counter since then.
-static TIME: Lock<Option<Time>> = Lock::new(None);
-
-#[derive(Clone, Copy)]
-struct Time {
-    /// Nanoseconds of a tick, times 2^32.
-    scale: u64,
-    start: u64,
-    wall: u64,
-    last: u64,
-}
-
-/// Nanoseconds since the start, never less than before.
-fn elapsed() -> Time {
-    let mut time = TIME.lock();
-    let now = arch::time_stamp();
-    let known = *time.get_or_insert_with(|| {
-        let ticks = arch::shared::read(gate::plan::start::TICKS);
-        if !(1_000_000..=100_000_000_000).contains(&ticks) {
-            fatal(Fatal::Start, 2);
-        }
-        let wall = host::call(&gate::ring::Call::new(gate::ring::Kind::Clock, 0)).unwrap_or(0);
-        let scale = (1_000_000_000_u64 << 32).checked_div(ticks).unwrap_or(0);
-        Time { scale, start: now, wall, last: 0 }
-    });
-    let product = u128::from(now.saturating_sub(known.start)).wrapping_mul(u128::from(known.scale));
-    let nanos = u64::try_from(product >> 32).unwrap_or(u64::MAX);
-    let known = Time { last: known.last.max(nanos), ..known };
-    *time = Some(known);
-    known
-}
-
 fn clock(which: u64, to: u64) -> Result<u64, Errno> {
-    let time = elapsed();
+    let time = user::now();
     let nanos = match which & 0xffff_ffff {
         // Wall, as well as its coarse and TAI forms.
-        0 | 5 | 11 => time.wall.saturating_add(time.last),
-        1..=4 | 6 | 7 => time.last,
+        0 | 5 | 11 => time.wall.saturating_add(time.since),
+        1..=4 | 6 | 7 => time.since,
         _ => return Err(EINVAL),
     };
     write_time(to, nanos)
@@ -266,7 +234,7 @@ fn resolution(to: u64) -> Result<u64, Errno> {
 /// `absolute`: until then, not for so long.
 fn sleep(at: u64, absolute: bool) -> Result<u64, Errno> {
     let nanos = timespec(at)?.ok_or(EFAULT)?;
-    let nanos = if absolute { nanos.saturating_sub(elapsed().last) } else { nanos };
+    let nanos = if absolute { nanos.saturating_sub(user::now().since) } else { nanos };
     host::call(&gate::ring::Call { a: nanos, ..gate::ring::Call::new(gate::ring::Kind::Sleep, 0) })
 }
 
