@@ -22,6 +22,10 @@ pub const RECURSIVE: u64 = 510;
 
 /// Physical address of the root page table; the tables below it follow.
 pub const ROOT: u64 = 0x1000;
+/// Physical address of the page that SNP firmware fills with secrets for the guest. A page of zeroes elsewhere.
+pub const SECRETS: u64 = 0x8000;
+/// Physical address of the page with the processor's features, which SNP firmware has checked. A page of zeroes elsewhere.
+pub const FEATURES: u64 = 0x9000;
 /// Physical address of the shim.
 pub const IMAGE: u64 = 0x1_0000;
 
