@@ -1,20 +1,15 @@
-//! Calls to the host over the shared block, and what can be believed of the answers.
+//! Calls to the host over this processor's shared block, and what can be believed of the answers.
 //!
 //! Owns the copy of each call: what was asked is remembered here, never read back. A result outside its range is a lie and
 //! ends the Keep.
 
 use gate::ring::{COUNT, Call, FIRST, Kind, RESULT};
 
-use crate::arch::lock::Lock;
 use crate::arch::shared;
 use crate::platform;
 use crate::syscall::error::Errno;
 
-/// One at a time: the block is one.
-static BLOCK: Lock<()> = Lock::new(());
-
-/// Has one call done. What the call says of the data part is only sure while nobody else calls, so callers who use it
-/// hold `turn`.
+/// Has one call done.
 pub(crate) fn call(call: &Call) -> Result<u64, Errno> {
     for (index, word) in call.encode().into_iter().enumerate() {
         shared::write(FIRST.wrapping_add(index), word);
@@ -28,9 +23,13 @@ pub(crate) fn call(call: &Call) -> Result<u64, Errno> {
     }
 }
 
-/// The right to use the data part.
-pub(crate) fn turn() -> crate::arch::lock::Guard<'static, ()> {
-    BLOCK.lock()
+/// Goes on when that is true, which another processor makes it: looks a little, then lets the host run others.
+pub(crate) fn until(mut is: impl FnMut() -> bool) {
+    const LOOKS: usize = 16;
+    while !(0..LOOKS).any(|_| is()) {
+        // An error costs the others their turn, which is the host's to give.
+        _ = call(&Call::new(Kind::Sleep, 0));
+    }
 }
 
 /// What cannot be.

@@ -6,7 +6,7 @@
 //!                                       +--> gate --> host                  bytes, readiness
 //! ```
 //!
-//! Owns memory and its permissions, traps and signals, descriptors, randomness; passes on what only the host can do. What
+//! Owns memory and its permissions, threads, traps and signals, descriptors, randomness; passes on what only the host can do. What
 //! the host answers is checked by `gate::ring` before it means anything here.
 //!
 //! Refuses calls that `gate::calls` does not list: they end the Keep.
@@ -33,6 +33,7 @@ mod memory;
 mod platform;
 #[cfg(target_os = "none")]
 mod syscall;
+mod threads;
 
 /// There is nothing to run here; the tests are.
 #[cfg(not(target_os = "none"))]

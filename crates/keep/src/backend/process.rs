@@ -37,7 +37,7 @@ pub(super) fn start(
     let stdio = host.stdio;
     let process = match child {
         Child::Exec => sys::spawn(launch.image.exec(), theirs, stdio)?,
-        Child::Monitor => sys::spawn_monitor(theirs, stdio)?,
+        Child::Monitor => sys::spawn_monitor(launch.image.other(), theirs, stdio)?,
     };
     let service = Service::new(launch.clone(), host, attester);
     let without_platform = EndsWith(Arc::clone(&process.process));

@@ -7,7 +7,9 @@
 //!
 //! Invariant: the same shim and exec give the same pages, whatever the host's memory is.
 
-use gate::plan::{BLOCKS, IMAGE, PAGE, PLAN, Plan, RECURSIVE, ROOT, SEGMENTS, SHARED, SHIM, Segment, TABLE};
+use gate::plan::{
+    BLOCKS, IMAGE, PAGE, PLAN, PROCESSORS, Plan, RECURSIVE, ROOT, SEGMENTS, SHARED, SHIM, Segment, TABLE,
+};
 use gate::ring::BLOCK;
 
 use super::elf::{self, ElfError, Kind};
@@ -83,7 +85,7 @@ impl Layout {
             }
         }
         tables[4][slot(PLAN, 0)] = plan_at | entry(1);
-        for page in 0..BLOCK as u64 / PAGE {
+        for page in 0..(PROCESSORS * BLOCK) as u64 / PAGE {
             tables[5][slot(BLOCKS, 0) + usize::try_from(page).unwrap_or(0)] = (SHARED + page * PAGE) | entry(3);
         }
 
@@ -187,7 +189,11 @@ mod tests {
             assert_eq!(at, IMAGE + page * PAGE);
             assert!(flags & USER == 0 && (flags & WRITABLE == 0 || flags & NEVER_EXECUTE != 0), "{flags:#x}");
         }
-        assert_eq!(walk(&layout, BLOCKS + 4096).unwrap().0, SHARED + 4096);
+        let blocks = (PROCESSORS * BLOCK) as u64;
+        for at in (0..blocks).step_by(4096) {
+            assert_eq!(walk(&layout, BLOCKS + at).unwrap().0, SHARED + at);
+        }
+        assert_eq!(walk(&layout, BLOCKS + blocks), None);
         assert_eq!(walk(&layout, 0), None, "nothing of the program's half is there yet");
     }
 

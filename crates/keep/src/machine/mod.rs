@@ -15,8 +15,12 @@ pub(crate) mod run;
 
 use std::process::ExitCode;
 
+use crate::Image;
+
 /// The name by which this program knows that it is to be the monitor of a micro-VM.
 pub(crate) const NAME: &str = "donjon-vmm";
+/// Its argument, if what is to run in exec's place comes with a descriptor.
+pub(crate) const OTHER: &str = "other";
 
 /// Becomes the monitor of a micro-VM if this process was started as one. To be called before anything else.
 #[must_use]
@@ -26,4 +30,13 @@ pub fn monitor() -> Option<ExitCode> {
         return None;
     }
     Some(run::main())
+}
+
+/// What the machine is made of.
+fn image() -> Result<Image, String> {
+    if std::env::args_os().nth(1).is_none_or(|argument| argument != OTHER) {
+        return Image::built_in().map_err(|error| error.to_string());
+    }
+    let exec = crate::sys::other().map_err(|error| format!("cannot read the program: {error}"))?;
+    Ok(Image::of(Vec::leak(exec)))
 }

@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
-use gate::ring::{CONTROL, DATA};
+use gate::ring::{BLOCK, CONTROL, DATA};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use rustix::io::Errno;
@@ -16,6 +16,12 @@ pub(crate) struct Memory {
     start: NonNull<u8>,
     length: usize,
 }
+
+// SAFETY: what it points to is memory of the process, which nobody has a reference into; whoever reads it copies, and takes
+// what it copied for what some processor or thread wrote at some time.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Reserves that many bytes; the kernel gives pages when they are touched.
@@ -56,6 +62,24 @@ impl Memory {
         let place = usize::try_from(at).ok().and_then(|at| self.range(at, bytes.len())).expect("within the memory");
         // SAFETY: a range of the mapping, and nobody has a reference into it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) }
+    }
+
+    /// The block of a processor.
+    pub(crate) fn block(&self, processor: usize) -> Block<'_> {
+        Block { memory: self, at: processor * BLOCK }
+    }
+}
+
+/// The memory that a processor shares with its host.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a> {
+    memory: &'a Memory,
+    at: usize,
+}
+
+impl Block<'_> {
+    fn range(&self, at: usize, length: usize) -> Option<*mut u8> {
+        self.memory.range(self.at.checked_add(at)?, length)
     }
 
     /// A word of the control part, once.

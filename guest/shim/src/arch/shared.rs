@@ -3,10 +3,16 @@
 //! Invariant: nothing here follows a value it read.
 
 use gate::plan::BLOCKS;
+use gate::ring::{BLOCK, CONTROL, DATA};
+
+/// The block of this processor.
+fn block() -> u64 {
+    BLOCKS + (super::tables::me() * BLOCK) as u64
+}
 
 fn word(index: usize) -> *mut u64 {
     // The index is a constant or a small sum of constants; the blocks begin on a page.
-    (BLOCKS + 8 * (index as u64 % 512)) as *mut u64
+    (block() + 8 * (index as u64 % 512)) as *mut u64
 }
 
 /// A word of the control part of this processor's block, as the host left it.
@@ -21,18 +27,20 @@ pub(crate) fn write(index: usize, value: u64) {
     unsafe { word(index).write_volatile(value) }
 }
 
+fn data_word(index: usize) -> *mut u64 {
+    (block() + (CONTROL + 8 * (index % (DATA / 8))) as u64) as *mut u64
+}
+
 /// A word of the data part.
 pub(crate) fn data(index: usize) -> u64 {
-    let index = index % (gate::ring::DATA / 8);
     // SAFETY: the data part is mapped from the start on, behind the control part.
-    unsafe { ((BLOCKS + gate::ring::CONTROL as u64 + 8 * index as u64) as *const u64).read_volatile() }
+    unsafe { data_word(index).read_volatile() }
 }
 
 /// Writes a word of the data part.
 pub(crate) fn set_data(index: usize, value: u64) {
-    let index = index % (gate::ring::DATA / 8);
     // SAFETY: as for `data`.
-    unsafe { ((BLOCKS + gate::ring::CONTROL as u64 + 8 * index as u64) as *mut u64).write_volatile(value) }
+    unsafe { data_word(index).write_volatile(value) }
 }
 
 /// A word of the plan.

@@ -8,17 +8,21 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use gate::ring::{self, Call, EVENT, FOREVER, HANDLES, Kind};
+use gate::plan::{PROCESSORS, SHARED};
+use gate::ring::{self, BLOCK, CONTROL, Call, EVENT, FOREVER, HANDLES, Kind};
 
 use super::error::{EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOPROTOOPT, ENOSPC, ENOTTY, Errno};
 use super::{get, put, word};
 use crate::arch::lock::Lock;
-use crate::arch::{entry, shared};
+use crate::arch::tables::me;
+use crate::arch::{entry, shared, user};
 use crate::host;
-use crate::memory::areas::TOP;
+use crate::memory::areas::{Area, KEPT, READ, TOP, WRITE};
+use crate::memory::space::Space;
+use crate::threads::{self, Woken, waits};
 
-/// Where ring 3 sees the data part of the block.
-pub(crate) static WINDOW: AtomicU64 = AtomicU64::new(0);
+/// Where ring 3 sees the data parts of the blocks, one after the other: each processor uses its own.
+static WINDOWS: AtomicU64 = AtomicU64::new(0);
 
 const MOST: usize = HANDLES as usize;
 const NONE: u16 = u16::MAX;
@@ -32,6 +36,8 @@ enum Object {
     Host,
     /// The platform: frames to and from it.
     Platform,
+    /// On its way to the host, or from there.
+    Busy,
     /// A set of watched descriptors.
     Set,
     /// A counter, and whether it was counted up since that was told.
@@ -88,7 +94,7 @@ impl Files {
     fn object(&self, fd: u64) -> Result<(u16, Object), Errno> {
         let index = usize::try_from(fd).ok().and_then(|fd| self.table.get(fd)).copied().unwrap_or(NONE);
         match self.objects.get(usize::from(index)) {
-            Some(object) if *object != Object::Free => Ok((index, *object)),
+            Some(object) if !matches!(object, Object::Free | Object::Busy) => Ok((index, *object)),
             _ => Err(EBADF),
         }
     }
@@ -114,7 +120,7 @@ impl Files {
         Ok(fd as u64)
     }
 
-    /// Closes a descriptor; the object if it was its last.
+    /// Closes a descriptor; the object if it was its last. What the host holds is busy until it is [`Files::closed`] there.
     fn close(&mut self, fd: u64) -> Result<Option<(u16, Object)>, Errno> {
         let (index, object) = self.object(fd)?;
         if let Some(place) = usize::try_from(fd).ok().and_then(|fd| self.table.get_mut(fd)) {
@@ -127,7 +133,7 @@ impl Files {
             return Ok(None);
         }
         if let (Some(object), Some(watched)) = (self.objects.get_mut(at), self.watched.get_mut(at)) {
-            *object = Object::Free;
+            *object = if matches!(object, Object::Host | Object::Set) { Object::Busy } else { Object::Free };
             *watched = None;
         }
         if let Object::Counter(..) = object
@@ -139,9 +145,53 @@ impl Files {
         Ok(Some((index, object)))
     }
 
+    /// What was busy becomes this; if that is nothing, it has no descriptor either.
+    fn settle(&mut self, fd: u64, index: u16, object: Object) {
+        if let Some(place) = self.objects.get_mut(usize::from(index)) {
+            *place = object;
+        }
+        if object == Object::Free {
+            let place = usize::try_from(fd).ok().and_then(|fd| self.table.get_mut(fd));
+            if let (Some(place), Some(users)) = (place, self.users.get_mut(usize::from(index))) {
+                *place = NONE;
+                *users = 0;
+            }
+        }
+    }
+
+    /// The host has nothing of it any more.
+    fn closed(&mut self, index: u16) {
+        if let Some(object) = self.objects.get_mut(usize::from(index)) {
+            *object = Object::Free;
+        }
+    }
+
     fn does_not_wait(&self, index: u16) -> bool {
         self.waitless.get(usize::from(index)).copied().unwrap_or(false)
     }
+}
+
+/// Finds a place for the windows, and shows the first.
+pub(crate) fn place_windows(space: &mut Space) -> Option<()> {
+    let length = DATA.saturating_mul(PROCESSORS as u64);
+    let start = space.areas.room(length, space.below)?;
+    space.areas.insert(Area::new(start, start.checked_add(length)?, READ | WRITE | KEPT)).ok()?;
+    WINDOWS.store(start, Ordering::Relaxed);
+    show(space, 0)
+}
+
+/// Shows one more; whether there was memory to do so.
+pub(crate) fn show_window(seat: usize) -> bool {
+    show(&mut super::space(), seat).is_some()
+}
+
+fn show(space: &mut Space, seat: usize) -> Option<()> {
+    let block = SHARED.wrapping_add((BLOCK as u64).wrapping_mul(seat as u64)).wrapping_add(CONTROL as u64);
+    space.show_pages(window(seat), DATA, READ | WRITE, |offset| block.wrapping_add(offset))
+}
+
+fn window(seat: usize) -> u64 {
+    WINDOWS.load(Ordering::Relaxed).wrapping_add(DATA.wrapping_mul(seat as u64))
 }
 
 fn handle(index: u16) -> u32 {
@@ -181,7 +231,6 @@ pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
 /// asked: programs take a short count for the end of what is ready, and do not come back before they are told of more.
 fn in_parts(index: u16, length: u64, mut each: impl FnMut(u64, u64) -> Result<u64, Errno>) -> Result<u64, Errno> {
     let waitless = FILES.lock().does_not_wait(index);
-    let _turn = host::turn();
     let mut done = 0u64;
     loop {
         let part = length.wrapping_sub(done).min(DATA);
@@ -223,33 +272,58 @@ fn into_window(from: u64, offset: u64, length: u64) -> Result<(), Errno> {
     if from.checked_add(length).is_none_or(|end| end > TOP) {
         return Err(EFAULT);
     }
-    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::copy(window, from, length).map_err(|()| EFAULT)
+    entry::copy(window(me()).wrapping_add(offset), from, length).map_err(|()| EFAULT)
 }
 
 fn out_of_window(to: u64, offset: u64, length: u64) -> Result<(), Errno> {
     if length == 0 {
         return Ok(());
     }
-    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::copy(to, window, length).map_err(|()| EFAULT)
+    entry::copy(to, window(me()).wrapping_add(offset), length).map_err(|()| EFAULT)
+}
+
+/// Keys of [`threads::wait`] that are no addresses: counters and sets.
+fn counter_key(index: u16) -> u64 {
+    1 << 63 | u64::from(index)
+}
+
+fn set_key(index: u16) -> u64 {
+    1 << 63 | 1 << 32 | u64::from(index)
 }
 
 fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errno> {
     if length < 8 {
         return Err(EINVAL);
     }
-    let value = {
-        let mut files = FILES.lock();
-        let waitless = files.does_not_wait(index);
-        match files.objects.get_mut(usize::from(index)) {
-            Some(Object::Counter(value, _)) if *value > 0 => core::mem::take(value),
-            // With one thread nobody would come to count it up.
-            Some(Object::Counter(..)) if waitless => return Err(EAGAIN),
-            _ => return Err(EINVAL),
+    let value = loop {
+        let take = || {
+            let mut files = FILES.lock();
+            let waitless = files.does_not_wait(index);
+            match files.objects.get_mut(usize::from(index)) {
+                Some(Object::Counter(0, _)) if waitless => Some(Err(EAGAIN)),
+                Some(Object::Counter(0, _)) => None,
+                Some(Object::Counter(value, _)) => Some(Ok(core::mem::take(value))),
+                _ => Some(Err(EBADF)),
+            }
+        };
+        if let Some(value) = take() {
+            break value?;
         }
+        // With one thread nobody would come to count it up.
+        if threads::SEATS.alone() {
+            return Err(EINVAL);
+        }
+        wait_for(index, None)?;
     };
     put(to, &value.to_le_bytes()).map(|()| 8)
+}
+
+/// Waits until a counter that is 0 may be more.
+fn wait_for(index: u16, until: Option<u64>) -> Result<Woken, Errno> {
+    let zero = || matches!(FILES.lock().objects.get(usize::from(index)), Some(Object::Counter(0, _)));
+    let waited = threads::wait(counter_key(index), waits::ANY, until, || if zero() { Ok(()) } else { Err(()) });
+    // It was more already.
+    Ok(waited.unwrap_or(Woken::Yes))
 }
 
 fn write_counter(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
@@ -257,13 +331,28 @@ fn write_counter(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
         return Err(EINVAL);
     }
     let more = word(from)?;
-    match FILES.lock().objects.get_mut(usize::from(index)) {
-        Some(Object::Counter(value, fresh)) => {
-            *value = value.checked_add(more).filter(|sum| *sum < u64::MAX).ok_or(EAGAIN)?;
-            *fresh = true;
-            Ok(8)
+    let set = {
+        let mut files = FILES.lock();
+        match files.objects.get_mut(usize::from(index)) {
+            Some(Object::Counter(value, fresh)) => {
+                *value = value.checked_add(more).filter(|sum| *sum < u64::MAX).ok_or(EAGAIN)?;
+                *fresh = true;
+            }
+            _ => return Err(EBADF),
         }
-        _ => Err(EBADF),
+        files.watched.get(usize::from(index)).copied().flatten().map(|watched| watched.set)
+    };
+    tell_others(Some(index), set);
+    Ok(8)
+}
+
+/// Something happened to a counter, or to what a set watches: those who wait look again.
+fn tell_others(counter: Option<u16>, set: Option<u16>) {
+    if threads::SEATS.alone() {
+        return;
+    }
+    for key in [counter.map(counter_key), set.map(set_key)].into_iter().flatten() {
+        threads::wake(key, waits::ANY, u64::MAX);
     }
 }
 
@@ -315,7 +404,6 @@ pub(super) fn write_vectors(fd: u64, list: u64, count: u64) -> Result<u64, Errno
     if total > DATA {
         return vectors(fd, list, count, write);
     }
-    let _turn = host::turn();
     let mut offset = 0;
     for (start, length) in parts {
         into_window(start, offset, length)?;
@@ -340,7 +428,9 @@ pub(super) fn receive(fd: u64, to: u64, length: u64, flags: u64, from: u64) -> R
 pub(super) fn close(fd: u64) -> Result<u64, Errno> {
     let closed = FILES.lock().close(fd)?;
     if let Some((index, Object::Host | Object::Set)) = closed {
-        host::call(&Call::new(Kind::Close, handle(index)))?;
+        let done = host::call(&Call::new(Kind::Close, handle(index)));
+        FILES.lock().closed(index);
+        done?;
     }
     Ok(0)
 }
@@ -421,19 +511,20 @@ pub(super) fn descriptor(fd: u64, what: u64, argument: u64) -> Result<u64, Errno
 pub(super) fn socket(family: u64, kind: u64) -> Result<u64, Errno> {
     const NON_BLOCKING: u64 = 0o4000;
     let waitless = kind & NON_BLOCKING != 0;
-    let (fd, index) = FILES.lock().open(Object::Host, waitless)?;
-    opened(fd, &Call { a: family & 0xffff_ffff, b: u64::from(waitless), ..Call::new(Kind::Socket, handle(index)) })
+    open(Object::Host, waitless, |index| Call {
+        a: family & 0xffff_ffff,
+        b: u64::from(waitless),
+        ..Call::new(Kind::Socket, handle(index))
+    })
+    .map(|(fd, _)| fd)
 }
 
-/// Has the host open what has a descriptor already, which is free again if it does not.
-fn opened(fd: u64, call: &Call) -> Result<u64, Errno> {
-    match host::call(call) {
-        Ok(_) => Ok(fd),
-        Err(error) => {
-            FILES.lock().close(fd)?;
-            Err(error)
-        }
-    }
+/// Has the host open what gets a descriptor, which is free again if it does not; with the host's result.
+fn open(object: Object, waitless: bool, call: impl FnOnce(u16) -> Call) -> Result<(u64, u64), Errno> {
+    let (fd, index) = FILES.lock().open(Object::Busy, waitless)?;
+    let done = host::call(&call(index));
+    FILES.lock().settle(fd, index, if done.is_ok() { object } else { Object::Free });
+    Ok((fd, done?))
 }
 
 /// Puts an address into the window; how long it is.
@@ -471,13 +562,11 @@ fn give_address(count: u64, to: u64, room: u64) -> Result<(), Errno> {
 
 pub(super) fn bind(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Bind, handle) })
 }
 
 pub(super) fn connect(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Connect, handle) })
 }
 
@@ -489,27 +578,18 @@ pub(super) fn accept(fd: u64, to: u64, room: u64, flags: u64) -> Result<u64, Err
     const NON_BLOCKING: u64 = 0o4000;
     let listener = held(fd)?;
     let waitless = flags & NON_BLOCKING != 0;
-    let (new, index) = FILES.lock().open(Object::Host, waitless)?;
-    let _turn = host::turn();
-    let call = Call {
+    let (new, count) = open(Object::Host, waitless, |index| Call {
         a: u64::from(index),
         b: u64::from(waitless),
         length: ring::ADDRESS,
         ..Call::new(Kind::Accept, listener)
-    };
-    match host::call(&call) {
-        Ok(count) => give_address(count, to, room).map(|()| new),
-        Err(error) => {
-            FILES.lock().close(new)?;
-            Err(error)
-        }
-    }
+    })?;
+    give_address(count, to, room).map(|()| new)
 }
 
 /// `whose`: 0 for the socket's own, 1 for its peer's.
 pub(super) fn name(fd: u64, to: u64, room: u64, whose: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     let count = host::call(&Call { a: whose, length: ring::ADDRESS, ..Call::new(Kind::Name, handle) })?;
     give_address(count, to, room).map(|()| 0)
 }
@@ -567,8 +647,7 @@ pub(super) fn event(start: u64, flags: u64) -> Result<u64, Errno> {
 }
 
 pub(super) fn epoll() -> Result<u64, Errno> {
-    let (fd, index) = FILES.lock().open(Object::Set, false)?;
-    opened(fd, &Call::new(Kind::Epoll, handle(index)))
+    open(Object::Set, false, |index| Call::new(Kind::Epoll, handle(index))).map(|(fd, _)| fd)
 }
 
 /// `epoll_ctl`.
@@ -599,9 +678,13 @@ pub(super) fn watch(set: u64, operation: u64, fd: u64, at: u64) -> Result<u64, E
         }
         (set, (index, object))
     };
-    if let (index, Object::Host) = object {
-        let call = Call { a: u64::from(index), b: u64::from(events), ..Call::new(Kind::Watch, handle(set)) };
-        host::call(&call)?;
+    match object {
+        (index, Object::Host) => {
+            let call = Call { a: u64::from(index), b: u64::from(events), ..Call::new(Kind::Watch, handle(set)) };
+            host::call(&call)?;
+        }
+        // It may be more than 0 already.
+        _ => tell_others(None, Some(set)),
     }
     Ok(0)
 }
@@ -616,8 +699,33 @@ pub(super) fn wait(set: u64, to: u64, most: u64, time: u64) -> Result<u64, Errno
     if most == 0 || most > 0x7fff_ffff {
         return Err(EINVAL);
     }
+    // With others alive a counter may change while the host waits: whoever changes it ends that.
+    let listens = time != 0 && !threads::SEATS.alone();
+    let until = if listens && time != FOREVER { Some(user::now().since.saturating_add(time)) } else { None };
+    let mut time = time;
+    loop {
+        if listens {
+            threads::listen(set_key(set));
+        }
+        let told = counted(set, to, most);
+        let time_now = if matches!(told, Ok(0)) { time } else { 0 };
+        let told = told.and_then(|told| Ok((told, ready(set, most.wrapping_sub(told), time_now)?)));
+        // Also where there was an error: nobody is to wake this processor for it.
+        let heard = listens && threads::heard();
+        let (told, bytes) = told?;
+        let told = hand_over(set, to, told, bytes)?;
+        if told > 0 || !heard {
+            return Ok(told);
+        }
+        if let Some(until) = until {
+            time = until.saturating_sub(user::now().since);
+        }
+    }
+}
+
+/// Tells of the counters of a set, which are here and known without asking; of how many.
+fn counted(set: u16, to: u64, most: u64) -> Result<u64, Errno> {
     let mut told = 0u64;
-    // Counters are here, and known without asking.
     let counted = FILES.lock().counted;
     for place in 0..counted {
         let data = {
@@ -635,12 +743,18 @@ pub(super) fn wait(set: u64, to: u64, most: u64, time: u64) -> Result<u64, Errno
         tell(to, told, IN, data)?;
         told = told.wrapping_add(1);
     }
-    let room = most.wrapping_sub(told).min(512);
-    let time = if told > 0 { 0 } else { time };
-    let _turn = host::turn();
-    let call =
-        Call { a: time, length: short(room.wrapping_mul(u64::from(EVENT))), ..Call::new(Kind::Wait, handle(set)) };
-    let bytes = host::call(&call)?;
+    Ok(told)
+}
+
+/// Has the host put events of a set into the window; how many bytes of them.
+fn ready(set: u16, most: u64, time: u64) -> Result<u64, Errno> {
+    let length = short(most.min(512).wrapping_mul(u64::from(EVENT)));
+    host::call(&Call { a: time, length, ..Call::new(Kind::Wait, handle(set)) })
+}
+
+/// Tells of the events in the window, after so many that were told; of how many now.
+fn hand_over(set: u16, to: u64, told: u64, bytes: u64) -> Result<u64, Errno> {
+    let mut told = told;
     for index in 0..bytes.checked_div(u64::from(EVENT)).unwrap_or(0) {
         let event = shared::data(usize::try_from(index).unwrap_or(0));
         let (object, bits) = (event & 0xffff_ffff, short(event >> 32));
@@ -687,6 +801,10 @@ pub(super) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
             match of(fd) {
                 Ok((index, Object::Host)) => {
                     host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
+                }
+                Ok((index, Object::Counter(0, _))) if wanted & 1 != 0 && time != 0 => {
+                    let until = if time == FOREVER { None } else { Some(user::now().since.saturating_add(time)) };
+                    u64::from(wait_for(index, until)? == Woken::Yes)
                 }
                 Ok((_, Object::Counter(value, _))) => u64::from(value > 0) & wanted,
                 Ok(_) => 0,
