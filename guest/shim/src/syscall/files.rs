@@ -714,11 +714,15 @@ pub(super) fn wait(set: u64, to: u64, most: u64, time: u64) -> Result<u64, Errno
         let heard = listens && threads::heard();
         let (told, bytes) = told?;
         let told = hand_over(set, to, told, bytes)?;
-        if told > 0 || !heard {
+        if told > 0 || !listens {
             return Ok(told);
         }
+        // The host ended it before its time: for a counter, or for nothing.
         if let Some(until) = until {
             time = until.saturating_sub(user::now().since);
+            if time == 0 && !heard {
+                return Ok(0);
+            }
         }
     }
 }
