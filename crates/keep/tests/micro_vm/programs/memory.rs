@@ -24,7 +24,7 @@ struct Action {
 }
 
 const PAGE: usize = 4096;
-const ROUNDS: u64 = 60;
+const ROUNDS: u64 = 400;
 const THREADS: u64 = 8;
 const READ: i32 = 1;
 const WRITE: i32 = 2;
@@ -87,6 +87,7 @@ fn main() {
     });
     assert_eq!(counted.into_inner().unwrap(), THREADS * ROUNDS);
     taken_away();
+    while_others_compute();
     std::process::exit(42);
 }
 
@@ -199,6 +200,30 @@ fn taken_away() {
             }
         }
         done.store(true, Ordering::SeqCst);
+    });
+}
+
+/// A thread that makes no call and touches no page does not keep others from taking pages away.
+fn while_others_compute() {
+    let (started, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                started.fetch_add(1, Ordering::SeqCst);
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        while started.load(Ordering::SeqCst) < 3 {
+            thread::yield_now();
+        }
+        for _ in 0..100 {
+            let at = map(1);
+            unsafe { at.write_volatile(1) }
+            assert_eq!(unsafe { munmap(at.cast(), PAGE) }, 0);
+        }
+        done.store(true, Ordering::Relaxed);
     });
 }
 
