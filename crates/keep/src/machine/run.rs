@@ -78,7 +78,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
         ended,
     }));
     let first = machine.make(0).map_err(|error| failed("make a processor")(&error))?;
-    let offered = std::thread::available_parallelism().map_or(1, |count| count.get().min(PROCESSORS));
+    let offered = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize).clamp(1, PROCESSORS);
     let block = machine.shared.block(0);
     block.set_word(start::MEMORY, MEMORY);
     block.set_word(start::TICKS, u64::from(first.get_tsc_khz().unwrap_or(0)) * 1000);

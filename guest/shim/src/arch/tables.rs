@@ -22,7 +22,7 @@ pub(crate) const STACKS: usize = 32 * 1024;
 /// How much of them, at the bottom, is the stack of [`OWN_STACK`].
 const OWN: u64 = 12 * 1024;
 /// Gates: the processor's own vectors, and the kick.
-const GATES: usize = gate::ring::KICK as usize + 1;
+const GATES: u16 = gate::ring::KICK as u16 + 1;
 
 /// Vectors whose handler needs a stack of its own, as they can come before ring 0 has one: debug, NMI, double fault,
 /// machine check.
@@ -89,12 +89,12 @@ static TABLES: [Tables; PROCESSORS] = [const {
 }; PROCESSORS];
 
 #[repr(C, align(16))]
-struct Gates(UnsafeCell<[[u64; 2]; GATES]>);
+struct Gates(UnsafeCell<[[u64; 2]; GATES as usize]>);
 
 // SAFETY: written by the first processor before there are others.
 unsafe impl Sync for Gates {}
 
-static GATE: Gates = Gates(UnsafeCell::new([[0; 2]; GATES]));
+static GATE: Gates = Gates(UnsafeCell::new([[0; 2]; GATES as usize]));
 
 fn tables(seat: usize) -> &'static Tables {
     &TABLES[seat % PROCESSORS]
@@ -112,10 +112,10 @@ pub(crate) fn top_of_stack(seat: usize) -> u64 {
 
 /// On which processor this is.
 pub(crate) fn me() -> usize {
-    let stack: u64;
+    let stack: usize;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) }
-    ((stack - STACK.0.get() as u64) / STACKS as u64) as usize % PROCESSORS
+    (stack - STACK.0.get() as usize) / STACKS % PROCESSORS
 }
 
 #[repr(C, packed)]
@@ -152,7 +152,7 @@ pub(crate) fn start(seat: usize) {
             }
         }
         let segments = Pointer { limit: 7 * 8 - 1, base: own.segments.get() as u64 };
-        let gates = Pointer { limit: size_of::<Gates>() as u16 - 1, base: GATE.0.get() as u64 };
+        let gates = Pointer { limit: 16 * GATES - 1, base: GATE.0.get() as u64 };
         asm!(
             "lgdt [{segments}]",
             "push {code}",
