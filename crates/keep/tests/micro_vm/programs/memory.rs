@@ -24,7 +24,7 @@ struct Action {
 }
 
 const PAGE: usize = 4096;
-const ROUNDS: u64 = 400;
+const ROUNDS: u64 = 150;
 const THREADS: u64 = 8;
 const READ: i32 = 1;
 const WRITE: i32 = 2;
