@@ -29,7 +29,7 @@ pub(crate) fn boot() -> ! {
         *word = shared::plan(index);
     }
     let Some(plan) = Plan::decode(&words) else { fatal(Fatal::Start, 0) };
-    let memory = shared::read(start::MEMORY);
+    let memory = shared::block().read(start::MEMORY);
     if !memory.is_multiple_of(PAGE) || memory <= plan.free || memory > SHARED {
         fatal(Fatal::Start, 1);
     }
@@ -41,7 +41,7 @@ pub(crate) fn boot() -> ! {
             None => fatal(Fatal::Memory, 0),
         }
     };
-    let processors = shared::read(start::PROCESSORS);
+    let processors = shared::block().read(start::PROCESSORS);
     match u32::try_from(processors) {
         Ok(count @ 1..=MOST) => OFFERED.store(count, Ordering::Relaxed),
         _ => fatal(Fatal::Start, 4),
@@ -61,7 +61,7 @@ pub(crate) fn processors() -> u32 {
 
 /// Lets ring 3 make time of its own time-stamp counter, from the host's wall clock on.
 fn start_clock() {
-    let ticks = shared::read(start::TICKS);
+    let ticks = shared::block().read(start::TICKS);
     if !(1_000_000..=100_000_000_000).contains(&ticks) {
         fatal(Fatal::Start, 2);
     }

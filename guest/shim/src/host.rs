@@ -5,22 +5,28 @@
 
 use gate::ring::{COUNT, Call, FIRST, Kind, RESULT};
 
-use crate::arch::shared;
+use crate::arch::shared::{self, Block};
 use crate::platform;
 use crate::syscall::error::Errno;
 
 /// Has one call done.
 pub(crate) fn call(call: &Call) -> Result<u64, Errno> {
-    for (index, word) in call.encode().into_iter().enumerate() {
-        shared::write(FIRST.wrapping_add(index), word);
-    }
-    shared::write(COUNT, 1);
-    platform::exit();
-    match call.check(shared::read(FIRST.wrapping_add(RESULT))) {
+    match call.check(ask(call).read(FIRST.wrapping_add(RESULT))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(number)) => Err(Errno(number)),
         Err(gate::ring::Lie) => fatal(Fatal::Lie, call.kind as u64),
     }
+}
+
+/// Rings for one call; where its result is.
+fn ask(call: &Call) -> Block {
+    let block = shared::block();
+    for (index, word) in call.encode().into_iter().enumerate() {
+        block.write(FIRST.wrapping_add(index), word);
+    }
+    block.write(COUNT, 1);
+    platform::exit();
+    block
 }
 
 /// Goes on when that is true, which another processor makes it: looks a little, then lets the host run others.
@@ -68,11 +74,7 @@ pub(crate) fn killed(signal: u64, at: u64) -> ! {
 }
 
 fn end(call: &Call) -> ! {
-    for (index, word) in call.encode().into_iter().enumerate() {
-        shared::write(FIRST.wrapping_add(index), word);
-    }
-    shared::write(COUNT, 1);
-    platform::exit();
+    _ = ask(call);
     crate::arch::stop()
 }
 

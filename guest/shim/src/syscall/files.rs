@@ -470,7 +470,7 @@ fn address(at: u64, length: u64) -> Result<u32, Errno> {
         for (place, byte) in bytes.iter_mut().zip(0..length.wrapping_sub(offset)) {
             [*place] = get(at.wrapping_add(offset).wrapping_add(byte))?;
         }
-        shared::set_data(usize::try_from(index).unwrap_or(0), u64::from_le_bytes(bytes));
+        shared::block().set_data(usize::try_from(index).unwrap_or(0), u64::from_le_bytes(bytes));
         index = index.wrapping_add(1);
     }
     Ok(short(length))
@@ -484,7 +484,7 @@ fn give_address(count: u64, to: u64, room: u64) -> Result<(), Errno> {
     let most = u64::from(u32::from_le_bytes(get(room)?)).min(count);
     let mut bytes = [0; 32];
     for (index, chunk) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *chunk = shared::data(index).to_le_bytes();
+        *chunk = shared::block().data(index).to_le_bytes();
     }
     put(to, bytes.get(..usize::try_from(most).unwrap_or(0)).unwrap_or_default())?;
     put(room, &short(count).to_le_bytes())

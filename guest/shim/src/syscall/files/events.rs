@@ -218,7 +218,7 @@ fn ready(set: u16, most: u64, time: u64) -> Result<u64, Errno> {
 fn hand_over(set: u16, to: u64, told: u64, bytes: u64) -> Result<u64, Errno> {
     let mut told = told;
     for index in 0..bytes.checked_div(u64::from(EVENT)).unwrap_or(0) {
-        let event = shared::data(usize::try_from(index).unwrap_or(0));
+        let event = shared::block().data(usize::try_from(index).unwrap_or(0));
         let (object, bits) = (event & 0xffff_ffff, short(event >> 32));
         let watched =
             usize::try_from(object).ok().and_then(|object| FILES.lock().watched.get(object).copied().flatten());
