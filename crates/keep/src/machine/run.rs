@@ -51,7 +51,7 @@ pub(super) fn main() -> ExitCode {
 
 fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
-    let t0=std::time::Instant::now(); let image = super::image()?;
+    let image = super::image()?;
     let layout = Layout::new(image.shim(), image.exec()).map_err(|error| failed("lay out the Keep")(&error))?;
     let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
     let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
@@ -82,16 +82,15 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let block = machine.shared.block(0);
     block.set_word(start::MEMORY, MEMORY);
     block.set_word(start::TICKS, u64::from(first.get_tsc_khz().unwrap_or(0)) * 1000);
-    block.set_word(start::PROCESSORS, 1.min(offered) as u64);
+    block.set_word(start::PROCESSORS, offered as u64);
     processor::prepare().map_err(|error| failed("prepare for signals")(&error))?;
 
-    let t1=t0.elapsed(); super::confine::confine()?; let t2=t0.elapsed();
+    super::confine::confine()?;
     machine.start(0, first).map_err(|error| failed("start a thread")(&error))?;
-    let t3=t0.elapsed(); let r = end.recv(); eprintln!("setup {t1:?} confined {t2:?} started {t3:?} ended {:?} doorbells {}", t0.elapsed(), BELLS.load(Ordering::Relaxed)); r.map_err(|error| error.to_string())?
+    end.recv().map_err(|error| error.to_string())?
 }
 
 /// What all processors of a Keep have.
-static BELLS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 struct Machine {
     vm: VmFd,
     cpuid: CpuId,
@@ -141,7 +140,7 @@ impl Machine {
             }
             match vcpu.run() {
                 Ok(VcpuExit::IoOut(DOORBELL, _)) => {
-                    BELLS.fetch_add(1, Ordering::Relaxed); if let Some(ended) = self.serve(index, block)? {
+                    if let Some(ended) = self.serve(index, block)? {
                         return Ok(ended);
                     }
                     // It is in ring 0, where whoever kicked it wanted it to be.

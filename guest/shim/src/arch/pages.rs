@@ -143,29 +143,23 @@ fn visit(start: u64, end: u64, mut each: impl FnMut(u64, u64)) {
     }
 }
 
-/// Takes the pages of a range away and gives them back; whether there were any.
-pub(crate) fn unmap(frames: &mut Frames, start: u64, end: u64) -> bool {
-    let mut any = false;
+/// Takes the pages of a range away and gives them back.
+pub(crate) fn unmap(frames: &mut Frames, start: u64, end: u64) {
     visit(start, end, |at, value| {
-        any = true;
         write(0, at, 0);
         forget(at);
         frames.give((value & ADDRESS) / PAGE);
     });
-    any
 }
 
 /// Gives the pages of a range another protection. Pages that nothing may be done with keep their content and are not
-/// there for ring 3. Whether there were any pages.
-pub(crate) fn protect(start: u64, end: u64, protection: u8) -> bool {
-    let mut any = false;
+/// there for ring 3.
+pub(crate) fn protect(start: u64, end: u64, protection: u8) {
     visit(start, end, |at, value| {
-        any = true;
         let flags = if there(protection) { flags(protection) } else { PRESENT | NEVER_EXECUTE };
         write(0, at, value & ADDRESS | flags);
         forget(at);
     });
-    any
 }
 
 /// Links the program's last-level tables, which the host placed, below `base`.

@@ -112,7 +112,8 @@ impl Space {
         self.not_kept(start, end)?;
         let mut taken = false;
         for area in self.areas.within(start, end) {
-            taken |= pages::unmap(&mut self.frames, area.touched.0, area.touched.1);
+            pages::unmap(&mut self.frames, area.touched.0, area.touched.1);
+            taken |= area.was_touched();
         }
         if taken {
             // Nobody takes the pages before this is done: the space is this one's.
@@ -166,8 +167,8 @@ impl Space {
         let mut taken = false;
         for area in self.areas.within(start, end) {
             if area.protection != protection {
-                taken |=
-                    pages::protect(area.touched.0, area.touched.1, protection) && area.protection & !protection != 0;
+                pages::protect(area.touched.0, area.touched.1, protection);
+                taken |= area.was_touched() && area.protection & !protection != 0;
             }
         }
         if taken {

@@ -182,7 +182,9 @@ pub(crate) fn others_forget() {
 /// Drops what this processor remembers of tables that changed since. To be called when the space is locked, before memory
 /// of the program is used.
 pub(crate) fn catch_up() {
-    SEATS.catch_up(me(), arch::forget);
+    if !SEATS.single() {
+        SEATS.catch_up(me(), arch::forget);
+    }
 }
 
 /// How a wait ended.

@@ -10,7 +10,8 @@
 //! counts first and looks who is outside after: one of the two sees the other. Those inside need no waiting for, because
 //! they look before they leave, and before they use memory of the program ([`Seats::catch_up`]).
 //!
-//! Invariant: with one thread alive nobody is waited for, and nobody else has to be told anything.
+//! Invariant: with one thread alive nobody is waited for, and nobody else has to be told anything. A program that never makes
+//! a second one pays for none of this.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -127,6 +128,11 @@ impl Seats {
         self.live.load(Ordering::SeqCst) == 1
     }
 
+    /// There never was a second processor: nothing of all this matters.
+    pub(crate) fn single(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) == 0
+    }
+
     /// The processor came from ring 3.
     pub(crate) fn enter(&self, seat: usize) {
         self.seat(seat).outside.store(false, Ordering::Release);
@@ -135,7 +141,11 @@ impl Seats {
     /// The processor goes to ring 3, which it must not leave undone after this. `forget` drops what it remembers of the
     /// page tables.
     pub(crate) fn leave(&self, seat: usize, forget: impl Fn()) {
-        // Who is alone is looked at by nobody, and comes inside to be it no more.
+        // Whoever makes a second processor, or a second thread, comes inside for it; and whoever is alone is looked at by
+        // nobody.
+        if self.single() {
+            return;
+        }
         if !self.alone() {
             self.seat(seat).outside.store(true, Ordering::SeqCst);
         }
@@ -230,9 +240,12 @@ mod tests {
         let forgot = core::cell::Cell::new(0);
         let forget = || forgot.set(forgot.get() + 1);
         seats.leave(0, forget);
-        assert_eq!((forgot.get(), seats.change(0)), (1, None), "alone");
+        assert_eq!((forgot.get(), seats.change(0)), (0, None), "alone");
         seats.enter(0);
         seats.take().unwrap();
+        seats.leave(0, forget);
+        assert_eq!(forgot.get(), 1, "not alone any more, and may remember anything");
+        seats.enter(0);
         seats.leave(1, forget);
         let generation = seats.change(0).unwrap();
         assert_eq!(seats.behind(generation), 1 << 1);
