@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use silicon::{Amd, ReportRequest};
 
-use super::{Attester, Backend, Evidence, process};
+use super::{Attester, Backend, Endorsements, process};
 use crate::launch::{Host, Launch, Running, StartError};
 
 /// Seconds between two simulated revocation lists, and how long one is fresh.
@@ -62,19 +62,21 @@ impl Backend for Sim {
 }
 
 impl Attester for Sim {
-    fn attest(&self, report_data: [u8; 64], host_data: [u8; 32], measurement: [u8; 48]) -> Option<Evidence> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    fn attest(&self, report_data: [u8; 64], host_data: [u8; 32], measurement: [u8; 48]) -> Option<Vec<u8>> {
         let mut request = ReportRequest { report_data, host_data, measurement, ..self.firmware.request() };
         if let Some(tampering) = &self.tampering {
             tampering(&mut request);
         }
+        Some(self.firmware.report(&request).to_vec())
+    }
+
+    fn endorsements(&self) -> Endorsements {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         // One list a day, so that a day's attestations share its signature.
         let this_update = now - now % CRL_EVERY;
-        Some(Evidence {
-            media_type: identity::csr::SNP_MEDIA_TYPE,
-            bytes: self.firmware.report(&request).to_vec(),
-            endorsements: vec![self.firmware.vcek_der(self.firmware.tcb()), self.firmware.ask_der().to_vec()],
+        Endorsements {
+            certificates: vec![self.firmware.vcek_der(self.firmware.tcb()), self.firmware.ask_der().to_vec()],
             crl: self.firmware.crl_der(this_update, this_update.saturating_add(CRL_LIFE), &self.revoked),
-        })
+        }
     }
 }
