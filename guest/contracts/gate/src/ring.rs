@@ -89,6 +89,9 @@ pub enum Kind {
     Clock = 21,
     /// Sleeps `a` nanoseconds.
     Sleep = 22,
+    /// A guest message at `offset` goes to the firmware; its answer takes its place. `length` is 4096. EAGAIN: the firmware
+    /// was busy and did not take it.
+    Firmware = 23,
 }
 
 /// Options of [`Kind::SetOption`].
@@ -205,7 +208,8 @@ impl Call {
             | Kind::Close
             | Kind::Epoll
             | Kind::Watch
-            | Kind::Sleep => 0,
+            | Kind::Sleep
+            | Kind::Firmware => 0,
             Kind::Exit | Kind::Fatal => return Err(Lie),
         };
         let fits = match self.kind {
@@ -221,7 +225,7 @@ impl Call {
 pub const ALWAYS: u32 = 0x18;
 
 /// All kinds.
-pub const KINDS: [Kind; 22] = [
+pub const KINDS: [Kind; 23] = [
     Kind::Read,
     Kind::Write,
     Kind::Exit,
@@ -244,6 +248,7 @@ pub const KINDS: [Kind; 22] = [
     Kind::Seek,
     Kind::Clock,
     Kind::Sleep,
+    Kind::Firmware,
 ];
 
 // What the layout promises, checked when it is compiled.

@@ -16,15 +16,8 @@ const VERSION: u8 = 1;
 #[must_use]
 pub fn key(hardware: &[u8; 32], brief: &Glance<'_>, context: &[u8]) -> [u8; 32] {
     let owner = brief.owner.map_or(&[][..], |owner| owner);
-    let fields: [&[u8]; 7] = [
-        DOMAIN,
-        &[VERSION],
-        owner,
-        brief.deployment.as_bytes(),
-        brief.role.as_bytes(),
-        brief.workload,
-        context,
-    ];
+    let fields: [&[u8]; 7] =
+        [DOMAIN, &[VERSION], owner, brief.deployment.as_bytes(), brief.role.as_bytes(), brief.workload, context];
     let lengths = fields.map(|field| u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
     let mut info: [&[u8]; 14] = [&[]; 14];
     for (pair, (length, field)) in info.as_chunks_mut::<2>().0.iter_mut().zip(lengths.iter().zip(fields)) {
