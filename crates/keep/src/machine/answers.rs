@@ -12,18 +12,20 @@ use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::firmware::Link;
 use crate::sys::memory::Memory;
 
 pub(super) struct Answers<'a> {
     shared: &'a Memory,
     handles: Vec<Option<OwnedFd>>,
+    firmware: Option<Link>,
 }
 
 type Answer = Result<u64, Errno>;
 
 impl<'a> Answers<'a> {
     /// With standard streams and this platform.
-    pub(super) fn new(shared: &'a Memory, platform: BorrowedFd<'_>) -> std::io::Result<Self> {
+    pub(super) fn new(shared: &'a Memory, platform: BorrowedFd<'_>, firmware: Option<Link>) -> std::io::Result<Self> {
         let mut handles: Vec<Option<OwnedFd>> = Vec::new();
         handles.push(Some(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 5)?));
         handles.push(Some(rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 5)?));
@@ -31,7 +33,7 @@ impl<'a> Answers<'a> {
         debug_assert_eq!(handles.len(), PLATFORM as usize);
         handles.push(Some(rustix::io::fcntl_dupfd_cloexec(platform, 5)?));
         handles.resize_with(HANDLES as usize, || None);
-        Ok(Self { shared, handles })
+        Ok(Self { shared, handles, firmware })
     }
 
     fn held(&self, handle: u64) -> Result<BorrowedFd<'_>, Errno> {
@@ -173,6 +175,14 @@ impl<'a> Answers<'a> {
                     }
                 }
                 std::thread::sleep(Duration::from_nanos(a));
+                Ok(0)
+            }
+            Kind::Firmware => {
+                let mut message = [0; 4096];
+                self.shared.get_data(call.offset, &mut message);
+                let firmware = self.firmware.as_mut().ok_or(Errno::NODEV)?;
+                let answer = firmware.request(&message).map_err(|_| Errno::IO)?;
+                self.shared.put_data(call.offset, &answer);
                 Ok(0)
             }
             Kind::Exit | Kind::Fatal => Err(Errno::INVAL),

@@ -9,11 +9,15 @@
 
 pub(crate) mod answers;
 mod confine;
+pub(crate) mod firmware;
 pub(crate) mod elf;
 pub(crate) mod layout;
 pub(crate) mod run;
 
 use std::process::ExitCode;
+
+/// Bytes of a machine's memory.
+pub(crate) const MEMORY: u64 = 512 << 20;
 
 /// The name by which this program knows that it is to be the monitor of a micro-VM.
 pub(crate) const NAME: &str = "donjon-vmm";

@@ -12,7 +12,7 @@ mod filter;
 pub(crate) mod memory;
 mod monitor;
 
-pub(crate) use monitor::{platform, report, spawn as spawn_monitor};
+pub(crate) use monitor::{Firmware, firmware, platform, report, spawn as spawn_monitor};
 
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;

@@ -13,17 +13,34 @@ use crate::launch::{StartError, Stdio};
 
 /// On which the monitor says why a Keep did not end by itself.
 const REPORT: RawFd = 4;
+/// The machine's memory and the way to its firmware, where there is one.
+const MEMORY: RawFd = 5;
+const FIRMWARE: RawFd = 6;
+/// The monitor's argument if there is one.
+const WITH_FIRMWARE: &str = "firmware";
 /// The most it may say.
 const LONGEST: u64 = 4096;
 
+/// The machine's memory, and the way to the firmware that sees it too.
+pub(crate) struct Firmware {
+    pub(crate) memory: OwnedFd,
+    pub(crate) stream: UnixStream,
+}
+
 /// Starts the monitor with `platform` as its descriptor 3.
-pub(crate) fn spawn(platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn(platform: UnixStream, firmware: Option<Firmware>, stdio: Stdio) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
     // As for exec: away from the numbers that they will get.
-    let lift = |fd: &UnixStream| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
-    let lifted = lift(&platform).and_then(|high| Ok((high, lift(&theirs)?)));
-    let (high_platform, high_theirs) = lifted.map_err(|error| failed("duplicate a descriptor")(error.into()))?;
+    let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
+    if let Some(firmware) = &firmware {
+        given.extend([(firmware.memory.as_fd(), MEMORY), (firmware.stream.as_fd(), FIRMWARE)]);
+    }
+    let lifted = given
+        .into_iter()
+        .map(|(fd, place)| Ok((rustix::io::fcntl_dupfd_cloexec(fd, 10)?, place)))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(failed("duplicate a descriptor"))?;
     let process = Arc::new(Process::default());
     let told = std::thread::Builder::new()
         .name("keep-monitor".to_owned())
@@ -36,12 +53,15 @@ pub(crate) fn spawn(platform: UnixStream, stdio: Stdio) -> Result<Child, StartEr
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
         command.arg0(crate::machine::NAME);
-        let places = [(high_platform.as_raw_fd(), gate::DESCRIPTOR), (high_theirs.as_raw_fd(), REPORT)];
+        if firmware.is_some() {
+            command.arg(WITH_FIRMWARE);
+        }
+        let places: Vec<_> = lifted.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
         // SAFETY: `inherit` makes system calls and nothing else: no allocation, no lock, no panic. The descriptors live
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
         let spawned = start(command, stdio);
-        drop((platform, theirs, high_platform, high_theirs));
+        drop((platform, theirs, firmware, lifted));
         spawned
     };
     parent(run, process, told)
@@ -51,6 +71,14 @@ pub(crate) fn spawn(platform: UnixStream, stdio: Stdio) -> Result<Child, StartEr
 pub(crate) fn platform() -> OwnedFd {
     // SAFETY: the contract of `spawn`; the monitor asks once.
     unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) }
+}
+
+/// What the monitor has besides, if it was started with a firmware.
+pub(crate) fn firmware() -> Option<Firmware> {
+    std::env::args_os().nth(1).filter(|argument| argument == WITH_FIRMWARE)?;
+    // SAFETY: the contract of `spawn`; the monitor asks once.
+    let (memory, stream) = unsafe { (OwnedFd::from_raw_fd(MEMORY), OwnedFd::from_raw_fd(FIRMWARE)) };
+    Some(Firmware { memory, stream: stream.into() })
 }
 
 /// Where the monitor says how it ended.
