@@ -1,4 +1,5 @@
-//! A Keep as a micro-VM: what lies where in its memory ([`layout`]), the machine ([`run`]), and the host's answers to the
+//! A Keep as a micro-VM: what lies where in its memory ([`layout`]), how its processor starts ([`state`]), the machine
+//! ([`run`]), and the host's answers to the
 //! calls of its shim ([`answers`]), and what it may do beside ([`confine`]).
 //!
 //! The virtual machine monitor is a process of its own: this program started once more, confined, with descriptor 3 as its
@@ -13,6 +14,7 @@ pub(crate) mod firmware;
 pub(crate) mod elf;
 pub(crate) mod layout;
 pub(crate) mod run;
+pub(crate) mod state;
 
 use std::process::ExitCode;
 

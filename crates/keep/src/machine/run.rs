@@ -1,19 +1,20 @@
 //! The monitor: makes the machine, starts it, and gives each call of the ring its answer until the Keep says that it is
 //! done.
 //!
-//! Owns the processor's first state. Says how it ended on descriptor 4, one line, for the host process.
+//! Says how it ended on descriptor 4, one line, for the host process.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 
-use gate::plan::{ROOT, SHARED, start};
+use gate::plan::{SHARED, start};
 use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FIRST, Kind, RESULT, WORDS};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 use super::answers::Answers;
 use super::layout::Layout;
+use super::state::{Segment, State, WISHED};
 use crate::Image;
 use crate::sys::memory::Memory;
 
@@ -115,47 +116,38 @@ fn serve(shared: &Memory, answers: &mut Answers<'_>) -> Result<Option<Ended>, St
     Ok(None)
 }
 
-/// The state of the first instruction: long mode, on the tables of the layout.
+/// Puts the processor into its first state.
 fn prepare(vcpu: &VcpuFd, entry: u64) -> Result<(), kvm_ioctls::Error> {
+    let State { code, data, cr0, cr3, cr4, efer, rip, rflags, xcr0 } = State::first(entry);
     let mut sregs: kvm_sregs = vcpu.get_sregs()?;
-    let segment = |selector: u16, kind: u8, long: u8, wide: u8| kvm_segment {
+    let segment = |Segment { selector, limit, attributes }: Segment| kvm_segment {
         base: 0,
-        limit: 0xffff_ffff,
+        limit,
         selector,
-        type_: kind,
-        present: 1,
-        dpl: 0,
-        db: wide,
-        s: 1,
-        l: long,
-        g: 1,
-        avl: 0,
+        type_: (attributes & 0xf) as u8,
+        s: (attributes >> 4 & 1) as u8,
+        dpl: (attributes >> 5 & 3) as u8,
+        present: (attributes >> 7 & 1) as u8,
+        avl: (attributes >> 8 & 1) as u8,
+        l: (attributes >> 9 & 1) as u8,
+        db: (attributes >> 10 & 1) as u8,
+        g: (attributes >> 11 & 1) as u8,
         unusable: 0,
         padding: 0,
     };
-    sregs.cs = segment(0x08, 11, 1, 0);
-    let data = segment(0x10, 3, 0, 1);
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cr3 = ROOT;
-    // Protection, coprocessor, numeric errors, write protection, paging.
-    sregs.cr0 = 0x8001_0033;
-    // Physical address extension, global pages, FXSAVE, SIMD exceptions.
-    const ALWAYS: u64 = 0x6a0;
-    // FSGSBASE, OSXSAVE: software KVMs have them without saying so.
-    const WISHED: u64 = 0x5_0000;
-    sregs.cr4 = ALWAYS | WISHED;
-    // System calls, long mode enabled and active, no-execute.
-    sregs.efer = 0xd01;
+    let data = segment(data);
+    (sregs.cs, sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (segment(code), data, data, data, data, data);
+    (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (cr0, cr3, cr4, efer);
     if vcpu.set_sregs(&sregs).is_err() {
-        sregs.cr4 = ALWAYS;
+        sregs.cr4 = cr4 & !WISHED;
         vcpu.set_sregs(&sregs)?;
     }
     // Where a machine's extended state cannot be chosen, it is the host's.
     _ = vcpu.get_xcrs().and_then(|mut xcrs: kvm_xcrs| {
         xcrs.nr_xcrs = 1;
         xcrs.xcrs[0].xcr = 0;
-        xcrs.xcrs[0].value = 7;
+        xcrs.xcrs[0].value = xcr0;
         vcpu.set_xcrs(&xcrs)
     });
-    vcpu.set_regs(&kvm_regs { rip: entry, rflags: 2, ..kvm_regs::default() })
+    vcpu.set_regs(&kvm_regs { rip, rflags, ..kvm_regs::default() })
 }
