@@ -116,7 +116,7 @@ impl Measurement {
             Platform::SimSnp => 0,
             Platform::SevSnp => 1 << 51,
         };
-        crate::machine::layout::Layout::encrypted(image.shim(), image.exec(), private)
+        crate::machine::layout::Layout::new(image.shim(), image.exec(), gate::plan::Platform::Snp, private)
             .map(|layout| Self::of_layout(&layout))
             .map_err(|error| MeasureError::Layout { why: error.to_string() })
     }
@@ -190,7 +190,7 @@ mod tests {
 
     fn layout() -> Layout {
         let image = Image::built_in().unwrap();
-        Layout::new(image.shim(), image.exec()).unwrap()
+        Layout::new(image.shim(), image.exec(), gate::plan::Platform::Snp, 0).unwrap()
     }
 
     fn launch() -> Launch {
@@ -203,7 +203,8 @@ mod tests {
         let image = Image::built_in().unwrap();
         for (platform, private) in [(Platform::SimSnp, 0), (Platform::SevSnp, 1 << 51)] {
             let mut launch = launch();
-            for part in Layout::encrypted(image.shim(), image.exec(), private).unwrap().measured() {
+            for part in Layout::new(image.shim(), image.exec(), gate::plan::Platform::Snp, private).unwrap().measured()
+            {
                 let kind = match part.kind {
                     PageKind::Normal => silicon::PageKind::Normal,
                     PageKind::Processor => silicon::PageKind::Vmsa,

@@ -3,7 +3,7 @@
 //! | backend | protection | evidence |
 //! |---|---|---|
 //! | [`Nil`] | none | none |
-//! | [`Sim`] | none | SNP reports of simulated silicon |
+//! | [`Sim`] | none | SNP reports of simulated silicon, over a process or over a micro-VM |
 //! | [`MicroVm`] | the host is protected from the Keep by a virtual machine; nothing protects the Keep | none |
 //!
 //! Weak is named and chosen: nothing here picks a backend.
@@ -81,7 +81,7 @@ impl Backend for MicroVm {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, process::Child::Monitor, std::sync::Arc::new(Nil))
+        process::start(launch, host, process::Child::Monitor(None), std::sync::Arc::new(Nil))
     }
 }
 

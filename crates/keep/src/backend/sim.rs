@@ -1,15 +1,21 @@
-//! `sim`: the process of `nil`, attested by simulated AMD silicon. For demonstrations and for machines without KVM.
+//! Keeps on simulated AMD silicon: `sim` is the process of `nil`, attested; for demonstrations and for machines without
+//! KVM. `sim-snp` is the micro-VM, launched and measured by simulated SNP firmware that answers its guest messages.
 //!
 //! The simulation stands under the attester: exec, identity and Steward cannot tell it from hardware except by its roots,
 //! which only a Steward of the insecure class that names them accepts.
 
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use silicon::{Amd, ReportRequest};
+use silicon::{Amd, Finish, Guest, ReportRequest};
 
 use super::{Attester, Backend, Endorsements, process};
 use crate::launch::{Host, Launch, Running, StartError};
+use crate::machine::{MEMORY, firmware};
+use crate::sys::Firmware;
+use crate::sys::memory::Memory;
 
 /// Seconds between two simulated revocation lists, and how long one is fresh.
 const CRL_EVERY: u64 = 24 * 3600;
@@ -22,15 +28,22 @@ type Tampering = dyn Fn(&mut ReportRequest) + Send + Sync;
 #[derive(Clone)]
 pub struct Sim {
     firmware: Arc<Amd>,
+    micro_vm: bool,
     revoked: Vec<u64>,
     tampering: Option<Arc<Tampering>>,
 }
 
 impl Sim {
-    /// On this simulated machine.
+    /// `sim` on this simulated machine.
     #[must_use]
     pub fn new(firmware: Arc<Amd>) -> Self {
-        Self { firmware, revoked: Vec::new(), tampering: None }
+        Self { firmware, micro_vm: false, revoked: Vec::new(), tampering: None }
+    }
+
+    /// `sim-snp` on this simulated machine.
+    #[must_use]
+    pub fn micro_vm(firmware: Arc<Amd>) -> Self {
+        Self { micro_vm: true, ..Self::new(firmware) }
     }
 
     /// The same machine, under a vendor that revoked certificates with these serials.
@@ -49,20 +62,56 @@ impl Sim {
 
 impl Backend for Sim {
     fn name(&self) -> &'static str {
-        "sim"
+        if self.micro_vm { "sim-snp" } else { "sim" }
     }
 
     fn protection(&self) -> &'static str {
-        "no protection: simulated SEV-SNP, this host can read and change everything"
+        if self.micro_vm {
+            "no protection: a micro-VM on simulated SEV-SNP, this host can read and change everything"
+        } else {
+            "no protection: simulated SEV-SNP, this host can read and change everything"
+        }
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, process::Child::Exec, Arc::new(self.clone()))
+        let child = if self.micro_vm {
+            let firmware = self.launch(launch.brief_hash);
+            let failed = |source| StartError::System { what: "start the simulated firmware", source };
+            process::Child::Monitor(Some(firmware.map_err(failed)?))
+        } else {
+            process::Child::Exec
+        };
+        process::start(launch, host, child, Arc::new(self.clone()))
+    }
+}
+
+impl Sim {
+    /// Starts the firmware for one guest, with this launch field.
+    fn launch(&self, host_data: [u8; 32]) -> std::io::Result<Firmware> {
+        let memory = Memory::file(MEMORY)?;
+        let seen = Memory::of(memory.as_fd(), MEMORY)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let guest = self.firmware.launch(self.firmware.request().policy).map_err(std::io::Error::other)?;
+        let tampering = self.tampering.clone();
+        let prepare = move |guest: Guest| match tampering.clone() {
+            Some(tampering) => guest.with_hostile_host(move |report| tampering(report)),
+            None => guest,
+        };
+        std::thread::Builder::new().name("keep-firmware".to_owned()).spawn(move || {
+            let finish = Finish { host_data, id_block: None };
+            // An error: the monitor is gone, and whoever waits for it learns why.
+            _ = firmware::serve(ours, &seen, guest, &finish, prepare);
+        })?;
+        Ok(Firmware { memory, stream: theirs })
     }
 }
 
 impl Attester for Sim {
     fn attest(&self, report_data: [u8; 64], host_data: [u8; 32], measurement: [u8; 48]) -> Option<Vec<u8>> {
+        // A micro-VM's shim asks its firmware by itself.
+        if self.micro_vm {
+            return None;
+        }
         let mut request = ReportRequest { report_data, host_data, measurement, ..self.firmware.request() };
         if let Some(tampering) = &self.tampering {
             tampering(&mut request);

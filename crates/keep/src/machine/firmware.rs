@@ -5,11 +5,14 @@
 //!
 //! Refuses commands that are none or come out of their order. Whoever is at the other end learns a status and no more.
 
+use std::fs::File;
 use std::io::{Error, Read, Result, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use silicon::{Finish, Guest, Launch, PageKind};
 
+use crate::measure;
 use crate::sys::memory::Memory;
 
 /// A page, or a guest message.
@@ -27,16 +30,16 @@ const PROCESSOR: u64 = 2;
 const FINISH: u64 = 3;
 const REQUEST: u64 = 4;
 
-/// The monitor's end.
-pub(crate) struct Link(UnixStream);
+/// The monitor's end: plain reads and writes, which are all that it may still do.
+pub(crate) struct Link(File);
 
 impl Link {
     pub(crate) fn new(stream: UnixStream) -> Self {
-        Self(stream)
+        Self(OwnedFd::from(stream).into())
     }
 
     /// SNP_LAUNCH_UPDATE of pages that lie in the machine's memory.
-    pub(crate) fn update(&mut self, kind: PageKind, at: u64, pages: u64) -> Result<()> {
+    pub(crate) fn update(&mut self, kind: measure::PageKind, at: u64, pages: u64) -> Result<()> {
         self.ask([UPDATE, at, kind as u64, pages], None)
     }
 

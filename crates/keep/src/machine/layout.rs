@@ -11,7 +11,8 @@
 //! Invariant: the same shim and exec give the same pages, whatever the host's memory is.
 
 use gate::plan::{
-    BLOCKS, FEATURES, IMAGE, PAGE, PLAN, Plan, RECURSIVE, ROOT, SECRETS, SEGMENTS, SHARED, SHIM, Segment, TABLE,
+    BLOCKS, FEATURES, IMAGE, PAGE, PLAN, Plan, Platform, RECURSIVE, ROOT, SECRETS, SEGMENTS, SHARED, SHIM, Segment,
+    TABLE,
 };
 use gate::ring::BLOCK;
 
@@ -67,14 +68,9 @@ fn slot(address: u64, level: u32) -> usize {
 const PROCESSOR: u64 = 0xffff_ffff_f000;
 
 impl Layout {
-    /// Of this shim and this exec.
-    pub(crate) fn new(shim: &[u8], exec: &[u8]) -> Result<Self, ElfError> {
-        Self::encrypted(shim, exec, 0)
-    }
-
-    /// The same for a machine that takes memory for the guest's own where table entries have these bits (APM volume 2,
-    /// section 15.34.1): everything but the shared blocks.
-    pub(crate) fn encrypted(shim: &[u8], exec: &[u8], private: u64) -> Result<Self, ElfError> {
+    /// Of this shim and this exec, for a machine that takes memory for the guest's own where table entries have the bits
+    /// `private` (APM volume 2, section 15.34.1): everything but the shared blocks.
+    pub(crate) fn new(shim: &[u8], exec: &[u8], platform: Platform, private: u64) -> Result<Self, ElfError> {
         let shim = elf::load(shim, Kind::Shim(SHIM))?;
         let exec = elf::load(exec, Kind::Program)?;
         if shim.bytes.len() as u64 > TABLE {
@@ -105,7 +101,10 @@ impl Layout {
                     (IMAGE + page * PAGE) | entry(segment.protection) | private;
             }
         }
-        tables[4][slot(PLAN, 0)] = plan_at | entry(1) | private;
+        let [at_plan, at_secrets, at_features] = std::array::from_fn(|index| slot(PLAN, 0) + index);
+        tables[4][at_plan] = plan_at | entry(1) | private;
+        tables[4][at_secrets] = SECRETS | entry(3) | private;
+        tables[4][at_features] = FEATURES | entry(1) | private;
         for page in 0..BLOCK as u64 / PAGE {
             tables[5][slot(BLOCKS, 0) + usize::try_from(page).unwrap_or(0)] = (SHARED + page * PAGE) | entry(3);
         }
@@ -122,6 +121,7 @@ impl Layout {
         let mut segments = [Segment::default(); SEGMENTS];
         segments[..exec.segments.len()].copy_from_slice(&exec.segments);
         let plan = Plan {
+            platform,
             free,
             tables: tables_at,
             count,
@@ -171,7 +171,7 @@ mod tests {
 
     fn layout() -> Layout {
         let image = crate::Image::built_in().unwrap();
-        Layout::new(image.shim(), image.exec()).unwrap()
+        Layout::new(image.shim(), image.exec(), Platform::Plain, 0).unwrap()
     }
 
     /// A word of memory before the start.
@@ -230,7 +230,7 @@ mod tests {
     fn only_the_shared_blocks_are_not_private() {
         const PRIVATE: u64 = 1 << 51;
         let image = crate::Image::built_in().unwrap();
-        let (plain, layout) = (layout(), Layout::encrypted(image.shim(), image.exec(), PRIVATE).unwrap());
+        let (plain, layout) = (layout(), Layout::new(image.shim(), image.exec(), Platform::Plain, PRIVATE).unwrap());
         let (mut private, mut shared) = (0, 0);
         for (plain, part) in plain.parts.iter().zip(&layout.parts) {
             if !part.name.ends_with("page tables") {

@@ -10,8 +10,8 @@
 
 pub(crate) mod answers;
 mod confine;
-pub(crate) mod firmware;
 pub(crate) mod elf;
+pub(crate) mod firmware;
 pub(crate) mod layout;
 pub(crate) mod run;
 pub(crate) mod state;

@@ -5,21 +5,22 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use gate::plan::{SHARED, start};
+use gate::plan::{PAGE, Platform, SHARED, start};
 use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FIRST, Kind, RESULT, WORDS};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
+use super::MEMORY;
 use super::answers::Answers;
+use super::firmware::Link;
 use super::layout::Layout;
 use super::state::{Segment, State, WISHED};
 use crate::Image;
+use crate::measure::PageKind;
 use crate::sys::memory::Memory;
-
-/// Bytes of memory.
-const MEMORY: u64 = 512 << 20;
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,14 +49,23 @@ pub(super) fn main() -> ExitCode {
 fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
     let image = Image::built_in().map_err(|error| error.to_string())?;
-    let layout = Layout::new(image.shim(), image.exec()).map_err(|error| failed("lay out the Keep")(&error))?;
+    let firmware = crate::sys::firmware();
+    let on = if firmware.is_some() { Platform::Snp } else { Platform::Plain };
+    let layout = Layout::new(image.shim(), image.exec(), on, 0).map_err(|error| failed("lay out the Keep")(&error))?;
+    // Before the machine, so that it outlives it.
+    let memory = match &firmware {
+        Some(firmware) => Memory::of(firmware.memory.as_fd(), MEMORY),
+        None => Memory::new(MEMORY),
+    };
+    let memory = memory.map_err(|error| failed("reserve memory")(&error))?;
+    let shared = Memory::new(BLOCK as u64).map_err(|error| failed("reserve memory")(&error))?;
     let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
     let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
-    let memory = Memory::new(MEMORY).map_err(|error| failed("reserve memory")(&error))?;
-    let shared = Memory::new(BLOCK as u64).map_err(|error| failed("reserve memory")(&error))?;
     for part in &layout.parts {
         memory.put(part.at, &part.bytes);
     }
+    let firmware = firmware.map(|firmware| launch(&layout, firmware.stream)).transpose();
+    let firmware = firmware.map_err(|error| failed("launch the Keep")(&error))?;
     memory.give(&vm, 0, 0).map_err(|error| failed("give memory to the machine")(&error))?;
     shared.give(&vm, 1, SHARED).map_err(|error| failed("give memory to the machine")(&error))?;
 
@@ -67,9 +77,22 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     shared.set_word(start::MEMORY, MEMORY);
     shared.set_word(start::TICKS, u64::from(kilohertz) * 1000);
 
-    let mut answers = Answers::new(&shared, platform).map_err(|error| failed("start")(&error))?;
+    let mut answers = Answers::new(&shared, platform, firmware).map_err(|error| failed("start")(&error))?;
     super::confine::confine()?;
     run(&mut vcpu, &shared, &mut answers)
+}
+
+/// Has the firmware measure what lies in memory.
+fn launch(layout: &Layout, firmware: UnixStream) -> std::io::Result<Link> {
+    let mut firmware = Link::new(firmware);
+    for part in layout.measured() {
+        match (part.kind, part.bytes.first_chunk()) {
+            (PageKind::Processor, Some(state)) => firmware.processor(part.at, state)?,
+            (kind, _) => firmware.update(kind, part.at, part.bytes.len() as u64 / PAGE)?,
+        }
+    }
+    firmware.finish()?;
+    Ok(firmware)
 }
 
 fn run(vcpu: &mut VcpuFd, shared: &Memory, answers: &mut Answers<'_>) -> Result<Ended, String> {
