@@ -20,7 +20,7 @@ pub enum Platform {
     /// A virtual machine under simulated firmware: its memory is not encrypted.
     SimSnp,
     /// SEV-SNP: entries of page tables say with bit 51 that memory is the guest's own. That is the bit of all processors
-    /// so far (CPUID Fn8000_001F EBX[5:0]).
+    /// so far (CPUID Fn8000_001F EBX, bits 5:0).
     SevSnp,
 }
 
