@@ -4,22 +4,25 @@
 //! The simulation stands under the attester: exec, identity and Steward cannot tell it from hardware except by its roots,
 //! which only a Steward of the insecure class that names them accepts.
 
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use silicon::{Amd, Finish, Guest, ReportRequest};
+use silicon::{Amd, Guest, ReportRequest};
 
 use super::{Attester, Backend, Endorsements, process};
 use crate::launch::{Host, Launch, Running, StartError};
-use crate::machine::{MEMORY, firmware};
-use crate::sys::Firmware;
-use crate::sys::memory::Memory;
+#[cfg(guest)]
+use crate::machine::firmware::start as firmware;
 
 /// Seconds between two simulated revocation lists, and how long one is fresh.
 const CRL_EVERY: u64 = 24 * 3600;
 const CRL_LIFE: u64 = 7 * CRL_EVERY;
+
+/// There is no micro-VM here to have one.
+#[cfg(not(guest))]
+fn firmware(_: &Amd, _: [u8; 32], _: impl Fn(Guest) -> Guest) -> std::io::Result<crate::sys::Firmware> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
 
 /// What a hostile host makes of the request for a report.
 type Tampering = dyn Fn(&mut ReportRequest) + Send + Sync;
@@ -75,34 +78,18 @@ impl Backend for Sim {
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
         let child = if self.micro_vm {
-            let firmware = self.launch(launch.brief_hash);
+            let tampering = self.tampering.clone();
+            let prepare = move |guest: Guest| match tampering.clone() {
+                Some(tampering) => guest.with_hostile_host(move |report| tampering(report)),
+                None => guest,
+            };
+            let firmware = firmware(&self.firmware, launch.brief_hash, prepare);
             let failed = |source| StartError::System { what: "start the simulated firmware", source };
             process::Child::Monitor(Some(firmware.map_err(failed)?))
         } else {
             process::Child::Exec
         };
         process::start(launch, host, child, Arc::new(self.clone()))
-    }
-}
-
-impl Sim {
-    /// Starts the firmware for one guest, with this launch field.
-    fn launch(&self, host_data: [u8; 32]) -> std::io::Result<Firmware> {
-        let memory = Memory::file(MEMORY)?;
-        let seen = Memory::of(memory.as_fd(), MEMORY)?;
-        let (ours, theirs) = UnixStream::pair()?;
-        let guest = self.firmware.launch(self.firmware.request().policy).map_err(std::io::Error::other)?;
-        let tampering = self.tampering.clone();
-        let prepare = move |guest: Guest| match tampering.clone() {
-            Some(tampering) => guest.with_hostile_host(move |report| tampering(report)),
-            None => guest,
-        };
-        std::thread::Builder::new().name("keep-firmware".to_owned()).spawn(move || {
-            let finish = Finish { host_data, id_block: None };
-            // An error: the monitor is gone, and whoever waits for it learns why.
-            _ = firmware::serve(ours, &seen, guest, &finish, prepare);
-        })?;
-        Ok(Firmware { memory, stream: theirs })
     }
 }
 

@@ -7,12 +7,15 @@
 
 use std::fs::File;
 use std::io::{Error, Read, Result, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use silicon::{Finish, Guest, Launch, PageKind};
+use rustix::rand::GetRandomFlags;
+use silicon::{Amd, Finish, Guest, Launch, PageKind};
 
+use super::MEMORY;
 use crate::measure;
+use crate::sys;
 use crate::sys::memory::Memory;
 
 /// A page, or a guest message.
@@ -74,13 +77,33 @@ impl Link {
     }
 }
 
+/// Starts the firmware for one guest with this launch field; `prepare` is given the guest before it runs.
+pub(crate) fn start(
+    amd: &Amd,
+    host_data: [u8; 32],
+    prepare: impl Fn(Guest) -> Guest + Send + 'static,
+) -> Result<sys::Firmware> {
+    let memory = Memory::file(MEMORY)?;
+    let seen = Memory::of(memory.as_fd(), MEMORY)?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut random = [0; 32];
+    rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+    let launch = amd.launch(amd.request().policy).map_err(Error::other)?.with_randomness(&random);
+    std::thread::Builder::new().name("keep-firmware".to_owned()).spawn(move || {
+        let finish = Finish { host_data, id_block: None };
+        // An error: the monitor is gone, and whoever waits for it learns why.
+        _ = serve(ours, &seen, launch, &finish, prepare);
+    })?;
+    Ok(sys::Firmware { memory, stream: theirs })
+}
+
 enum State {
     Launching(Launch),
     Running(Box<Guest>),
 }
 
-/// Serves the firmware's commands until the monitor is gone. `prepare` is given the guest of what was launched.
-pub(crate) fn serve(
+/// Serves the firmware's commands until the monitor is gone.
+fn serve(
     mut monitor: UnixStream,
     memory: &Memory,
     launch: Launch,

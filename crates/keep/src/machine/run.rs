@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use gate::plan::{PAGE, Platform, SHARED, start};
-use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FIRST, Kind, RESULT, WORDS};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, Kind, RESULT, WORDS};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
@@ -126,7 +126,11 @@ fn serve(shared: &Memory, answers: &mut Answers<'_>) -> Result<Option<Ended>, St
                 return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
             }
             Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
-            Kind::Fatal => return Ok(Some(Ended::Broken(format!("fatal {} {:#x}", call.a, call.b)))),
+            Kind::Fatal => {
+                let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
+                let what = what.unwrap_or("something cannot be true");
+                return Ok(Some(Ended::Broken(format!("it ended itself: {what} ({} {:#x})", call.a, call.b))));
+            }
             _ => {
                 let result = match answers.answer(&call) {
                     Ok(value) => value,

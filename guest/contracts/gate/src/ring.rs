@@ -120,6 +120,19 @@ pub mod file {
     pub const TERMINAL: u64 = 2;
 }
 
+/// What [`Kind::Fatal`] says in `a`, from 1 on, for people.
+pub const FATAL: [&str; 9] = [
+    "the host's answer to a call cannot be true",
+    "what the host said at the start cannot be true",
+    "the processor gives no random numbers",
+    "its memory is not enough for the Keep itself",
+    "a fault in ring 0, a defect: report it",
+    "a panic, a defect: report it",
+    "the program made a system call that no Keep answers",
+    "the brief is not the one it was launched with",
+    "the host does not carry its messages to the firmware as they are",
+];
+
 /// A time without end.
 pub const FOREVER: u64 = u64::MAX;
 

@@ -32,7 +32,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     once: bool,
     /// On which simulated machine the Keep is: `sim` is a process, `sim-snp` a micro-VM.
-    #[arg(long, value_enum, default_value = "sim", conflicts_with = "attack")]
+    #[arg(long, value_enum, default_value = "sim")]
     backend: Platform,
     /// Show attacks being refused, each beside the same deploy without it.
     #[arg(long, conflicts_with = "fault")]
@@ -47,7 +47,7 @@ impl Demo {
         let runtime = runtime()?;
         let result = runtime.block_on(async {
             if self.attack {
-                return unless_interrupted(attack::show()).await?;
+                return unless_interrupted(attack::show(self.backend)).await?;
             }
             let fault = self.fault.map(|step| Twist::FAULTS[usize::from(step.saturating_sub(1))]);
             self.play(fault.unwrap_or(Twist::Straight)).await
