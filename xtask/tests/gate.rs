@@ -76,14 +76,16 @@ fn the_document_has_exactly_the_kinds_of_messages_of_the_code() {
 #[test]
 fn the_document_has_the_bounds_of_the_code() {
     let endorsements = (0..=u8::MAX).rev().find(|count| {
-        let endorsements = vec![&b""[..]; usize::from(*count)];
-        Reply::Evidence { media_type: "", evidence: b"", endorsements, crl: b"" }.encode(&mut Vec::new()).is_ok()
+        let certificates = vec![&b""[..]; usize::from(*count)];
+        Reply::Endorsements { certificates, crl: b"" }.encode(&mut Vec::new()).is_ok()
     });
     let bounds = [
         ("frame", frame::MAX),
         ("chunk", message::CHUNK),
         ("text", message::TEXT),
         ("endorsements", usize::from(endorsements.unwrap())),
+        ("attested", message::ATTESTED),
+        ("context", message::CONTEXT),
     ];
     let expected: Vec<String> = bounds.iter().map(|(name, value)| format!("| {name} | {value} |")).collect();
     let found = table(&document(), "| bound | value | is |");

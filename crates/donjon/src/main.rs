@@ -3,8 +3,8 @@
 //! Owns the command line, the exit codes and how errors are shown: what failed, what was expected and found, `hint:` what
 //! to do. Standard output is data, standard error is talk.
 //!
-//! Exit codes: the program's own status for `run`; 125 when Donjon itself failed; 134 for a trap; 2 for a command line
-//! that cannot be read (clap's).
+//! Exit codes: the program's own status for `run`; 125 when Donjon itself failed; 134 for a trap; 1 when `measure --diff`
+//! finds another measurement; 2 for a command line that cannot be read (clap's).
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +41,7 @@ enum Command {
     #[command(subcommand)]
     Drawbridge(command::drawbridge::Drawbridge),
     Platform(command::platform::Platform),
+    Measure(command::measure::Measure),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Steward(steward) => steward.run(),
         Command::Drawbridge(drawbridge) => drawbridge.run(),
         Command::Platform(platform) => platform.run(),
+        Command::Measure(measure) => measure.run(),
     };
     result.unwrap_or_else(|failure| failure.show())
 }

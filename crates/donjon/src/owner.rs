@@ -168,7 +168,7 @@ impl Plan {
         role: &Name,
         workload: Digest,
         repository: &Repository,
-        image: [u8; 48],
+        images: &[[u8; 48]],
         before: &Before,
     ) -> Result<Sealed, Failure> {
         let spki = owner.key.spki().to_vec();
@@ -189,7 +189,9 @@ impl Plan {
             accepted.insert(measurement(text)?);
         }
         if accepted.is_empty() {
-            accepted.insert(Measurement::new(image).map_err(|error| Failure::caused("measurement", &error))?);
+            for image in images {
+                accepted.insert(Measurement::new(*image).map_err(|error| Failure::caused("measurement", &error))?);
+            }
         }
         let release = ReleasePolicy {
             repository: repository.clone(),

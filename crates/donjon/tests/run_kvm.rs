@@ -1,10 +1,11 @@
-//! The suites `run` and `foreign`, every test of them, on micro-VMs.
+//! What needs micro-VMs: the suites `run` and `foreign`, every test of them, and Keeps on simulated SEV-SNP.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
 #[path = "foreign.rs"]
 mod foreign;
+mod sim_snp;
 #[path = "run/main.rs"]
 mod suite;
 

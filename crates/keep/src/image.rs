@@ -1,8 +1,8 @@
 //! What is in a Keep before any workload: the exec ELF, and its measurement.
 //!
 //! Measurement of the `nil` and `sim` image, layout 1: SHA-384 over
-//! `"donjon-image"` ‖ `u8` layout ‖ `u64` big-endian length of exec ‖ exec. A micro-VM's measurement will be computed over
-//! its pages as the hardware does.
+//! `"donjon-image"` ‖ `u8` layout ‖ `u64` big-endian length of exec ‖ exec. That of a micro-VM is in
+//! [`crate::measure`].
 //!
 //! Invariant: the measurement is a function of the [`Image`] and of nothing else.
 

@@ -5,7 +5,8 @@
 //!                                    H(brief) fixed   Backend          fd 3: service
 //! ```
 //!
-//! Owns: [`image`] (what is in a Keep, and its measurement), [`launch`] (the phases as types), [`backend`] (how a Keep
+//! Owns: [`image`] (what is in a Keep, and its measurement), [`measure`] (what SNP hardware will say of it), [`id_block`]
+//! (who vouches for that), [`launch`] (the phases as types), [`backend`] (how a Keep
 //! is started: `nil` without protection, `sim` with simulated evidence), the answers to what exec asks over
 //! descriptor 3, and `sys`, the only unsafe code.
 //!
@@ -17,10 +18,12 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod id_block;
 pub mod image;
 pub mod launch;
 #[cfg(guest)]
 mod machine;
+pub mod measure;
 mod service;
 #[cfg(guest)]
 mod sys;

@@ -15,7 +15,7 @@ use gate::frame;
 use gate::message::{CHUNK, Outcome, Purpose, Reply, Request};
 use workload::digest::Digest;
 
-use crate::backend::Attester;
+use crate::backend::{Attester, Endorsements};
 use crate::launch::{End, Event, Host, Launch, RunError};
 
 /// How long a Keep may take to end after it said how it ended.
@@ -61,9 +61,10 @@ impl Service {
 
     fn answer(&mut self, request: Request<'_>, out: &mut Vec<u8>) -> Result<(), RunError> {
         match request {
-            Request::Brief => {
+            Request::Brief => Reply::Brief { brief: &self.launch.brief }.encode(out),
+            Request::Deployment => {
                 let deployment = self.launch.deployment.as_deref().unwrap_or_default();
-                Reply::Brief { brief: &self.launch.brief, deployment }.encode(out)
+                Reply::Deployment { deployment }.encode(out)
             }
             Request::Attest { purpose, spki, nonce } => {
                 let purpose = match purpose {
@@ -73,16 +74,19 @@ impl Service {
                 };
                 let report_data = identity::binding::report_data(purpose, spki, &self.launch.brief_hash, nonce);
                 match self.attester.attest(report_data, self.launch.brief_hash, self.launch.image.measurement()) {
-                    Some(evidence) => Reply::Evidence {
-                        media_type: evidence.media_type,
-                        evidence: &evidence.bytes,
-                        endorsements: evidence.endorsements.iter().map(Vec::as_slice).collect(),
-                        crl: &evidence.crl,
+                    Some(evidence) => {
+                        Reply::Evidence { media_type: identity::csr::SNP_MEDIA_TYPE, evidence: &evidence }.encode(out)
                     }
-                    .encode(out),
                     None => Reply::Unavailable.encode(out),
                 }
             }
+            Request::Endorsements => {
+                let Endorsements { certificates, crl } = self.attester.endorsements();
+                let certificates = certificates.iter().map(Vec::as_slice).collect();
+                Reply::Endorsements { certificates, crl: &crl }.encode(out)
+            }
+            // Nothing protects such a key where the platform is this process.
+            Request::SealKey { .. } => Reply::Unavailable.encode(out),
             Request::Blob { digest, offset } => match self.host.blobs.read(Digest::from(digest), offset, CHUNK) {
                 Some((total, bytes)) => Reply::Blob { total, bytes: &bytes }.encode(out),
                 None => Reply::Absent.encode(out),

@@ -11,8 +11,9 @@
 //! trust classes).
 //!
 //! What is here: ARK and ASK certificates, VCEKs with every 1.3.6.1.4.1.3704.1 extension, CRLs and
-//! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin. What is not: VLEKs, launch
-//! measurement, guest messages, Intel. Same seed, same bytes: every signature is deterministic (RFC
+//! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin; the firmware that launches a
+//! guest, measures it and answers its messages. What is not: VLEKs, migration, Intel. Same seed,
+//! same bytes: every signature is deterministic (RFC
 //! 6979 for ECDSA, a derived salt for RSASSA-PSS), and a golden test holds the hashes.
 //!
 //! ```text
@@ -33,8 +34,22 @@
 //! # drop((vcek, ask, crl));
 //! ```
 //!
-//! Invariant: no clock, no I/O, no randomness but the seed. Panics are reserved for requests that
-//! have no encoding at all (stated at each function); no hostile input reaches this crate.
+//! A guest, from its first page to its first report:
+//!
+//! ```
+//! use silicon::{Amd, Finish, PageKind, Product};
+//!
+//! let mut launch = Amd::from_seed([7; 32], Product::Genoa).launch(0x3_0000).unwrap();
+//! launch.update(PageKind::Normal, 0x1000, &mut [0xf4; 4096]).unwrap();
+//! let mut secrets = [0; 4096];
+//! launch.update(PageKind::Secrets, 0x2000, &mut secrets).unwrap();
+//! let mut guest = launch.finish(&Finish { host_data: [2; 32], id_block: None }).unwrap();
+//! assert!(guest.request(&[0; 4096]).is_err(), "not a message under a key of the secrets page");
+//! ```
+//!
+//! Invariant: no clock, no I/O, no randomness but the seed and what a caller brings. Panics are
+//! reserved for requests that have no encoding at all (stated at each function); what a guest or its
+//! host can send is hostile, and is answered with the firmware's errors.
 
 #![forbid(unsafe_code)]
 
@@ -42,4 +57,7 @@ pub mod amd;
 mod der;
 mod derive;
 
-pub use amd::{Amd, CrlTemplate, Product, REPORT_LEN, ReportRequest, Tcb, VcekTemplate};
+pub use amd::{
+    Amd, CrlTemplate, Finish, Guest, IdBlock, IdBlockError, Launch, LaunchError, PageKind, Product, REPORT_LEN,
+    ReportRequest, RequestError, Tcb, Tsc, VcekTemplate,
+};

@@ -36,10 +36,9 @@ impl Identity {
 pub(crate) async fn enrol(
     platform: &mut Platform,
     brief_bytes: &[u8],
-    deployment: Option<Vec<u8>>,
     steward: &StewardRef,
 ) -> Result<Identity, Refusal> {
-    let enrol = Enrol::new(brief_bytes, deployment).map_err(|error| failed(Step::Launch, &error))?;
+    let enrol = Enrol::new(brief_bytes, platform.deployment()?).map_err(|error| failed(Step::Launch, &error))?;
     let authority = enrol.endpoint().authority.to_string();
     let to = Endpoint {
         who: "the Steward",

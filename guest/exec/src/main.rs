@@ -60,13 +60,13 @@ fn main() -> std::process::ExitCode {
 
 /// The whole life of a Keep.
 async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
-    let (brief_bytes, deployment) = platform.brief()?;
+    let brief_bytes = platform.brief()?;
     let brief = Brief::decode(&brief_bytes).map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
     })?;
 
     let identity = match &brief.steward {
-        Some(steward) => Some(enrol::enrol(platform, &brief_bytes, deployment, steward).await?),
+        Some(steward) => Some(enrol::enrol(platform, &brief_bytes, steward).await?),
         None => None,
     };
     let workload = match &brief.source {

@@ -34,25 +34,35 @@ impl Platform {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// The brief's bytes and the owner's Deployment, if the host has one.
-    pub(crate) fn brief(&mut self) -> Result<(Vec<u8>, Option<Vec<u8>>), Refusal> {
+    /// The brief's bytes.
+    pub(crate) fn brief(&mut self) -> Result<Vec<u8>, Refusal> {
         match self.ask(&Request::Brief)? {
-            Reply::Brief { brief, deployment } => Ok((brief.to_vec(), some(deployment))),
+            Reply::Brief { brief } => Ok(brief.to_vec()),
             other => Err(unexpected("Brief", &other)),
+        }
+    }
+
+    /// The owner's Deployment, if the host has one.
+    pub(crate) fn deployment(&mut self) -> Result<Option<Vec<u8>>, Refusal> {
+        match self.ask(&Request::Deployment)? {
+            Reply::Deployment { deployment } => Ok(some(deployment)),
+            other => Err(unexpected("Deployment", &other)),
         }
     }
 
     /// Evidence for `spki` and `nonce`, or `None` where the platform cannot attest.
     pub(crate) fn attest(&mut self, spki: &[u8], nonce: &[u8]) -> Result<Option<Evidence>, Refusal> {
-        match self.ask(&Request::Attest { purpose: Purpose::Issue, spki, nonce })? {
-            Reply::Evidence { media_type, evidence, endorsements, crl } => Ok(Some(Evidence {
-                media_type: media_type.to_owned(),
-                bytes: evidence.to_vec(),
-                endorsements: endorsements.iter().map(|der| der.to_vec()).collect(),
-                crl: some(crl),
-            })),
-            Reply::Unavailable => Ok(None),
-            other => Err(unexpected("Evidence", &other)),
+        let (media_type, bytes) = match self.ask(&Request::Attest { purpose: Purpose::Issue, spki, nonce })? {
+            Reply::Evidence { media_type, evidence } => (media_type.to_owned(), evidence.to_vec()),
+            Reply::Unavailable => return Ok(None),
+            other => return Err(unexpected("Evidence", &other)),
+        };
+        match self.ask(&Request::Endorsements)? {
+            Reply::Endorsements { certificates, crl } => {
+                let endorsements = certificates.iter().map(|der| der.to_vec()).collect();
+                Ok(Some(Evidence { media_type, bytes, endorsements, crl: some(crl) }))
+            }
+            other => Err(unexpected("Endorsements", &other)),
         }
     }
 
@@ -136,7 +146,10 @@ fn broken(error: impl std::fmt::Display) -> Refusal {
 fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
     let found = match found {
         Reply::Brief { .. } => "Brief",
+        Reply::Deployment { .. } => "Deployment",
         Reply::Evidence { .. } => "Evidence",
+        Reply::Endorsements { .. } => "Endorsements",
+        Reply::Key { .. } => "Key",
         Reply::Unavailable => "Unavailable",
         Reply::Blob { .. } => "Blob",
         Reply::Absent => "Absent",

@@ -10,6 +10,7 @@ use gate::ring::{Call, Kind};
 
 use crate::arch::entry::Frame;
 use crate::arch::{entry, pages, shared, tables, user};
+use crate::attest;
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::{Area, EXECUTE, READ, TOP, WRITE};
 use crate::memory::space::Space;
@@ -33,6 +34,7 @@ pub(crate) fn boot() -> ! {
     if !memory.is_multiple_of(PAGE) || memory <= plan.free || memory > SHARED {
         fatal(Fatal::Start, 1);
     }
+    attest::start(plan.platform);
     let frame = {
         let mut space = space();
         space.frames.start(plan.free / PAGE, memory / PAGE);

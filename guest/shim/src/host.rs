@@ -56,6 +56,10 @@ pub(crate) enum Fatal {
     Panic = 6,
     /// A system call that no Keep answers.
     Call = 7,
+    /// There is no brief, or it is not the one that the hardware carries.
+    Brief = 8,
+    /// The host does not carry messages to the firmware, or changes them.
+    Firmware = 9,
 }
 
 /// Ends the Keep.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   exec (ring 3) --trap--> arch --> syscall --> memory, files, signals     answered inside
+//!                                       |          attest                  evidence, sealing keys
 //!                                       |
 //!                                       +--> gate --> host                  bytes, readiness
 //! ```
 //!
-//! Owns memory and its permissions, threads, traps and signals, descriptors, randomness; passes on what only the host can do. What
-//! the host answers is checked by `gate::ring` before it means anything here.
+//! Owns memory and its permissions, threads, traps and signals, descriptors, randomness, and what the Keep was launched
+//! with; passes on what only the host can do. What the host answers is checked by `gate::ring` before it means anything here.
 //!
 //! Refuses calls that `gate::calls` does not list: they end the Keep.
 //!
@@ -24,6 +25,7 @@
 
 #[cfg(target_os = "none")]
 mod arch;
+mod attest;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use keep::backend::Sim;
-use keep::{Backend, Event, Stdio};
+use keep::measure::Measurement;
+use keep::{Backend, Event, Image, Stdio};
 use silicon::{Amd, Product};
 use tokio::sync::mpsc;
 use workload::Digest;
@@ -31,7 +32,7 @@ pub(crate) struct Deploy {
     /// The trust domain, for a Keep without a Deployment.
     #[arg(long)]
     trust_domain: Option<TrustDomain>,
-    /// The platform. None is chosen for you: `sim` protects nothing and is for trials.
+    /// The platform. None is chosen for you: `sim` and `sim-snp` protect nothing and are for trials.
     #[arg(long, value_enum)]
     backend: Platform,
     /// Which simulated machine: 64 hexadecimal digits; the same seed is the same machine.
@@ -59,18 +60,40 @@ pub(crate) struct Deploy {
 }
 
 /// What `deploy` can start here.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Platform {
-    /// No protection: simulated SEV-SNP, accepted only by a Steward of the insecure class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Platform {
+    /// No protection: a process on simulated SEV-SNP, accepted only by a Steward of the insecure class.
     Sim,
+    /// No protection: a micro-VM on simulated SEV-SNP, accepted likewise.
+    SimSnp,
+}
+
+impl Platform {
+    /// Keeps of this platform, on this simulated machine.
+    pub(crate) fn on(self, machine: Arc<Amd>) -> Sim {
+        match self {
+            Self::Sim => Sim::new(machine),
+            Self::SimSnp => Sim::micro_vm(machine),
+        }
+    }
+
+    /// What such a machine measures of this program's Keeps.
+    pub(crate) fn measurement(self) -> Result<[u8; 48], Failure> {
+        let image = Image::built_in().map_err(Failure::new)?;
+        match self {
+            Self::Sim => Ok(image.measurement()),
+            Self::SimSnp => Measurement::of(&image, keep::measure::Platform::SimSnp)
+                .map(|measurement| measurement.digest)
+                .map_err(|error| Failure::caused("cannot measure the Keep", &error)),
+        }
+    }
 }
 
 impl Deploy {
     #[allow(clippy::print_stderr, reason = "what happens is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let backend = match self.backend {
-            Platform::Sim => Sim::new(Arc::new(Amd::from_seed(seed(&self.sim_seed)?, Product::Genoa))),
-        };
+        let machine = Arc::new(Amd::from_seed(seed(&self.sim_seed)?, Product::Genoa));
+        let backend = self.backend.on(machine);
         eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         let deployment = match &self.deployment {
             Some(file) => Some(std::fs::read(file).map_err(|error| {

@@ -7,13 +7,13 @@ use drawbridge::client::{Client, ClientError, Progress, Trust};
 use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG, Secret};
 use identity::release::RELEASE_MEDIA_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
-use keep::Image;
 use workload::Digest;
 use workload::names::{Name, Repository};
 use workload::package::Built;
 use workload::reference::Location;
 use zeroize::Zeroizing;
 
+use crate::command::deploy::Platform;
 use crate::command::runtime;
 use crate::failure::Failure;
 use crate::owner::{Owner, PLAN, Plan, Sealed};
@@ -111,10 +111,10 @@ impl Push {
     fn seal(&self, dir: &Path, places: &Places, built: &Built) -> Result<Sealed, Failure> {
         let file = self.owner_key.clone().map_or_else(Owner::home, Ok)?;
         let owner = Owner::read(&file)?;
-        let image = Image::built_in().map_err(Failure::new)?.measurement();
+        let images = [Platform::Sim.measurement()?, Platform::SimSnp.measurement()?];
         let plan = Plan::read(&dir.join(PLAN))?;
         let before = places.before(&owner, self.continue_from, self.revoked.clone())?;
-        plan.seal(&owner, &self.role, built.digest, &self.location.repository, image, &before)
+        plan.seal(&owner, &self.role, built.digest, &self.location.repository, &images, &before)
     }
 
     fn token(&self) -> Result<Option<Secret>, Failure> {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use keep::backend::{MicroVm, Nil};
+use keep::backend::{MicroVm, Nil, Sim};
 use keep::{Backend, End, Event, Host, Image, Launch, RunError, Stdio};
+use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
 use workload::package::Built;
@@ -27,7 +29,8 @@ pub(crate) struct Run {
     /// Bind a listener of the manifest here, such as web=0.0.0.0:8080 (port 0: any free one); loopback without it.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
-    /// What the Keep is made of: `nil` is a process, `kvm` a micro-VM; neither protects it from this host.
+    /// What the Keep is made of: `nil` is a process, `kvm` a micro-VM, `sim-snp` a micro-VM on simulated SEV-SNP; none
+    /// protects it from this host.
     #[arg(long, value_enum, default_value_t = Kind::Nil, env = "DONJON_BACKEND")]
     backend: Kind,
     /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
@@ -43,6 +46,7 @@ pub(crate) struct Run {
 enum Kind {
     Nil,
     Kvm,
+    SimSnp,
 }
 
 impl Run {
@@ -51,9 +55,10 @@ impl Run {
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
         let listen = self.listeners(&project.manifest)?;
         let built = project.pack()?;
-        let backend: &dyn Backend = match self.backend {
-            Kind::Nil => &Nil,
-            Kind::Kvm => &MicroVm,
+        let backend: Box<dyn Backend> = match self.backend {
+            Kind::Nil => Box::new(Nil),
+            Kind::Kvm => Box::new(MicroVm),
+            Kind::SimSnp => Box::new(Sim::micro_vm(Arc::new(Amd::from_seed([0; 32], Product::Genoa)))),
         };
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());

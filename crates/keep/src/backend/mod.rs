@@ -3,7 +3,7 @@
 //! | backend | protection | evidence |
 //! |---|---|---|
 //! | [`Nil`] | none | none |
-//! | [`Sim`] | none | SNP reports of simulated silicon |
+//! | [`Sim`] | none | SNP reports of simulated silicon, over a process or over a micro-VM |
 //! | [`MicroVm`] | the host is protected from the Keep by a virtual machine; nothing protects the Keep | none |
 //!
 //! Weak is named and chosen: nothing here picks a backend.
@@ -30,22 +30,23 @@ pub trait Backend: Send + Sync {
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError>;
 }
 
-/// A Keep's evidence as a platform makes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Evidence {
-    pub(crate) media_type: &'static str,
-    pub(crate) bytes: Vec<u8>,
+/// What a host has from the vendor about its hardware.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Endorsements {
     /// DER certificates, leaf first.
-    pub(crate) endorsements: Vec<Vec<u8>>,
-    /// DER.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// DER; empty if there is none.
     pub(crate) crl: Vec<u8>,
 }
 
-/// The hardware below a Keep, or its stand-in: signs report data together with the launch field.
+/// The hardware below a Keep, or its stand-in.
 pub(crate) trait Attester: Send + Sync {
-    /// Evidence over `report_data`, for a Keep of this measurement launched with this field; `None` if there is no
-    /// hardware to make any.
-    fn attest(&self, report_data: [u8; 64], launch_field: [u8; 32], measurement: [u8; 48]) -> Option<Evidence>;
+    /// A report over `report_data`, for a Keep of this measurement launched with this field; `None` if there is no
+    /// hardware to make any, or the Keep asks it by itself.
+    fn attest(&self, report_data: [u8; 64], launch_field: [u8; 32], measurement: [u8; 48]) -> Option<Vec<u8>>;
+
+    /// What endorses its reports.
+    fn endorsements(&self) -> Endorsements;
 }
 
 /// No TEE: the Keep's call table is enforced by seccomp, nothing is hidden from the host, and there is no evidence.
@@ -80,12 +81,16 @@ impl Backend for MicroVm {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, process::Child::Monitor, std::sync::Arc::new(Nil))
+        process::start(launch, host, process::Child::Monitor(None), std::sync::Arc::new(Nil))
     }
 }
 
 impl Attester for Nil {
-    fn attest(&self, _: [u8; 64], _: [u8; 32], _: [u8; 48]) -> Option<Evidence> {
+    fn attest(&self, _: [u8; 64], _: [u8; 32], _: [u8; 48]) -> Option<Vec<u8>> {
         None
+    }
+
+    fn endorsements(&self) -> Endorsements {
+        Endorsements::default()
     }
 }

@@ -22,8 +22,8 @@ impl Drop for EndsWith {
 pub(super) enum Child {
     /// exec, with the call table as a seccomp filter.
     Exec,
-    /// The monitor of a micro-VM that has shim and exec.
-    Monitor,
+    /// The monitor of a micro-VM that has shim and exec, and the firmware that measures them.
+    Monitor(Option<sys::Firmware>),
 }
 
 pub(super) fn start(
@@ -37,7 +37,7 @@ pub(super) fn start(
     let stdio = host.stdio;
     let process = match child {
         Child::Exec => sys::spawn(launch.image.exec(), theirs, stdio)?,
-        Child::Monitor => sys::spawn_monitor(launch.image.other(), theirs, stdio)?,
+        Child::Monitor(firmware) => sys::spawn_monitor(launch.image.other(), theirs, firmware, stdio)?,
     };
     let service = Service::new(launch.clone(), host, attester);
     let without_platform = EndsWith(Arc::clone(&process.process));

@@ -16,19 +16,22 @@ use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::firmware::Link;
 use crate::sys::memory::Block;
 
 pub(super) struct Answers {
     handles: Mutex<Vec<Option<Arc<OwnedFd>>>>,
     /// By processor: an event counter that ends its sleep.
     sleepers: Vec<OwnedFd>,
+    /// It takes one message at a time.
+    firmware: Option<Mutex<Link>>,
 }
 
 type Answer = Result<u64, Errno>;
 
 impl Answers {
     /// With standard streams and this platform.
-    pub(super) fn new(platform: BorrowedFd<'_>) -> std::io::Result<Self> {
+    pub(super) fn new(platform: BorrowedFd<'_>, firmware: Option<Link>) -> std::io::Result<Self> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut handles = Vec::new();
         for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), platform] {
@@ -38,7 +41,7 @@ impl Answers {
         handles.resize_with(HANDLES as usize, || None);
         let sleeper = || rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let sleepers = (0..PROCESSORS).map(|_| sleeper()).collect::<Result<_, _>>()?;
-        Ok(Self { handles: Mutex::new(handles), sleepers })
+        Ok(Self { handles: Mutex::new(handles), sleepers, firmware: firmware.map(Mutex::new) })
     }
 
     fn held(&self, handle: u64) -> Result<Arc<OwnedFd>, Errno> {
@@ -215,6 +218,15 @@ impl Answers {
             }
             Kind::Park => self.sleep(processor, None, &Until::after(a)).map(|_| 0),
             Kind::Wake => self.wake(a),
+            Kind::Firmware => {
+                let mut message = [0; 4096];
+                block.get_data(call.offset, &mut message);
+                let firmware = self.firmware.as_ref().ok_or(Errno::NODEV)?;
+                let mut firmware = firmware.lock().unwrap_or_else(PoisonError::into_inner);
+                let answer = firmware.request(&message).map_err(|_| Errno::IO)?;
+                block.put_data(call.offset, &answer);
+                Ok(0)
+            }
             Kind::Exit | Kind::Fatal | Kind::Processor | Kind::Kick => Err(Errno::INVAL),
         }
     }

@@ -2,17 +2,23 @@
 //! computed over it: one description for both.
 //!
 //! ```text
-//!   page tables | shim | plan | exec | exec's page tables | free
+//!   page tables | secrets | features | shim | plan | exec | exec's page tables | free | … | processor
 //! ```
+//!
+//! Secrets and features are pages of zeroes that SNP firmware fills or checks. The processor's first state is measured
+//! like a page, at an address where no memory is.
 //!
 //! Invariant: the same shim and exec give the same pages, whatever the host's memory is.
 
 use gate::plan::{
-    BLOCKS, IMAGE, PAGE, PLAN, PROCESSORS, Plan, RECURSIVE, ROOT, SEGMENTS, SHARED, SHIM, Segment, TABLE,
+    BLOCKS, FEATURES, IMAGE, PAGE, PLAN, PROCESSORS, Plan, Platform, RECURSIVE, ROOT, SECRETS, SEGMENTS, SHARED, SHIM,
+    Segment, TABLE,
 };
 use gate::ring::BLOCK;
 
 use super::elf::{self, ElfError, Kind};
+use super::state::State;
+use crate::measure::PageKind;
 
 /// Bits of a page table entry (AMD64 APM volume 2, section 5.4).
 const PRESENT: u64 = 1;
@@ -25,16 +31,22 @@ const NEVER_EXECUTE: u64 = 1 << 63;
 pub(crate) struct Part {
     /// For people.
     pub(crate) name: &'static str,
+    /// How SNP firmware is to take its pages.
+    pub(crate) kind: PageKind,
     pub(crate) at: u64,
     /// Whole pages.
     pub(crate) bytes: Vec<u8>,
+    /// Those of the file it was, from `at` on.
+    pub(crate) segments: Vec<Segment>,
 }
 
 /// A micro-VM before its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Ascending, without overlap.
+    /// What lies in memory: ascending, without overlap.
     pub(crate) parts: Vec<Part>,
+    /// The first state of the one processor that boots, as a page for SNP firmware.
+    pub(crate) processor: Part,
     /// The first free physical address.
     pub(crate) free: u64,
     /// Where the first instruction is.
@@ -52,9 +64,13 @@ fn slot(address: u64, level: u32) -> usize {
     usize::try_from(address >> (12 + 9 * level) & 511).unwrap_or(0)
 }
 
+/// Where KVM says that a processor's state lies, when it has it measured.
+const PROCESSOR: u64 = 0xffff_ffff_f000;
+
 impl Layout {
-    /// Of this shim and this exec.
-    pub(crate) fn new(shim: &[u8], exec: &[u8]) -> Result<Self, ElfError> {
+    /// Of this shim and this exec, for a machine that takes memory for the guest's own where table entries have the bits
+    /// `private` (APM volume 2, section 15.34.1): everything but the shared blocks.
+    pub(crate) fn new(shim: &[u8], exec: &[u8], platform: Platform, private: u64) -> Result<Self, ElfError> {
         let shim = elf::load(shim, Kind::Shim(SHIM))?;
         let exec = elf::load(exec, Kind::Program)?;
         if shim.bytes.len() as u64 > TABLE {
@@ -72,19 +88,23 @@ impl Layout {
         let [root, directory_pointers, directory, of_shim, of_plan, of_blocks] =
             std::array::from_fn(|index| ROOT + index as u64 * PAGE);
         let mut tables = [[0; 512]; 6];
-        let below = |at: u64| at | PRESENT | WRITABLE;
+        let below = |at: u64| at | PRESENT | WRITABLE | private;
         tables[0][slot(SHIM, 3)] = below(directory_pointers);
-        tables[0][usize::try_from(RECURSIVE).unwrap_or(0)] = root | PRESENT | WRITABLE | NEVER_EXECUTE;
+        tables[0][usize::try_from(RECURSIVE).unwrap_or(0)] = below(root) | NEVER_EXECUTE;
         tables[1][slot(SHIM, 2)] = below(directory);
         tables[2][slot(SHIM, 1)] = below(of_shim);
         tables[2][slot(PLAN, 1)] = below(of_plan);
         tables[2][slot(BLOCKS, 1)] = below(of_blocks);
         for segment in &shim.segments {
             for page in segment.first..segment.first + segment.pages {
-                tables[3][usize::try_from(page).unwrap_or(0)] = (IMAGE + page * PAGE) | entry(segment.protection);
+                tables[3][usize::try_from(page).unwrap_or(0)] =
+                    (IMAGE + page * PAGE) | entry(segment.protection) | private;
             }
         }
-        tables[4][slot(PLAN, 0)] = plan_at | entry(1);
+        let [at_plan, at_secrets, at_features] = std::array::from_fn(|index| slot(PLAN, 0) + index);
+        tables[4][at_plan] = plan_at | entry(1) | private;
+        tables[4][at_secrets] = SECRETS | entry(3) | private;
+        tables[4][at_features] = FEATURES | entry(1) | private;
         for page in 0..(PROCESSORS * BLOCK) as u64 / PAGE {
             tables[5][slot(BLOCKS, 0) + usize::try_from(page).unwrap_or(0)] = (SHARED + page * PAGE) | entry(3);
         }
@@ -93,13 +113,15 @@ impl Layout {
         for segment in &exec.segments {
             for page in segment.first..segment.first + segment.pages {
                 let index = usize::try_from(page).unwrap_or(0);
-                leaves[index / 512][index % 512] = (exec_at + page * PAGE) | entry(segment.protection) | USER;
+                let entry = entry(segment.protection) | USER | private;
+                leaves[index / 512][index % 512] = (exec_at + page * PAGE) | entry;
             }
         }
 
         let mut segments = [Segment::default(); SEGMENTS];
         segments[..exec.segments.len()].copy_from_slice(&exec.segments);
         let plan = Plan {
+            platform,
             free,
             tables: tables_at,
             count,
@@ -111,18 +133,28 @@ impl Layout {
         let mut plan_page = [0; 512];
         plan_page[..gate::plan::WORDS].copy_from_slice(&plan.encode());
 
-        let part = |name, at, bytes| Part { name, at, bytes };
+        let part = |name, at, bytes| Part { name, kind: PageKind::Normal, at, bytes, segments: Vec::new() };
+        let zeroes = |name, kind, at| Part { kind, ..part(name, at, bytes(&[[0; 512]])) };
+        let state = State::first(SHIM + shim.entry);
         Ok(Self {
             entry: SHIM + shim.entry,
             free,
             parts: vec![
                 part("page tables", ROOT, bytes(&tables)),
-                part("shim", IMAGE, shim.bytes),
+                zeroes("secrets", PageKind::Secrets, SECRETS),
+                zeroes("features", PageKind::Features, FEATURES),
+                Part { segments: shim.segments, ..part("shim", IMAGE, shim.bytes) },
                 part("plan", plan_at, bytes(&[plan_page])),
-                part("exec", exec_at, exec.bytes),
+                Part { segments: exec.segments, ..part("exec", exec_at, exec.bytes) },
                 part("exec's page tables", tables_at, bytes(&leaves)),
             ],
+            processor: Part { kind: PageKind::Processor, ..part("processor", PROCESSOR, state.save_area().to_vec()) },
         })
+    }
+
+    /// What is measured, in this order: the launcher gives it to the firmware, and [`crate::measure`] predicts it.
+    pub(crate) fn measured(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().chain([&self.processor])
     }
 }
 
@@ -139,7 +171,7 @@ mod tests {
 
     fn layout() -> Layout {
         let image = crate::Image::built_in().unwrap();
-        Layout::new(image.shim(), image.exec()).unwrap()
+        Layout::new(image.shim(), image.exec(), Platform::Plain, 0).unwrap()
     }
 
     /// A word of memory before the start.
@@ -195,6 +227,30 @@ mod tests {
         }
         assert_eq!(walk(&layout, BLOCKS + blocks), None);
         assert_eq!(walk(&layout, 0), None, "nothing of the program's half is there yet");
+    }
+
+    /// Where there is a bit for it, every page is the guest's own but the shared blocks.
+    #[test]
+    fn only_the_shared_blocks_are_not_private() {
+        const PRIVATE: u64 = 1 << 51;
+        let image = crate::Image::built_in().unwrap();
+        let (plain, layout) = (layout(), Layout::new(image.shim(), image.exec(), Platform::Plain, PRIVATE).unwrap());
+        let (mut private, mut shared) = (0, 0);
+        for (plain, part) in plain.parts.iter().zip(&layout.parts) {
+            if !part.name.ends_with("page tables") {
+                assert_eq!(plain, part);
+                continue;
+            }
+            for (plain, entry) in plain.bytes.chunks(8).zip(part.bytes.chunks(8)) {
+                let [plain, entry] = [plain, entry].map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
+                let block = (SHARED..SHARED + BLOCK as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
+                let expected = if plain & PRESENT != 0 && !block { plain | PRIVATE } else { plain };
+                assert_eq!(entry, expected);
+                private += usize::from(entry & PRIVATE != 0);
+                shared += usize::from(block);
+            }
+        }
+        assert!(shared == BLOCK / 4096 && private > 1000, "{shared} and {private}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A Keep as a micro-VM: what lies where in its memory ([`layout`]), the machine ([`run`]), and the host's answers to the
+//! A Keep as a micro-VM: what lies where in its memory ([`layout`]), how its processor starts ([`state`]), the machine
+//! ([`run`]), and the host's answers to the
 //! calls of its shim ([`answers`]), and what it may do beside ([`confine`]).
 //!
 //! The virtual machine monitor is a process of its own: this program started once more, confined, with descriptor 3 as its
@@ -10,17 +11,20 @@
 pub(crate) mod answers;
 mod confine;
 pub(crate) mod elf;
+pub(crate) mod firmware;
 pub(crate) mod layout;
 pub(crate) mod run;
+pub(crate) mod state;
 
 use std::process::ExitCode;
 
 use crate::Image;
 
+/// Bytes of a machine's memory.
+pub(crate) const MEMORY: u64 = 512 << 20;
+
 /// The name by which this program knows that it is to be the monitor of a micro-VM.
 pub(crate) const NAME: &str = "donjon-vmm";
-/// Its argument, if what is to run in exec's place comes with a descriptor.
-pub(crate) const OTHER: &str = "other";
 
 /// Becomes the monitor of a micro-VM if this process was started as one. To be called before anything else.
 #[must_use]
@@ -34,9 +38,8 @@ pub fn monitor() -> Option<ExitCode> {
 
 /// What the machine is made of.
 fn image() -> Result<Image, String> {
-    if std::env::args_os().nth(1).is_none_or(|argument| argument != OTHER) {
-        return Image::built_in().map_err(|error| error.to_string());
+    match crate::sys::other().map_err(|error| format!("cannot read the program: {error}"))? {
+        Some(exec) => Ok(Image::of(Vec::leak(exec))),
+        None => Image::built_in().map_err(|error| error.to_string()),
     }
-    let exec = crate::sys::other().map_err(|error| format!("cannot read the program: {error}"))?;
-    Ok(Image::of(Vec::leak(exec)))
 }

@@ -7,23 +7,25 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-use gate::plan::{PROCESSORS, ROOT, SHARED, start};
-use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FIRST, KICK, Kind, RESULT, WORDS};
+use gate::plan::{PAGE, PROCESSORS, Platform, SHARED, start};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, RESULT, WORDS};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use rustix::io::Errno;
 
+use super::MEMORY;
 use super::answers::Answers;
+use super::firmware::Link;
 use super::layout::Layout;
+use super::state::{Segment, State, WISHED};
+use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory};
 use crate::sys::processor::{self, Bell};
-
-/// Bytes of memory.
-const MEMORY: u64 = 512 << 20;
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,19 +54,28 @@ pub(super) fn main() -> ExitCode {
 fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
     let image = super::image()?;
-    let layout = Layout::new(image.shim(), image.exec()).map_err(|error| failed("lay out the Keep")(&error))?;
+    let firmware = crate::sys::firmware();
+    let on = if firmware.is_some() { Platform::Snp } else { Platform::Plain };
+    let layout = Layout::new(image.shim(), image.exec(), on, 0).map_err(|error| failed("lay out the Keep")(&error))?;
+    // Before the machine, so that it outlives it.
+    let memory = match &firmware {
+        Some(firmware) => Memory::of(firmware.memory.as_fd(), MEMORY),
+        None => Memory::new(MEMORY),
+    };
+    let memory = memory.map_err(|error| failed("reserve memory")(&error))?;
+    let shared = Memory::new((PROCESSORS * BLOCK) as u64).map_err(|error| failed("reserve memory")(&error))?;
     let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
     let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
-    let memory = Memory::new(MEMORY).map_err(|error| failed("reserve memory")(&error))?;
-    let shared = Memory::new((PROCESSORS * BLOCK) as u64).map_err(|error| failed("reserve memory")(&error))?;
     for part in &layout.parts {
         memory.put(part.at, &part.bytes);
     }
+    let firmware = firmware.map(|firmware| launch(&layout, firmware.stream)).transpose();
+    let firmware = firmware.map_err(|error| failed("launch the Keep")(&error))?;
     memory.give(&vm, 0, 0).map_err(|error| failed("give memory to the machine")(&error))?;
     shared.give(&vm, 1, SHARED).map_err(|error| failed("give memory to the machine")(&error))?;
 
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("ask for features")(&error))?;
-    let answers = Answers::new(platform).map_err(|error| failed("start")(&error))?;
+    let answers = Answers::new(platform, firmware).map_err(|error| failed("start")(&error))?;
     let (ended, end) = mpsc::channel();
     // Never dropped: its threads run until this process ends.
     let machine: &'static Machine = Box::leak(Box::new(Machine {
@@ -88,6 +99,19 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     super::confine::confine()?;
     machine.start(0, first).map_err(|error| failed("start a thread")(&error))?;
     end.recv().map_err(|error| error.to_string())?
+}
+
+/// Has the firmware measure what lies in memory.
+fn launch(layout: &Layout, firmware: UnixStream) -> std::io::Result<Link> {
+    let mut firmware = Link::new(firmware);
+    for part in layout.measured() {
+        match (part.kind, part.bytes.first_chunk()) {
+            (PageKind::Processor, Some(state)) => firmware.processor(part.at, state)?,
+            (kind, _) => firmware.update(kind, part.at, part.bytes.len() as u64 / PAGE)?,
+        }
+    }
+    firmware.finish()?;
+    Ok(firmware)
 }
 
 /// What all processors of a Keep have.
@@ -171,7 +195,11 @@ impl Machine {
                     return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
                 }
                 Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
-                Kind::Fatal => return Ok(Some(Ended::Broken(format!("fatal {} {:#x}", call.a, call.b)))),
+                Kind::Fatal => {
+                    let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
+                    let what = what.unwrap_or("something cannot be true");
+                    return Ok(Some(Ended::Broken(format!("it ended itself: {what} ({} {:#x})", call.a, call.b))));
+                }
                 Kind::Processor => self.processor(call.a),
                 Kind::Kick => self.kick(call.a),
                 _ => self.answers.answer(index, block, &call),
@@ -212,47 +240,38 @@ impl Machine {
     }
 }
 
-/// The state of the first instruction: long mode, on the tables of the layout.
+/// Puts the processor into its first state.
 fn prepare(vcpu: &VcpuFd, entry: u64) -> Result<(), kvm_ioctls::Error> {
+    let State { code, data, cr0, cr3, cr4, efer, rip, rflags, xcr0 } = State::first(entry);
     let mut sregs: kvm_sregs = vcpu.get_sregs()?;
-    let segment = |selector: u16, kind: u8, long: u8, wide: u8| kvm_segment {
+    let segment = |Segment { selector, limit, attributes }: Segment| kvm_segment {
         base: 0,
-        limit: 0xffff_ffff,
+        limit,
         selector,
-        type_: kind,
-        present: 1,
-        dpl: 0,
-        db: wide,
-        s: 1,
-        l: long,
-        g: 1,
-        avl: 0,
+        type_: (attributes & 0xf) as u8,
+        s: (attributes >> 4 & 1) as u8,
+        dpl: (attributes >> 5 & 3) as u8,
+        present: (attributes >> 7 & 1) as u8,
+        avl: (attributes >> 8 & 1) as u8,
+        l: (attributes >> 9 & 1) as u8,
+        db: (attributes >> 10 & 1) as u8,
+        g: (attributes >> 11 & 1) as u8,
         unusable: 0,
         padding: 0,
     };
-    sregs.cs = segment(0x08, 11, 1, 0);
-    let data = segment(0x10, 3, 0, 1);
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cr3 = ROOT;
-    // Protection, coprocessor, numeric errors, write protection, paging.
-    sregs.cr0 = 0x8001_0033;
-    // Physical address extension, global pages, FXSAVE, SIMD exceptions.
-    const ALWAYS: u64 = 0x6a0;
-    // FSGSBASE, OSXSAVE: software KVMs have them without saying so.
-    const WISHED: u64 = 0x5_0000;
-    sregs.cr4 = ALWAYS | WISHED;
-    // System calls, long mode enabled and active, no-execute.
-    sregs.efer = 0xd01;
+    let data = segment(data);
+    (sregs.cs, sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (segment(code), data, data, data, data, data);
+    (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (cr0, cr3, cr4, efer);
     if vcpu.set_sregs(&sregs).is_err() {
-        sregs.cr4 = ALWAYS;
+        sregs.cr4 = cr4 & !WISHED;
         vcpu.set_sregs(&sregs)?;
     }
     // Where a machine's extended state cannot be chosen, it is the host's.
     _ = vcpu.get_xcrs().and_then(|mut xcrs: kvm_xcrs| {
         xcrs.nr_xcrs = 1;
         xcrs.xcrs[0].xcr = 0;
-        xcrs.xcrs[0].value = 7;
+        xcrs.xcrs[0].value = xcr0;
         vcpu.set_xcrs(&xcrs)
     });
-    vcpu.set_regs(&kvm_regs { rip: entry, rflags: 2, ..kvm_regs::default() })
+    vcpu.set_regs(&kvm_regs { rip, rflags, ..kvm_regs::default() })
 }

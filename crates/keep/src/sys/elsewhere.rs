@@ -15,6 +15,9 @@ pub(crate) struct Child {
     pub(crate) process: Arc<Process>,
 }
 
+/// There is none.
+pub(crate) enum Firmware {}
+
 /// How a child left.
 pub(crate) struct Left {
     pub(crate) told: Option<Told>,
@@ -63,6 +66,11 @@ pub(crate) fn spawn(_: &'static [u8], _: UnixStream, _: Stdio) -> Result<Child, 
 }
 
 /// Says that it cannot be.
-pub(crate) fn spawn_monitor(_: Option<&'static [u8]>, _: UnixStream, _: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn_monitor(
+    _: Option<&'static [u8]>,
+    _: UnixStream,
+    _: Option<Firmware>,
+    _: Stdio,
+) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }

@@ -3,12 +3,13 @@
 //! Invariant: nothing in this process has a reference into it. Words are read and written whole, bytes are copied, and the
 //! kernel's reads and writes go to checked ranges.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use gate::ring::{BLOCK, CONTROL, DATA};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -17,11 +18,18 @@ pub(crate) struct Memory {
     length: usize,
 }
 
-// SAFETY: what it points to is memory of the process, which nobody has a reference into; whoever reads it copies, and takes
-// what it copied for what some processor or thread wrote at some time.
+// SAFETY: a mapping belongs to the process, and nobody has a reference into it; whoever reads it copies, and takes what it
+// copied for what some processor or thread wrote at some time.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody has a reference into it. A machine that has it is gone before: see `give`.
+        _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
 
 impl Memory {
     /// Reserves that many bytes; the kernel gives pages when they are touched.
@@ -31,6 +39,26 @@ impl Memory {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)?
+        };
+        let start = NonNull::new(start.cast()).ok_or_else(|| std::io::Error::other("mapped at 0"))?;
+        Ok(Self { start, length })
+    }
+
+    /// A memory file of that many bytes, for another process to see the same memory.
+    pub(crate) fn file(length: u64) -> std::io::Result<OwnedFd> {
+        let file = rustix::fs::memfd_create("keep-memory", MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&file, length)?;
+        Ok(file)
+    }
+
+    /// That many bytes of a memory file.
+    pub(crate) fn of(file: BorrowedFd<'_>, length: u64) -> std::io::Result<Self> {
+        let length = usize::try_from(length).map_err(std::io::Error::other)?;
+        // SAFETY: a new mapping at an address of the kernel's choice. The file has that length and nobody shrinks it: whoever
+        // has it is one of us.
+        let start = unsafe {
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, file, 0)?
         };
         let start = NonNull::new(start.cast()).ok_or_else(|| std::io::Error::other("mapped at 0"))?;
         Ok(Self { start, length })
@@ -62,6 +90,14 @@ impl Memory {
         let place = usize::try_from(at).ok().and_then(|at| self.range(at, bytes.len())).expect("within the memory");
         // SAFETY: a range of the mapping, and nobody has a reference into it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) }
+    }
+
+    /// Copies bytes out; `None` if they are not all there.
+    pub(crate) fn get(&self, at: u64, bytes: &mut [u8]) -> Option<()> {
+        let place = usize::try_from(at).ok().and_then(|at| self.range(at, bytes.len()))?;
+        // SAFETY: as for `put`.
+        unsafe { std::ptr::copy_nonoverlapping(place, bytes.as_mut_ptr(), bytes.len()) }
+        Some(())
     }
 
     /// The block of a processor.

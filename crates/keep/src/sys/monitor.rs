@@ -13,22 +13,47 @@ use crate::launch::{StartError, Stdio};
 
 /// On which the monitor says why a Keep did not end by itself.
 const REPORT: RawFd = 4;
+/// The machine's memory and the way to its firmware, where there is one.
+const MEMORY: RawFd = 5;
+const FIRMWARE: RawFd = 6;
+/// The monitor's argument if there is one.
+const WITH_FIRMWARE: &str = "firmware";
 /// From which it reads what is to run in exec's place, if that is not exec.
-const PROGRAM: RawFd = 5;
+const PROGRAM: RawFd = 7;
+/// The monitor's argument if it is not.
+const WITH_PROGRAM: &str = "program";
 /// The most it may say.
 const LONGEST: u64 = 4096;
 
+/// The machine's memory, and the way to the firmware that sees it too.
+pub(crate) struct Firmware {
+    pub(crate) memory: OwnedFd,
+    pub(crate) stream: UnixStream,
+}
+
 /// Starts the monitor with `platform` as its descriptor 3, and perhaps another program in exec's place.
-pub(crate) fn spawn(other: Option<&[u8]>, platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn(
+    other: Option<&[u8]>,
+    platform: UnixStream,
+    firmware: Option<Firmware>,
+    stdio: Stdio,
+) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-    // As for exec: away from the numbers that they will get.
-    let lift = |fd: &UnixStream| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
-    let lifted = lift(&platform).and_then(|high| Ok((high, lift(&theirs)?)));
-    let (high_platform, high_theirs) = lifted.map_err(|error| failed("duplicate a descriptor")(error.into()))?;
     let program = other.map(super::memory_file).transpose().map_err(failed("put the program into memory"))?;
-    let lifted = program.as_ref().map(|file| rustix::io::fcntl_dupfd_cloexec(file, 10)).transpose();
-    let high_program = lifted.map_err(|error| failed("duplicate a descriptor")(error.into()))?;
+    // As for exec: away from the numbers that they will get.
+    let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
+    if let Some(firmware) = &firmware {
+        given.extend([(firmware.memory.as_fd(), MEMORY), (firmware.stream.as_fd(), FIRMWARE)]);
+    }
+    if let Some(program) = &program {
+        given.push((program.as_fd(), PROGRAM));
+    }
+    let lifted = given
+        .into_iter()
+        .map(|(fd, place)| Ok((rustix::io::fcntl_dupfd_cloexec(fd, 10)?, place)))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(failed("duplicate a descriptor"))?;
     let process = Arc::new(Process::default());
     let told = std::thread::Builder::new()
         .name("keep-monitor".to_owned())
@@ -41,16 +66,18 @@ pub(crate) fn spawn(other: Option<&[u8]>, platform: UnixStream, stdio: Stdio) ->
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
         command.arg0(crate::machine::NAME);
-        let mut places = vec![(high_platform.as_raw_fd(), gate::DESCRIPTOR), (high_theirs.as_raw_fd(), REPORT)];
-        if let Some(program) = &high_program {
-            command.arg(crate::machine::OTHER);
-            places.push((program.as_raw_fd(), PROGRAM));
+        if firmware.is_some() {
+            command.arg(WITH_FIRMWARE);
         }
+        if program.is_some() {
+            command.arg(WITH_PROGRAM);
+        }
+        let places: Vec<_> = lifted.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
         // SAFETY: `inherit` makes system calls and nothing else: no allocation, no lock, no panic. The descriptors live
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
         let spawned = start(command, stdio);
-        drop((platform, theirs, program, high_platform, high_theirs, high_program));
+        drop((platform, theirs, firmware, program, lifted));
         spawned
     };
     parent(run, process, told)
@@ -62,18 +89,33 @@ pub(crate) fn platform() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) }
 }
 
+/// What the monitor has besides, if it was started with a firmware.
+pub(crate) fn firmware() -> Option<Firmware> {
+    told(WITH_FIRMWARE).then_some(())?;
+    // SAFETY: the contract of `spawn`; the monitor asks once.
+    let (memory, stream) = unsafe { (OwnedFd::from_raw_fd(MEMORY), OwnedFd::from_raw_fd(FIRMWARE)) };
+    Some(Firmware { memory, stream: stream.into() })
+}
+
 /// Where the monitor says how it ended.
 pub(crate) fn report() -> File {
     // SAFETY: the contract of `spawn`; the monitor asks once.
     unsafe { File::from_raw_fd(REPORT) }
 }
 
-/// What is to run in exec's place, where the monitor was told that there is something.
-pub(crate) fn other() -> std::io::Result<Vec<u8>> {
+/// What is to run in exec's place, if that is not exec.
+pub(crate) fn other() -> std::io::Result<Option<Vec<u8>>> {
+    if !told(WITH_PROGRAM) {
+        return Ok(None);
+    }
     // SAFETY: the contract of `spawn`; the monitor asks once.
     let mut file = unsafe { File::from_raw_fd(PROGRAM) };
     file.rewind()?;
     let mut program = Vec::new();
     file.read_to_end(&mut program)?;
-    Ok(program)
+    Ok(Some(program))
+}
+
+fn told(what: &str) -> bool {
+    std::env::args_os().skip(1).any(|argument| argument == what)
 }

@@ -2,14 +2,19 @@
 //!
 //! Owns the product lines, the TCB version in its two layouts, and [`Amd`], the value that
 //! everything is asked of. `authority` signs certificates and CRLs as AMD's key server would,
-//! `vcek` writes the chip's certificate, `report` is the firmware's attestation report. Documents:
-//! AMD 56860 (SEV-SNP firmware ABI, revision 1.58) and AMD 57230 (VCEK certificate and KDS
-//! interface).
+//! `vcek` writes the chip's certificate. The firmware: `launch` measures a guest's pages, `id_block`
+//! judges who vouches for them, `guest` answers what the guest asks, in the envelopes of `message`,
+//! and `report` is its attestation report. Documents: AMD 56860 (SEV-SNP firmware ABI, revision
+//! 1.58) and AMD 57230 (VCEK certificate and KDS interface).
 //!
 //! Invariant: an [`Amd`] gives the same bytes for the same seed, product and arguments, on every
 //! machine.
 
 mod authority;
+mod guest;
+mod id_block;
+mod launch;
+mod message;
 #[cfg(test)]
 mod real;
 mod report;
@@ -22,6 +27,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::derive::derive_bytes;
 
 pub use authority::CrlTemplate;
+pub use guest::Guest;
+pub use id_block::{IdBlock, IdBlockError};
+pub use launch::{Finish, Launch, LaunchError, PageKind, Tsc};
+pub use message::RequestError;
 pub use report::{Firmware, REPORT_LEN, ReportRequest};
 pub use vcek::{Extension, VcekTemplate};
 
@@ -210,6 +219,15 @@ impl Amd {
     /// Signs a CRL that AMD would never issue: for tests of verifiers.
     pub fn issue_crl(&self, template: &CrlTemplate) -> Vec<u8> {
         authority::crl(self, template)
+    }
+
+    /// Begins the launch of a guest with this POLICY, as SNP_LAUNCH_START does: its context, with an
+    /// empty launch digest.
+    ///
+    /// # Errors
+    /// [`LaunchError::Policy`] if this machine cannot keep to the policy.
+    pub fn launch(&self, policy: u64) -> Result<Launch, LaunchError> {
+        Launch::start(self, policy)
     }
 
     /// A report request with this product's good defaults and zero report data, host data and

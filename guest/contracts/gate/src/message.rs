@@ -1,10 +1,11 @@
 //! What exec asks of its platform over descriptor 3, and the answers. Owns the meaning and the bounds of each field.
 //!
-//! Refuses: any message whose bytes are not exactly one value of the closed lists below. Kinds 6 (`SealKey`) and
-//! 7 (`Replace`) are reserved by `spec/gate.md` and unknown until something in a Keep uses them.
+//! Refuses: any message whose bytes are not exactly one value of the closed lists below. Kind 7 (`Replace`) is reserved by
+//! `spec/gate.md` and unknown until something in a Keep uses it.
 //!
 //! Invariant: there is no request for raw report data, a raw key or a raw system call. The lower side composes the
-//! report data from [`Request::Attest`], so nothing above it can make evidence speak for another key or brief.
+//! report data from [`Request::Attest`] and sealing keys from [`Request::SealKey`], so nothing above it can make evidence
+//! speak for another key or brief, or open what another owner's Keep sealed.
 
 use alloc::vec::Vec;
 
@@ -15,6 +16,12 @@ pub const CHUNK: usize = 256 * 1024;
 
 /// The most bytes of a text that travels to people ([`Request::Milestone`], [`Outcome::Refused`]).
 pub const TEXT: usize = 16 * 1024;
+
+/// The most bytes of a context of [`Request::SealKey`].
+pub const CONTEXT: usize = 256;
+
+/// The most bytes of key and nonce in [`Request::Attest`]: each is far below, and a shim has no room for more.
+pub const ATTESTED: usize = 4096;
 
 /// What evidence is asked for (`trust.md` rule 2). Part of the binding, so evidence of one purpose never serves another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +38,10 @@ pub enum Purpose {
 /// What exec asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// The brief this Keep was launched with, and the owner's Deployment if the host has one.
+    /// The brief this Keep was launched with.
     Brief,
+    /// The owner's Deployment, if the host has one.
+    Deployment,
     /// Evidence over `spki` and `nonce`; the platform adds purpose and brief hash and composes the report data.
     Attest {
         /// What for.
@@ -41,6 +50,13 @@ pub enum Request<'a> {
         spki: &'a [u8],
         /// The verifier's nonce as received.
         nonce: &'a [u8],
+    },
+    /// What endorses the evidence: the host has it from the vendor, and whoever verifies checks it.
+    Endorsements,
+    /// A key that only Keeps of this image, owner, deployment, role and workload get, on this machine, for this context.
+    SealKey {
+        /// Of the caller's choice, at most [`CONTEXT`] bytes.
+        context: &'a [u8],
     },
     /// Bytes of a blob the host holds, from `offset`; the caller checks them against the digest in the brief.
     Blob {
@@ -105,7 +121,10 @@ pub enum Reply<'a> {
     Brief {
         /// The brief's canonical bytes.
         brief: &'a [u8],
-        /// The owner-signed Deployment; empty if the host has none.
+    },
+    /// To [`Request::Deployment`].
+    Deployment {
+        /// Owner-signed; empty if the host has none.
         deployment: &'a [u8],
     },
     /// To [`Request::Attest`].
@@ -114,12 +133,20 @@ pub enum Reply<'a> {
         media_type: &'a str,
         /// The evidence.
         evidence: &'a [u8],
-        /// Certificates that endorse it, leaf first, DER.
-        endorsements: Vec<&'a [u8]>,
-        /// The vendor's revocation list, DER; empty if the platform has none.
+    },
+    /// To [`Request::Endorsements`].
+    Endorsements {
+        /// Certificates that endorse evidence, leaf first, DER.
+        certificates: Vec<&'a [u8]>,
+        /// The vendor's revocation list, DER; empty if the host has none.
         crl: &'a [u8],
     },
-    /// To [`Request::Attest`]: this platform cannot attest.
+    /// To [`Request::SealKey`].
+    Key {
+        /// Secret.
+        key: [u8; 32],
+    },
+    /// To [`Request::Attest`] and [`Request::SealKey`]: this platform cannot.
     Unavailable,
     /// To [`Request::Blob`].
     Blob {
@@ -145,11 +172,22 @@ impl<'a> Request<'a> {
     /// Appends the request as one frame.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`] if it does not fit a frame.
+    /// [`FrameError::Over`] for more bytes than a request of its kind carries, [`FrameError::TooLong`] if it does not fit
+    /// a frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        self.bounded()?;
         frame::append(out, |w| match *self {
             Self::Brief => {
                 w.u8(1);
+            }
+            Self::Deployment => {
+                w.u8(11);
+            }
+            Self::Endorsements => {
+                w.u8(12);
+            }
+            Self::SealKey { context } => {
+                w.u8(6).bytes(context);
             }
             Self::Attest { purpose, spki, nonce } => {
                 w.u8(2).u8(purpose as u8).bytes(spki).bytes(nonce);
@@ -193,6 +231,7 @@ impl<'a> Request<'a> {
             3 => Self::Blob { digest: r.array()?, offset: r.u64()? },
             4 => Self::Bind { name: r.text()? },
             5 => Self::Listening { name: r.text()?, address: r.text()? },
+            6 => Self::SealKey { context: r.bytes()? },
             8 => Self::Milestone { step: r.u8()?, detail: r.text()? },
             9 => Self::Outcome(match r.u8()? {
                 0 => Outcome::Exit(r.u8()?),
@@ -201,10 +240,25 @@ impl<'a> Request<'a> {
                 found => return Err(FrameError::Unknown { what: "outcome", found }),
             }),
             10 => Self::Resolve { authority: r.text()? },
+            11 => Self::Deployment,
+            12 => Self::Endorsements,
             found => return Err(FrameError::Unknown { what: "request", found }),
         };
         r.end()?;
+        request.bounded()?;
         Ok(request)
+    }
+
+    /// The bounds of single fields, which both sides keep.
+    fn bounded(&self) -> Result<(), FrameError> {
+        let (what, found, most) = match self {
+            Self::Attest { spki, nonce, .. } => {
+                ("bytes of key and nonce", spki.len().saturating_add(nonce.len()), ATTESTED)
+            }
+            Self::SealKey { context } => ("bytes of a context", context.len(), CONTEXT),
+            _ => return Ok(()),
+        };
+        if found > most { Err(FrameError::Over { what, found, most }) } else { Ok(()) }
     }
 }
 
@@ -217,15 +271,23 @@ impl<'a> Reply<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
         self.bounded()?;
         frame::append(out, |w| match self {
-            Self::Brief { brief, deployment } => {
-                w.u8(1).bytes(brief).bytes(deployment);
+            Self::Brief { brief } => {
+                w.u8(1).bytes(brief);
             }
-            Self::Evidence { media_type, evidence, endorsements, crl } => {
-                w.u8(2).bytes(media_type.as_bytes()).bytes(evidence).bytes(crl);
-                w.u8(u8::try_from(endorsements.len()).unwrap_or(u8::MAX));
-                for endorsement in endorsements {
-                    w.bytes(endorsement);
+            Self::Evidence { media_type, evidence } => {
+                w.u8(2).bytes(media_type.as_bytes()).bytes(evidence);
+            }
+            Self::Deployment { deployment } => {
+                w.u8(8).bytes(deployment);
+            }
+            Self::Endorsements { certificates, crl } => {
+                w.u8(9).bytes(crl).u8(u8::try_from(certificates.len()).unwrap_or(u8::MAX));
+                for certificate in certificates {
+                    w.bytes(certificate);
                 }
+            }
+            Self::Key { key } => {
+                w.u8(10).fixed(key);
             }
             Self::Unavailable => {
                 w.u8(3);
@@ -248,11 +310,9 @@ impl<'a> Reply<'a> {
     /// The bounds of single fields, which both sides keep.
     fn bounded(&self) -> Result<(), FrameError> {
         let (what, found, most) = match self {
-            Self::Evidence { media_type: _, evidence: _, endorsements, crl: _ } => {
-                (OF_ENDORSEMENTS, endorsements.len(), ENDORSEMENTS)
-            }
+            Self::Endorsements { certificates, crl: _ } => (OF_ENDORSEMENTS, certificates.len(), ENDORSEMENTS),
             Self::Blob { total: _, bytes } => ("bytes of a blob", bytes.len(), CHUNK),
-            Self::Brief { .. } | Self::Unavailable | Self::Absent | Self::Address(_) | Self::Noted => return Ok(()),
+            _ => return Ok(()),
         };
         if found > most { Err(FrameError::Over { what, found, most }) } else { Ok(()) }
     }
@@ -264,18 +324,21 @@ impl<'a> Reply<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
         let mut r = Reader(payload);
         let reply = match r.u8()? {
-            1 => Self::Brief { brief: r.bytes()?, deployment: r.bytes()? },
-            2 => {
-                let (media_type, evidence, crl) = (r.text()?, r.bytes()?, r.bytes()?);
+            1 => Self::Brief { brief: r.bytes()? },
+            2 => Self::Evidence { media_type: r.text()?, evidence: r.bytes()? },
+            8 => Self::Deployment { deployment: r.bytes()? },
+            9 => {
+                let crl = r.bytes()?;
                 let count = r.u8()?;
                 // Before as many are read: the count is an allegation.
                 if usize::from(count) > ENDORSEMENTS {
                     let found = usize::from(count);
                     return Err(FrameError::Over { what: OF_ENDORSEMENTS, found, most: ENDORSEMENTS });
                 }
-                let endorsements = (0..count).map(|_| r.bytes()).collect::<Result<_, _>>()?;
-                Self::Evidence { media_type, evidence, endorsements, crl }
+                let certificates = (0..count).map(|_| r.bytes()).collect::<Result<_, _>>()?;
+                Self::Endorsements { certificates, crl }
             }
+            10 => Self::Key { key: r.array()? },
             3 => Self::Unavailable,
             4 => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
             5 => Self::Absent,
@@ -306,6 +369,10 @@ mod tests {
     fn requests() -> Vec<Request<'static>> {
         vec![
             Request::Brief,
+            Request::Deployment,
+            Request::Endorsements,
+            Request::SealKey { context: b"" },
+            Request::SealKey { context: b"disk" },
             Request::Attest { purpose: Purpose::Issue, spki: b"spki", nonce: b"" },
             Request::Attest { purpose: Purpose::Direct, spki: b"", nonce: b"n" },
             Request::Attest { purpose: Purpose::User, spki: b"s", nonce: b"n" },
@@ -322,8 +389,11 @@ mod tests {
 
     fn replies() -> Vec<Reply<'static>> {
         vec![
-            Reply::Brief { brief: b"b", deployment: b"" },
-            Reply::Evidence { media_type: "t", evidence: b"e", endorsements: vec![b"1", b""], crl: b"c" },
+            Reply::Brief { brief: b"b" },
+            Reply::Deployment { deployment: b"" },
+            Reply::Evidence { media_type: "t", evidence: b"e" },
+            Reply::Endorsements { certificates: vec![b"1", b""], crl: b"c" },
+            Reply::Key { key: [7; 32] },
             Reply::Unavailable,
             Reply::Blob { total: 1, bytes: b"x" },
             Reply::Absent,
@@ -366,10 +436,10 @@ mod tests {
             let payload = [kind];
             let request = Request::decode(&payload);
             let reply = Reply::decode(&payload);
-            if !matches!(kind, 1..=5 | 8..=10) {
+            if !matches!(kind, 1..=6 | 8..=12) {
                 assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
             }
-            if !matches!(kind, 1..=7) {
+            if !matches!(kind, 1..=10) {
                 assert_eq!(reply, Err(FrameError::Unknown { what: "reply", found: kind }));
             }
         }
@@ -377,14 +447,35 @@ mod tests {
 
     #[test]
     fn more_endorsements_than_the_bound_are_refused_on_both_sides() {
-        let with =
-            |count| Reply::Evidence { media_type: "", evidence: b"", endorsements: vec![&b""[..]; count], crl: b"" };
+        let with = |count| Reply::Endorsements { certificates: vec![&b""[..]; count], crl: b"" };
         let nine = Err(FrameError::Over { what: "endorsements", found: 9, most: 8 });
         assert_eq!(with(9).encode(&mut Vec::new()), nine);
-        let payload = |count: u8| [&[2u8][..], &[0; 12], &[count], &vec![0; usize::from(count) * 4]].concat();
+        let payload = |count: u8| [&[9u8][..], &[0; 4], &[count], &vec![0; usize::from(count) * 4]].concat();
         assert_eq!(Reply::decode(&payload(9)), nine.map(|()| with(9)));
         assert_eq!(with(8).encode(&mut Vec::new()), Ok(()), "control");
         assert_eq!(Reply::decode(&payload(8)), Ok(with(8)), "control");
+    }
+
+    #[test]
+    fn more_than_a_shim_has_room_for_is_refused_on_both_sides() {
+        let long = vec![7; ATTESTED + 1];
+        let attest = |spki, nonce| Request::Attest { purpose: Purpose::Issue, spki, nonce };
+        let seal = |context| Request::SealKey { context };
+        for (fits, over) in [
+            (attest(&long[..ATTESTED - 1], &[7]), attest(&long[..ATTESTED], &[7])),
+            (seal(&long[..CONTEXT]), seal(&long[..=CONTEXT])),
+        ] {
+            let mut bytes = Vec::new();
+            fits.encode(&mut bytes).unwrap();
+            assert_eq!(Request::decode(&bytes[frame::HEADER..]), Ok(fits), "control");
+            assert!(matches!(over.encode(&mut bytes), Err(FrameError::Over { .. })));
+        }
+        let payload = |length: usize| {
+            let length32 = u32::try_from(length).unwrap().to_le_bytes();
+            [&[6u8][..], &length32, &vec![7; length]].concat()
+        };
+        assert!(Request::decode(&payload(CONTEXT)).is_ok(), "control");
+        assert!(matches!(Request::decode(&payload(CONTEXT + 1)), Err(FrameError::Over { .. })));
     }
 
     #[test]
@@ -404,7 +495,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_a_frame_is_not_sent() {
         let brief = vec![0; frame::MAX];
-        let reply = Reply::Brief { brief: &brief, deployment: b"" };
+        let reply = Reply::Brief { brief: &brief };
         assert!(matches!(reply.encode(&mut Vec::new()), Err(FrameError::TooLong { .. })));
     }
 }

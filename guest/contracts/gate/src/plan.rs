@@ -32,11 +32,24 @@ pub const FEATURES: u64 = 0x9000;
 pub const IMAGE: u64 = 0x1_0000;
 
 /// The word that says that this is a plan, with its version.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"donjon\x00\x01");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"donjon\x00\x02");
 /// The most segments of a program.
 pub const SEGMENTS: usize = 8;
 /// Words of a plan.
-pub const WORDS: usize = 8 + 3 * SEGMENTS;
+pub const WORDS: usize = 9 + 3 * SEGMENTS;
+
+/// Where the shim sees the page of [`SECRETS`]; that of [`FEATURES`] follows.
+pub const SECRETS_SEEN: u64 = PLAN + PAGE;
+
+/// What is below the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Platform {
+    /// A virtual machine without a TEE: nothing there can attest.
+    Plain = 0,
+    /// SEV-SNP firmware, which answers guest messages that the host carries over the ring.
+    Snp = 1,
+}
 
 /// A run of pages of the program with the same permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +65,8 @@ pub struct Segment {
 /// What follows the shim in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
+    /// What is below.
+    pub platform: Platform,
     /// The first physical address that nothing measured uses.
     pub free: u64,
     /// Physical address of the program's last-level page tables, which map all of its pages.
@@ -73,8 +88,8 @@ impl Plan {
     #[must_use]
     pub fn encode(&self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
-        let head =
-            [MAGIC, self.free, self.tables, self.count, self.entry, self.headers, self.headers_count, SEGMENTS as u64];
+        let Self { platform, free, tables, count, entry, headers, headers_count, segments: _ } = *self;
+        let head = [MAGIC, platform as u64, free, tables, count, entry, headers, headers_count, SEGMENTS as u64];
         let tail = self.segments.iter().flat_map(|segment| [segment.first, segment.pages, segment.protection]);
         for (word, value) in words.iter_mut().zip(head.into_iter().chain(tail)) {
             *word = value;
@@ -85,14 +100,20 @@ impl Plan {
     /// Reads the page; `None` if it is not a plan of this version.
     #[must_use]
     pub fn decode(words: &[u64; WORDS]) -> Option<Self> {
-        let [MAGIC, free, tables, count, entry, headers, headers_count, SEGMENT_COUNT, rest @ ..] = *words else {
+        let [MAGIC, platform, free, tables, count, entry, headers, headers_count, SEGMENT_COUNT, rest @ ..] = *words
+        else {
             return None;
+        };
+        let platform = match platform {
+            0 => Platform::Plain,
+            1 => Platform::Snp,
+            _ => return None,
         };
         let mut segments = [Segment::default(); SEGMENTS];
         for (segment, [first, pages, protection]) in segments.iter_mut().zip(rest.as_chunks().0) {
             *segment = Segment { first: *first, pages: *pages, protection: *protection };
         }
-        Some(Self { free, tables, count, entry, headers, headers_count, segments })
+        Some(Self { platform, free, tables, count, entry, headers, headers_count, segments })
     }
 }
 
@@ -116,6 +137,7 @@ mod tests {
     fn a_plan_is_read_as_it_was_written_and_nothing_else_is_one() {
         let segment = |n| Segment { first: n, pages: n + 1, protection: n + 2 };
         let plan = Plan {
+            platform: Platform::Snp,
             free: 1,
             tables: 2,
             count: 3,
@@ -126,9 +148,9 @@ mod tests {
         };
         let words = plan.encode();
         assert_eq!(Plan::decode(&words), Some(plan));
-        for index in [0, 7] {
+        for (index, bit) in [(0, 1), (1, 2), (8, 1)] {
             let mut other = words;
-            other[index] ^= 1;
+            other[index] ^= bit;
             assert_eq!(Plan::decode(&other), None);
         }
     }

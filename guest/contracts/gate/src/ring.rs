@@ -92,15 +92,18 @@ pub enum Kind {
     Clock = 21,
     /// Sleeps `a` nanoseconds; for none, others get their turn.
     Sleep = 22,
+    /// A guest message at `offset` goes to the firmware; its answer takes its place. `length` is 4096. EAGAIN: the firmware
+    /// was busy and did not take it.
+    Firmware = 23,
     /// Processor `a` is to run, from the shim's first instruction on. It never ran before.
-    Processor = 23,
+    Processor = 24,
     /// Sleeps until [`Kind::Wake`] names this processor, or named it since it last slept, for at most `a` nanoseconds
     /// ([`FOREVER`]: without end).
-    Park = 24,
+    Park = 25,
     /// Ends the sleep of processor `a`, in [`Kind::Park`] or in [`Kind::Wait`]; its next one, if it does not sleep.
-    Wake = 25,
+    Wake = 26,
     /// The processors of the mask `a` are interrupted, if they run the program.
-    Kick = 26,
+    Kick = 27,
 }
 
 /// Options of [`Kind::SetOption`].
@@ -128,6 +131,19 @@ pub mod file {
     /// A terminal.
     pub const TERMINAL: u64 = 2;
 }
+
+/// What [`Kind::Fatal`] says in `a`, from 1 on, for people.
+pub const FATAL: [&str; 9] = [
+    "the host's answer to a call cannot be true",
+    "what the host said at the start cannot be true",
+    "the processor gives no random numbers",
+    "its memory is not enough for the Keep itself",
+    "a fault in ring 0, a defect: report it",
+    "a panic, a defect: report it",
+    "the program made a system call that no Keep answers",
+    "the brief is not the one it was launched with",
+    "the host does not carry its messages to the firmware as they are",
+];
 
 /// A time without end.
 pub const FOREVER: u64 = u64::MAX;
@@ -218,6 +234,7 @@ impl Call {
             | Kind::Epoll
             | Kind::Watch
             | Kind::Sleep
+            | Kind::Firmware
             | Kind::Processor
             | Kind::Park
             | Kind::Wake
@@ -237,7 +254,7 @@ impl Call {
 pub const ALWAYS: u32 = 0x18;
 
 /// All kinds.
-pub const KINDS: [Kind; 26] = [
+pub const KINDS: [Kind; 27] = [
     Kind::Read,
     Kind::Write,
     Kind::Exit,
@@ -260,6 +277,7 @@ pub const KINDS: [Kind; 26] = [
     Kind::Seek,
     Kind::Clock,
     Kind::Sleep,
+    Kind::Firmware,
     Kind::Processor,
     Kind::Park,
     Kind::Wake,

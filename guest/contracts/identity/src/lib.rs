@@ -45,6 +45,7 @@ pub mod names;
 pub mod pem;
 pub mod problem;
 pub mod release;
+pub mod sealing;
 pub mod signed;
 
 mod asn1;

@@ -7,9 +7,12 @@
 //! would open it.
 
 mod form;
+mod glance;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+
+pub use glance::Glance;
 
 use crate::digest::Digest;
 use crate::names::{Authority, Name, NameError, Repository, TrustDomain};

@@ -1,7 +1,7 @@
 //! A lock for what the processors share. Ring 0 is never interrupted, so whoever has it goes on and gives it back; but its
 //! host may have other things to do, so whoever waits lets it.
 //!
-//! Order, where two are held: clones, waits, files, space.
+//! Order, where two are held: descriptor 3, clones, waits, files, space.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

@@ -18,6 +18,7 @@ use super::{get, put, word};
 use crate::arch::lock::Lock;
 use crate::arch::tables::me;
 use crate::arch::{entry, shared};
+use crate::attest::{self, Written};
 use crate::host;
 use crate::memory::areas::{Area, KEPT, READ, TOP, WRITE};
 use crate::memory::space::Space;
@@ -218,7 +219,12 @@ pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
     let (index, object) = of(fd)?;
     match object {
         Object::Counter(..) => return read_counter(index, to, length),
-        Object::Host | Object::Platform => {}
+        Object::Platform => {
+            if let Some(ours) = attest::read(to, length) {
+                return ours;
+            }
+        }
+        Object::Host => {}
         _ => return Err(EINVAL),
     }
     if to.checked_add(length).is_none_or(|end| end > TOP) {
@@ -255,9 +261,23 @@ pub(super) fn write(fd: u64, from: u64, length: u64) -> Result<u64, Errno> {
     let (index, object) = of(fd)?;
     match object {
         Object::Counter(..) => return write_counter(index, from, length),
-        Object::Host | Object::Platform => {}
+        Object::Platform => {
+            return match attest::write(from, length)? {
+                Written::Taken => Ok(length),
+                Written::Passed(length) => {
+                    let count = write_host(index, from, length)?;
+                    attest::passed(count);
+                    Ok(count)
+                }
+            };
+        }
+        Object::Host => {}
         _ => return Err(EINVAL),
     }
+    write_host(index, from, length)
+}
+
+fn write_host(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
     in_parts(index, length, |done, part| {
         into_window(from.wrapping_add(done), 0, part)?;
         host::call(&Call { length: short(part), ..Call::new(Kind::Write, handle(index)) })
@@ -321,7 +341,7 @@ pub(super) fn write_vectors(fd: u64, list: u64, count: u64) -> Result<u64, Errno
     /// More are written one by one.
     const FEW: usize = 16;
     let (index, object) = of(fd)?;
-    if count > FEW as u64 || !matches!(object, Object::Host | Object::Platform) {
+    if count > FEW as u64 || object != Object::Host {
         return vectors(fd, list, count, write);
     }
     let mut parts = [(0, 0); FEW];

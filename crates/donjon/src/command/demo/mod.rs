@@ -17,6 +17,7 @@ use identity::certificate::KeepCertificate;
 use keep::{End, Event, RunError};
 use tokio::sync::mpsc;
 
+use crate::command::deploy::Platform;
 use crate::command::platform::hex;
 use crate::command::{interrupted, runtime, say};
 use crate::deploy::{Stopped, deploy};
@@ -30,6 +31,9 @@ pub(crate) struct Demo {
     /// End after the outsider's visit instead of serving until Ctrl-C.
     #[arg(long)]
     once: bool,
+    /// On which simulated machine the Keep is: `sim` is a process, `sim-snp` a micro-VM.
+    #[arg(long, value_enum, default_value = "sim")]
+    backend: Platform,
     /// Show attacks being refused, each beside the same deploy without it.
     #[arg(long, conflicts_with = "fault")]
     attack: bool,
@@ -43,7 +47,7 @@ impl Demo {
         let runtime = runtime()?;
         let result = runtime.block_on(async {
             if self.attack {
-                return unless_interrupted(attack::show()).await?;
+                return unless_interrupted(attack::show(self.backend)).await?;
             }
             let fault = self.fault.map(|step| Twist::FAULTS[usize::from(step.saturating_sub(1))]);
             self.play(fault.unwrap_or(Twist::Straight)).await
@@ -56,7 +60,7 @@ impl Demo {
     async fn play(&self, twist: Twist) -> Result<ExitCode, Failure> {
         say("Donjon demo: simulated SEV-SNP, nothing here is protected from this machine's owner.\n");
         let begun = Instant::now();
-        let mut world = unless_interrupted(World::build(twist)).await??;
+        let mut world = unless_interrupted(World::build(twist, self.backend)).await??;
         say(&format!("  Steward     {}", world.steward_url));
         say(&format!("  Drawbridge  https://{}, repository {}, confidential", world.registry(), world.repository));
         say(&format!("  set up in {} ms\n", begun.elapsed().as_millis()));

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use drawbridge::client::{Client, Trust};
 use drawbridge::{Hint, Limits, Scope, Secret, Tls, Tokens};
-use keep::backend::{Nil, Sim};
-use keep::{Backend, Image, Stdio};
+use keep::backend::Nil;
+use keep::{Backend, Stdio};
 use silicon::{Amd, Product};
 use steward::policy::Policy;
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ use workload::names::{DnsName, Name, Repository, Tag};
 use workload::package::{Built, Package, Program};
 use workload::reference::Location;
 
+use crate::command::deploy::Platform;
 use crate::command::listen;
 use crate::command::platform::hex;
 use crate::command::push::push_release;
@@ -108,6 +109,7 @@ impl Twist {
 pub(crate) struct World {
     dir: TempDir,
     twist: Twist,
+    platform: Platform,
     pub(crate) silicon: Arc<Amd>,
     steward: Option<steward::Handle>,
     pub(crate) steward_url: String,
@@ -128,14 +130,14 @@ pub(crate) struct World {
 
 impl World {
     /// Builds it. The silicon's seed is fixed: the demo's machine is always the same one.
-    pub(crate) async fn build(twist: Twist) -> Result<Self, Failure> {
+    pub(crate) async fn build(twist: Twist, platform: Platform) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("donjon-demo-")
             .tempdir()
             .map_err(|error| Failure::caused("cannot make a temporary folder", &error))?;
         let at = dir.path();
         let silicon = Arc::new(Amd::from_seed([0; 32], Product::Genoa));
-        let image = Image::built_in().map_err(Failure::new)?;
+        let image = platform.measurement()?;
         let (owner, _) = Owner::open(&at.join("owner.pem"))?;
         let repository: Repository = parse(REPOSITORY)?;
 
@@ -152,7 +154,7 @@ impl World {
             &parse::<Name>(ROLE)?,
             built.digest,
             &repository,
-            image.measurement(),
+            &[image],
             &Before::default(),
         )?;
         let authority = format!("localhost:{}", drawbridge.local_addr.port());
@@ -170,6 +172,7 @@ impl World {
         let (drawbridge_at, drawbridge_pin) = (drawbridge.local_addr, drawbridge.pin);
         let mut world = Self {
             twist,
+            platform,
             silicon,
             steward_url: steward.url(),
             anchor: steward.anchor,
@@ -234,7 +237,7 @@ impl World {
 
     /// The machine the Keep is started on, and who controls it.
     pub(crate) fn backend(&self) -> Box<dyn Backend> {
-        let sim = Sim::new(Arc::clone(&self.silicon));
+        let sim = self.platform.on(Arc::clone(&self.silicon));
         match self.twist {
             Twist::NoEvidence => Box::new(Nil),
             // Each entry takes some 40 bytes; a certificate request carries 256 KiB in all.
@@ -292,7 +295,7 @@ fn registered(dir: &Path, twist: Twist, owner: &Owner) -> Result<Digest, Failure
     Ok(owner.digest())
 }
 
-async fn steward(dir: &Path, silicon: &Amd, image: Image, owner: &Digest) -> Result<steward::Handle, Failure> {
+async fn steward(dir: &Path, silicon: &Amd, image: [u8; 48], owner: &Digest) -> Result<steward::Handle, Failure> {
     write(dir, "ark.pem", &silicon.product().ark_pem())?;
     let policy = write(
         dir,
@@ -310,7 +313,7 @@ async fn steward(dir: &Path, silicon: &Amd, image: Image, owner: &Digest) -> Res
              deployment = \"{DEPLOYMENT}\"\n\
              dns = \"{NAME}\"\n",
             hex(&silicon.chip_id()),
-            hex(&image.measurement()),
+            hex(&image),
         ),
     )?;
     let policy = Policy::read(&policy).map_err(|error| Failure::hinted(&error, error.hint()))?;
