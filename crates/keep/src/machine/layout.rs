@@ -235,6 +235,7 @@ mod tests {
         const PRIVATE: u64 = 1 << 51;
         let image = crate::Image::built_in().unwrap();
         let (plain, layout) = (layout(), Layout::new(image.shim(), image.exec(), Platform::Plain, PRIVATE).unwrap());
+        let blocks = PROCESSORS * BLOCK;
         let (mut private, mut shared) = (0, 0);
         for (plain, part) in plain.parts.iter().zip(&layout.parts) {
             if !part.name.ends_with("page tables") {
@@ -243,14 +244,14 @@ mod tests {
             }
             for (plain, entry) in plain.bytes.chunks(8).zip(part.bytes.chunks(8)) {
                 let [plain, entry] = [plain, entry].map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
-                let block = (SHARED..SHARED + BLOCK as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
+                let block = (SHARED..SHARED + blocks as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
                 let expected = if plain & PRESENT != 0 && !block { plain | PRIVATE } else { plain };
                 assert_eq!(entry, expected);
                 private += usize::from(entry & PRIVATE != 0);
                 shared += usize::from(block);
             }
         }
-        assert!(shared == BLOCK / 4096 && private > 1000, "{shared} and {private}");
+        assert!(shared == blocks / 4096 && private > 1000, "{shared} and {private}");
     }
 
     #[test]
