@@ -42,11 +42,12 @@ fn below(dir: &str) -> Vec<String> {
 }
 
 /// The files with unsafe code, as ARCHITECTURE.md allows them.
-const UNSAFE: [&str; 12] = [
+const UNSAFE: [&str; 13] = [
     "crates/keep/src/sys/filter.rs",
     "crates/keep/src/sys/memory.rs",
     "crates/keep/src/sys/mod.rs",
     "crates/keep/src/sys/monitor.rs",
+    "crates/keep/src/sys/processor.rs",
     "guest/exec/src/sys.rs",
     "guest/shim/src/arch/entry.rs",
     "guest/shim/src/arch/lock.rs",
@@ -75,6 +76,7 @@ fn unsafe_code_is_where_it_was_promised() {
     let rooms = ["crates", "guest/exec", "guest/shim", "guest/contracts", "xtask"];
     let mut files = Vec::new();
     rooms.iter().for_each(|room| sources(&root().join(room), &mut files));
+    files.retain(|file| !file.starts_with(root().join("crates/keep/tests/micro_vm/programs")));
     let keyword = ["un", "safe"].concat();
     // What follows the keyword where code is, and not a lint's name or a comment.
     let marks = [" {", " fn ", " impl ", " trait ", " extern ", "("].map(|next| format!("{keyword}{next}"));

@@ -1,12 +1,12 @@
 //! From the first instruction to the first of the program: tables, memory, and a stack as Linux gives it.
 //!
-//! Owns the places: program, stack, mappings, the copier's page and the shared window lie at random addresses of the
+//! Owns the places: program, stack, mappings, the copier's page and the shared windows lie at random addresses of the
 //! program's half. Refuses a plan that is none and a memory that does not hold what was measured.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use gate::plan::{self, Plan, SHARED, start};
-use gate::ring::{CONTROL, Call, DATA, Kind};
+use gate::ring::{Call, Kind};
 
 use crate::arch::entry::Frame;
 use crate::arch::{entry, pages, shared, tables, user};
@@ -14,39 +14,56 @@ use crate::attest;
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::{Area, EXECUTE, READ, TOP, WRITE};
 use crate::memory::space::Space;
-use crate::syscall::{SPACE, random_word};
+use crate::syscall::{files, random_word, space};
+use crate::threads;
 
 const PAGE: u64 = plan::PAGE;
 /// What a stack may grow to.
 const STACK: u64 = 8 << 20;
 
 pub(crate) fn boot() -> ! {
-    tables::start();
+    tables::start(0);
+    // The first always may.
+    _ = threads::SEATS.arrive(0);
     let mut words = [0; plan::WORDS];
     for (index, word) in words.iter_mut().enumerate() {
         *word = shared::plan(index);
     }
     let Some(plan) = Plan::decode(&words) else { fatal(Fatal::Start, 0) };
-    let memory = shared::read(start::MEMORY);
+    let memory = shared::block().read(start::MEMORY);
     if !memory.is_multiple_of(PAGE) || memory <= plan.free || memory > SHARED {
         fatal(Fatal::Start, 1);
     }
     attest::start(plan.platform);
     let frame = {
-        let mut space = SPACE.lock();
+        let mut space = space();
         space.frames.start(plan.free / PAGE, memory / PAGE);
         match place(&mut space, &plan) {
             Some(frame) => frame,
             None => fatal(Fatal::Memory, 0),
         }
     };
+    let processors = shared::block().read(start::PROCESSORS);
+    match u32::try_from(processors) {
+        Ok(count @ 1..=MOST) => OFFERED.store(count, Ordering::Relaxed),
+        _ => fatal(Fatal::Start, 4),
+    }
     start_clock();
     entry::enter(frame)
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "a small constant")]
+const MOST: u32 = plan::PROCESSORS as u32;
+static OFFERED: AtomicU32 = AtomicU32::new(1);
+
+/// How many processors the host offers.
+pub(crate) fn processors() -> u32 {
+    OFFERED.load(Ordering::Relaxed)
+}
+
 /// Lets ring 3 make time of its own time-stamp counter, from the host's wall clock on.
 fn start_clock() {
-    let ticks = shared::read(start::TICKS);
+    let ticks = shared::block().read(start::TICKS);
     if !(1_000_000..=100_000_000_000).contains(&ticks) {
         fatal(Fatal::Start, 2);
     }
@@ -89,9 +106,7 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
         space.show(own + at * PAGE, PAGE, protection, |_| page - plan::SHIM + plan::IMAGE)?;
     }
     user::PLACE.store(own, Ordering::Relaxed);
-    let window = space.areas.room(DATA as u64, space.below)?;
-    space.show(window, DATA as u64, READ | WRITE, |offset| SHARED + CONTROL as u64 + offset)?;
-    crate::syscall::files::WINDOW.store(window, Ordering::Relaxed);
+    files::place_windows(space)?;
 
     // argc, argv, its end, the environment's end, the auxiliary vector; then what they point to.
     let data = top - 64;

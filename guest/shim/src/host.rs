@@ -1,36 +1,41 @@
-//! Calls to the host over the shared block, and what can be believed of the answers.
+//! Calls to the host over this processor's shared block, and what can be believed of the answers.
 //!
 //! Owns the copy of each call: what was asked is remembered here, never read back. A result outside its range is a lie and
 //! ends the Keep.
 
 use gate::ring::{COUNT, Call, FIRST, Kind, RESULT};
 
-use crate::arch::lock::Lock;
-use crate::arch::shared;
+use crate::arch::shared::{self, Block};
 use crate::platform;
 use crate::syscall::error::Errno;
 
-/// One at a time: the block is one.
-static BLOCK: Lock<()> = Lock::new(());
-
-/// Has one call done. What the call says of the data part is only sure while nobody else calls, so callers who use it
-/// hold `turn`.
+/// Has one call done.
 pub(crate) fn call(call: &Call) -> Result<u64, Errno> {
-    for (index, word) in call.encode().into_iter().enumerate() {
-        shared::write(FIRST.wrapping_add(index), word);
-    }
-    shared::write(COUNT, 1);
-    platform::exit();
-    match call.check(shared::read(FIRST.wrapping_add(RESULT))) {
+    match call.check(ask(call).read(FIRST.wrapping_add(RESULT))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(number)) => Err(Errno(number)),
         Err(gate::ring::Lie) => fatal(Fatal::Lie, call.kind as u64),
     }
 }
 
-/// The right to use the data part.
-pub(crate) fn turn() -> crate::arch::lock::Guard<'static, ()> {
-    BLOCK.lock()
+/// Rings for one call; where its result is.
+fn ask(call: &Call) -> Block {
+    let block = shared::block();
+    for (index, word) in call.encode().into_iter().enumerate() {
+        block.write(FIRST.wrapping_add(index), word);
+    }
+    block.write(COUNT, 1);
+    platform::exit();
+    block
+}
+
+/// Goes on when that is true, which another processor makes it: looks a little, then lets the host run others.
+pub(crate) fn until(mut is: impl FnMut() -> bool) {
+    const LOOKS: usize = 16;
+    while !(0..LOOKS).any(|_| is()) {
+        // An error costs the others their turn, which is the host's to give.
+        _ = call(&Call::new(Kind::Sleep, 0));
+    }
 }
 
 /// What cannot be.
@@ -73,11 +78,7 @@ pub(crate) fn killed(signal: u64, at: u64) -> ! {
 }
 
 fn end(call: &Call) -> ! {
-    for (index, word) in call.encode().into_iter().enumerate() {
-        shared::write(FIRST.wrapping_add(index), word);
-    }
-    shared::write(COUNT, 1);
-    platform::exit();
+    _ = ask(call);
     crate::arch::stop()
 }
 

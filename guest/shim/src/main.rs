@@ -7,8 +7,8 @@
 //!                                       +--> gate --> host                  bytes, readiness
 //! ```
 //!
-//! Owns memory and its permissions, traps and signals, descriptors, randomness, and what the Keep was launched with; passes
-//! on what only the host can do. What the host answers is checked by `gate::ring` before it means anything here.
+//! Owns memory and its permissions, threads, traps and signals, descriptors, randomness, and what the Keep was launched
+//! with; passes on what only the host can do. What the host answers is checked by `gate::ring` before it means anything here.
 //!
 //! Refuses calls that `gate::calls` does not list: they end the Keep.
 //!
@@ -35,6 +35,7 @@ mod memory;
 mod platform;
 #[cfg(target_os = "none")]
 mod syscall;
+mod threads;
 
 /// There is nothing to run here; the tests are.
 #[cfg(not(target_os = "none"))]

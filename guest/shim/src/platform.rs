@@ -18,13 +18,12 @@ pub(crate) fn exit() {
 pub(crate) fn firmware(message: &mut Message) -> Result<(), NoAnswer> {
     const TRIES: u32 = 1000;
     const PAUSE: u64 = 10_000_000;
-    let _turn = host::turn();
     let call = Call { length: 4096, ..Call::new(Kind::Firmware, 0) };
     for _ in 0..TRIES {
-        shared::put(0, message.bytes.get(..message.length).unwrap_or_default());
+        shared::block().put(0, message.bytes.get(..message.length).unwrap_or_default());
         match host::call(&call) {
             Ok(_) => {
-                shared::get(0, &mut message.bytes);
+                shared::block().get(0, &mut message.bytes);
                 return Ok(());
             }
             Err(EAGAIN) => {

@@ -37,7 +37,7 @@ pub(super) fn start(
     let stdio = host.stdio;
     let process = match child {
         Child::Exec => sys::spawn(launch.image.exec(), theirs, stdio)?,
-        Child::Monitor(firmware) => sys::spawn_monitor(theirs, firmware, stdio)?,
+        Child::Monitor(firmware) => sys::spawn_monitor(launch.image.other(), theirs, firmware, stdio)?,
     };
     let service = Service::new(launch.clone(), host, attester);
     let without_platform = EndsWith(Arc::clone(&process.process));

@@ -1,7 +1,7 @@
 //! What the monitor may still do when the machine is made: run it, move bytes, use sockets, tell the time.
 //!
-//! Owns the second wall around a micro-VM: whoever breaks out of it is in a process that opens no file, starts no program,
-//! signals nobody and makes no memory executable. The first is the process itself; the kernel's Landlock, where it is
+//! Owns the second wall around a micro-VM: whoever breaks out of it is in a process that opens no file, starts no process,
+//! signals nobody else and makes no memory executable. The first is the process itself; the kernel's Landlock, where it is
 //! there, closes the file system once more.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,15 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Calls with any arguments: none of them names a path, a process, or a new kind of descriptor.
+/// Calls with any arguments: none of them names a path, a process, or a new kind of descriptor, but for those of [`ABSENT`],
+/// which never come here.
 const ANY: &[i64] = &[
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_brk,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
+    libc::SYS_clone3,
     libc::SYS_close,
     libc::SYS_connect,
     libc::SYS_epoll_create1,
@@ -30,30 +32,58 @@ const ANY: &[i64] = &[
     libc::SYS_fstat,
     libc::SYS_futex,
     libc::SYS_getpeername,
+    libc::SYS_getpid,
     libc::SYS_getrandom,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
+    libc::SYS_gettid,
     libc::SYS_listen,
     libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
+    libc::SYS_openat,
     libc::SYS_poll,
     libc::SYS_ppoll,
     libc::SYS_read,
     libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_sigaltstack,
     libc::SYS_write,
 ];
 
-/// `KVM_RUN` and `KVM_GET_REGS` (linux/kvm.h), `TIOCGWINSZ`, `FIONBIO`.
-const CONTROLS: [u64; 4] = [0xae80, 0x8090_ae81, 0x5413, 0x5421];
+/// Calls that are as if the kernel did not have them. The flags of `clone3` lie in memory, where a filter does not see
+/// them; libraries use `clone` instead. glibc's memory looks for the number of processors in a file when there are many
+/// threads, and finds it otherwise.
+const ABSENT: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat];
+/// Of linux/kvm.h, to run processors: `KVM_RUN`, `KVM_GET_REGS`, `KVM_INTERRUPT`; to make more of them:
+/// `KVM_CREATE_VCPU`, `KVM_SET_CPUID2`, `KVM_GET_SREGS`, `KVM_SET_SREGS`, `KVM_GET_XCRS`, `KVM_SET_XCRS`, `KVM_SET_REGS`.
+/// And `TIOCGWINSZ`, `FIONBIO`.
+const CONTROLS: [u64; 12] = [
+    0xae80,
+    0x8090_ae81,
+    0x4004_ae86,
+    0xae41,
+    0x4008_ae90,
+    0x8138_ae83,
+    0x4138_ae84,
+    0x8188_aea6,
+    0x4188_aea7,
+    0x4090_ae82,
+    0x5413,
+    0x5421,
+];
+/// The flags of `clone` for a thread, as musl and glibc make it.
+const THREADS: [u64; 2] = [0x007d_0f00, 0x003d_0f00];
 /// What of a `fcntl` is asked: is a descriptor open (`F_GETFD`), before the library closes it.
 const F_GETFD: u64 = 1;
 
@@ -64,7 +94,17 @@ pub(super) fn confine() -> Result<(), String> {
     close_files().map_err(|error| format!("cannot use Landlock: {error}"))?;
     let program =
         filter(SeccompAction::KillProcess).map_err(|error| format!("the filter does not compile: {error}"))?;
-    seccompiler::apply_filter(&program).map_err(|error| format!("cannot apply the filter: {error}"))
+    let absent = absent().map_err(|error| format!("the filter does not compile: {error}"))?;
+    for program in [absent, program] {
+        seccompiler::apply_filter(&program).map_err(|error| format!("cannot apply the filter: {error}"))?;
+    }
+    Ok(())
+}
+
+fn absent() -> Result<BpfProgram, seccompiler::BackendError> {
+    let action = SeccompAction::Errno(u32::try_from(libc::ENOSYS).unwrap_or(0));
+    let rules = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
+    SeccompFilter::new(rules, SeccompAction::Allow, action, TargetArch::x86_64)?.try_into()
 }
 
 /// No access to any file by name, as far as this kernel's Landlock goes.
@@ -83,6 +123,11 @@ fn filter(otherwise: SeccompAction) -> Result<BpfProgram, seccompiler::BackendEr
     const EXECUTE: u64 = 4;
     let controls = CONTROLS.iter().map(|control| one(1, ALL, *control)).collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_ioctl, controls);
+    let threads = THREADS.iter().map(|flags| one(0, ALL, *flags)).collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_clone, threads);
+    // Threads of this process, by the one signal.
+    let (own, signal) = crate::sys::processor::signals();
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![is(0, ALL, own)?, is(2, ALL, signal)?])?]);
     rules.insert(libc::SYS_fcntl, vec![one(1, ALL, F_GETFD)?]);
     rules.insert(libc::SYS_mmap, vec![one(2, EXECUTE, 0)?]);
     rules.insert(libc::SYS_mprotect, vec![one(2, EXECUTE, 0)?]);
@@ -104,6 +149,7 @@ mod tests {
             let thread = scope.spawn(|| {
                 close_files().unwrap();
                 let refuse = SeccompAction::Errno(u32::try_from(libc::EPERM).unwrap());
+                seccompiler::apply_filter(&absent().unwrap()).unwrap();
                 seccompiler::apply_filter(&filter(refuse).unwrap()).unwrap();
                 then()
             });
@@ -121,9 +167,30 @@ mod tests {
             )
         });
         let refused = Some(libc::EPERM);
-        assert_eq!(file, Err(refused));
+        assert_eq!(file, Err(Some(libc::ENOSYS)));
         assert_eq!(program, Err(refused));
         assert_eq!(local, Err(refused));
+    }
+
+    /// Neither by `fork` nor by a thread's call with other flags; and no signal to another process, nor any but the one.
+    #[test]
+    fn threads_are_made_and_processes_are_not() {
+        let (thread, refused) = confined(|| {
+            let thread = std::thread::spawn(|| 7).join().unwrap();
+            let call = |number, a: i64, b: i64, c: i64| {
+                crate::sys::processor::tests::refused(number, [a, b, c]).expect("refused")
+            };
+            let own = i64::from(std::process::id());
+            let kill = i64::from(libc::SIGKILL);
+            let refused = [
+                call(libc::SYS_fork, 0, 0, 0),
+                call(libc::SYS_clone, i64::from(libc::SIGCHLD), 0, 0),
+                call(libc::SYS_tgkill, own, own, kill),
+                call(libc::SYS_tgkill, 1, 1, i64::from(libc::SIGUSR1)),
+            ];
+            (thread, refused)
+        });
+        assert_eq!((thread, refused), (7, [libc::EPERM; 4]));
     }
 
     /// The control: what the monitor needs is there.

@@ -11,8 +11,8 @@
 //! Invariant: the same shim and exec give the same pages, whatever the host's memory is.
 
 use gate::plan::{
-    BLOCKS, FEATURES, IMAGE, PAGE, PLAN, Plan, Platform, RECURSIVE, ROOT, SECRETS, SEGMENTS, SHARED, SHIM, Segment,
-    TABLE,
+    BLOCKS, FEATURES, IMAGE, PAGE, PLAN, PROCESSORS, Plan, Platform, RECURSIVE, ROOT, SECRETS, SEGMENTS, SHARED, SHIM,
+    Segment, TABLE,
 };
 use gate::ring::BLOCK;
 
@@ -105,7 +105,7 @@ impl Layout {
         tables[4][at_plan] = plan_at | entry(1) | private;
         tables[4][at_secrets] = SECRETS | entry(3) | private;
         tables[4][at_features] = FEATURES | entry(1) | private;
-        for page in 0..BLOCK as u64 / PAGE {
+        for page in 0..(PROCESSORS * BLOCK) as u64 / PAGE {
             tables[5][slot(BLOCKS, 0) + usize::try_from(page).unwrap_or(0)] = (SHARED + page * PAGE) | entry(3);
         }
 
@@ -221,7 +221,11 @@ mod tests {
             assert_eq!(at, IMAGE + page * PAGE);
             assert!(flags & USER == 0 && (flags & WRITABLE == 0 || flags & NEVER_EXECUTE != 0), "{flags:#x}");
         }
-        assert_eq!(walk(&layout, BLOCKS + 4096).unwrap().0, SHARED + 4096);
+        let blocks = (PROCESSORS * BLOCK) as u64;
+        for at in (0..blocks).step_by(4096) {
+            assert_eq!(walk(&layout, BLOCKS + at).unwrap().0, SHARED + at);
+        }
+        assert_eq!(walk(&layout, BLOCKS + blocks), None);
         assert_eq!(walk(&layout, 0), None, "nothing of the program's half is there yet");
     }
 
@@ -231,6 +235,7 @@ mod tests {
         const PRIVATE: u64 = 1 << 51;
         let image = crate::Image::built_in().unwrap();
         let (plain, layout) = (layout(), Layout::new(image.shim(), image.exec(), Platform::Plain, PRIVATE).unwrap());
+        let blocks = PROCESSORS * BLOCK;
         let (mut private, mut shared) = (0, 0);
         for (plain, part) in plain.parts.iter().zip(&layout.parts) {
             if !part.name.ends_with("page tables") {
@@ -239,14 +244,14 @@ mod tests {
             }
             for (plain, entry) in plain.bytes.chunks(8).zip(part.bytes.chunks(8)) {
                 let [plain, entry] = [plain, entry].map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
-                let block = (SHARED..SHARED + BLOCK as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
+                let block = (SHARED..SHARED + blocks as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
                 let expected = if plain & PRESENT != 0 && !block { plain | PRIVATE } else { plain };
                 assert_eq!(entry, expected);
                 private += usize::from(entry & PRIVATE != 0);
                 shared += usize::from(block);
             }
         }
-        assert!(shared == BLOCK / 4096 && private > 1000, "{shared} and {private}");
+        assert!(shared == blocks / 4096 && private > 1000, "{shared} and {private}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) mod state;
 
 use std::process::ExitCode;
 
+use crate::Image;
+
 /// Bytes of a machine's memory.
 pub(crate) const MEMORY: u64 = 512 << 20;
 
@@ -32,4 +34,12 @@ pub fn monitor() -> Option<ExitCode> {
         return None;
     }
     Some(run::main())
+}
+
+/// What the machine is made of.
+fn image() -> Result<Image, String> {
+    match crate::sys::other().map_err(|error| format!("cannot read the program: {error}"))? {
+        Some(exec) => Ok(Image::of(Vec::leak(exec))),
+        None => Image::built_in().map_err(|error| error.to_string()),
+    }
 }

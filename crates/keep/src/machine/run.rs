@@ -1,26 +1,31 @@
 //! The monitor: makes the machine, starts it, and gives each call of the ring its answer until the Keep says that it is
 //! done.
 //!
-//! Says how it ended on descriptor 4, one line, for the host process.
+//! Owns the processors' first state, which is the same for all. Each has a thread of its own, made when the shim asks for
+//! the processor; whichever says that the Keep is done ends it, whatever the others wait for. Says how it ended on
+//! descriptor 4, one line, for the host process.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
-use gate::plan::{PAGE, Platform, SHARED, start};
-use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, Kind, RESULT, WORDS};
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use gate::plan::{PAGE, PROCESSORS, Platform, SHARED, start};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, RESULT, WORDS};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use rustix::io::Errno;
 
 use super::MEMORY;
 use super::answers::Answers;
 use super::firmware::Link;
 use super::layout::Layout;
 use super::state::{Segment, State, WISHED};
-use crate::Image;
 use crate::measure::PageKind;
-use crate::sys::memory::Memory;
+use crate::sys::memory::{Block, Memory};
+use crate::sys::processor::{self, Bell};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +53,7 @@ pub(super) fn main() -> ExitCode {
 
 fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
-    let image = Image::built_in().map_err(|error| error.to_string())?;
+    let image = super::image()?;
     let firmware = crate::sys::firmware();
     let on = if firmware.is_some() { Platform::Snp } else { Platform::Plain };
     let layout = Layout::new(image.shim(), image.exec(), on, 0).map_err(|error| failed("lay out the Keep")(&error))?;
@@ -58,7 +63,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
         None => Memory::new(MEMORY),
     };
     let memory = memory.map_err(|error| failed("reserve memory")(&error))?;
-    let shared = Memory::new(BLOCK as u64).map_err(|error| failed("reserve memory")(&error))?;
+    let shared = Memory::new((PROCESSORS * BLOCK) as u64).map_err(|error| failed("reserve memory")(&error))?;
     let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
     let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
     for part in &layout.parts {
@@ -69,17 +74,31 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     memory.give(&vm, 0, 0).map_err(|error| failed("give memory to the machine")(&error))?;
     shared.give(&vm, 1, SHARED).map_err(|error| failed("give memory to the machine")(&error))?;
 
-    let mut vcpu = vm.create_vcpu(0).map_err(|error| failed("make a processor")(&error))?;
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("ask for features")(&error))?;
-    vcpu.set_cpuid2(&cpuid).map_err(|error| failed("set features")(&error))?;
-    prepare(&vcpu, layout.entry).map_err(|error| failed("set the processor's state")(&error))?;
-    let kilohertz = vcpu.get_tsc_khz().unwrap_or(0);
-    shared.set_word(start::MEMORY, MEMORY);
-    shared.set_word(start::TICKS, u64::from(kilohertz) * 1000);
+    let answers = Answers::new(platform, firmware).map_err(|error| failed("start")(&error))?;
+    let (ended, end) = mpsc::channel();
+    // Never dropped: its threads run until this process ends.
+    let machine: &'static Machine = Box::leak(Box::new(Machine {
+        vm,
+        cpuid,
+        entry: layout.entry,
+        _memory: memory,
+        shared,
+        answers,
+        processors: std::array::from_fn(|_| Processor::default()),
+        ended,
+    }));
+    let first = machine.make(0).map_err(|error| failed("make a processor")(&error))?;
+    let offered = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize).clamp(1, PROCESSORS);
+    let block = machine.shared.block(0);
+    block.set_word(start::MEMORY, MEMORY);
+    block.set_word(start::TICKS, u64::from(first.get_tsc_khz().unwrap_or(0)) * 1000);
+    block.set_word(start::PROCESSORS, offered as u64);
+    processor::prepare().map_err(|error| failed("prepare for signals")(&error))?;
 
-    let mut answers = Answers::new(&shared, platform, firmware).map_err(|error| failed("start")(&error))?;
     super::confine::confine()?;
-    run(&mut vcpu, &shared, &mut answers)
+    machine.start(0, first).map_err(|error| failed("start a thread")(&error))?;
+    end.recv().map_err(|error| error.to_string())?
 }
 
 /// Has the firmware measure what lies in memory.
@@ -95,52 +114,130 @@ fn launch(layout: &Layout, firmware: UnixStream) -> std::io::Result<Link> {
     Ok(firmware)
 }
 
-fn run(vcpu: &mut VcpuFd, shared: &Memory, answers: &mut Answers<'_>) -> Result<Ended, String> {
-    loop {
-        match vcpu.run() {
-            Ok(VcpuExit::IoOut(DOORBELL, _)) => {
-                if let Some(ended) = serve(shared, answers)? {
-                    return Ok(ended);
-                }
-            }
-            Ok(exit) => {
-                let exit = format!("{exit:?}");
-                let regs = vcpu.get_regs().map_or(String::new(), |regs| format!(" rip {:#x}", regs.rip));
-                return Ok(Ended::Broken(format!("machine {exit}{regs}")));
-            }
-            Err(error) if error.errno() == libc::EINTR => {}
-            Err(error) => return Err(format!("the machine stopped: {error}")),
-        }
-    }
+/// What all processors of a Keep have.
+struct Machine {
+    vm: VmFd,
+    cpuid: CpuId,
+    entry: u64,
+    /// The Keep's, which this process does not touch any more.
+    _memory: Memory,
+    shared: Memory,
+    answers: Answers,
+    processors: [Processor; PROCESSORS],
+    ended: mpsc::Sender<Result<Ended, String>>,
 }
 
-/// Answers what waits behind the bell.
-fn serve(shared: &Memory, answers: &mut Answers<'_>) -> Result<Option<Ended>, String> {
-    let count = usize::try_from(shared.word(COUNT)).ok().filter(|count| *count <= CALLS).ok_or("too many calls")?;
-    for index in 0..count {
-        let first = FIRST + index * WORDS;
-        let words = std::array::from_fn(|word| shared.word(first + word));
-        let call = Call::decode(words).map_err(|error| error.to_string())?;
-        match call.kind {
-            Kind::Exit if call.a & 0x7f == 0 => {
-                return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
+/// One of them.
+#[derive(Debug, Default)]
+struct Processor {
+    asked: AtomicBool,
+    bell: Bell,
+}
+
+impl Machine {
+    /// A processor before its first instruction.
+    fn make(&self, index: usize) -> Result<VcpuFd, kvm_ioctls::Error> {
+        let vcpu = self.vm.create_vcpu(index as u64)?;
+        vcpu.set_cpuid2(&self.cpuid)?;
+        prepare(&vcpu, self.entry)?;
+        Ok(vcpu)
+    }
+
+    fn start(&'static self, index: usize, vcpu: VcpuFd) -> std::io::Result<()> {
+        let run = move || {
+            let ended = self.run(index, Box::leak(Box::new(vcpu)));
+            // If nobody hears it, another processor said that the Keep is done.
+            _ = self.ended.send(ended);
+        };
+        std::thread::Builder::new().spawn(run).map(drop)
+    }
+
+    /// Runs a processor until the Keep is done.
+    fn run(&'static self, index: usize, vcpu: &'static mut VcpuFd) -> Result<Ended, String> {
+        let (block, bell) = (self.shared.block(index), &self.processors[index].bell);
+        let vcpu = bell.hang(vcpu);
+        let mut kicked = false;
+        loop {
+            kicked |= bell.answer();
+            if kicked {
+                kicked = !processor::interrupt(vcpu, KICK).map_err(|error| format!("cannot interrupt: {error}"))?;
             }
-            Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
-            Kind::Fatal => {
-                let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
-                let what = what.unwrap_or("something cannot be true");
-                return Ok(Some(Ended::Broken(format!("it ended itself: {what} ({} {:#x})", call.a, call.b))));
-            }
-            _ => {
-                let result = match answers.answer(&call) {
-                    Ok(value) => value,
-                    Err(error) => 0u64.wrapping_sub(u64::try_from(error.raw_os_error()).unwrap_or(5)),
-                };
-                shared.set_word(first + RESULT, result);
+            match vcpu.run() {
+                Ok(VcpuExit::IoOut(DOORBELL, _)) => {
+                    if let Some(ended) = self.serve(index, block)? {
+                        return Ok(ended);
+                    }
+                    // It is in ring 0, where whoever kicked it wanted it to be.
+                    _ = bell.answer();
+                    kicked = false;
+                }
+                Ok(VcpuExit::IrqWindowOpen) => {}
+                Ok(exit) => {
+                    let exit = format!("{exit:?}");
+                    let regs = vcpu.get_regs().map_or(String::new(), |regs| format!(" rip {:#x}", regs.rip));
+                    return Ok(Ended::Broken(format!("machine {exit}{regs}")));
+                }
+                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) => return Err(format!("the machine stopped: {error}")),
             }
         }
     }
-    Ok(None)
+
+    /// Answers what waits behind the bell.
+    fn serve(&'static self, index: usize, block: Block<'_>) -> Result<Option<Ended>, String> {
+        let count = usize::try_from(block.word(COUNT)).ok().filter(|count| *count <= CALLS).ok_or("too many calls")?;
+        for call in 0..count {
+            let first = FIRST + call * WORDS;
+            let words = std::array::from_fn(|word| block.word(first + word));
+            let call = Call::decode(words).map_err(|error| error.to_string())?;
+            let result = match call.kind {
+                Kind::Exit if call.a & 0x7f == 0 => {
+                    return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
+                }
+                Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
+                Kind::Fatal => {
+                    let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
+                    let what = what.unwrap_or("something cannot be true");
+                    return Ok(Some(Ended::Broken(format!("it ended itself: {what} ({} {:#x})", call.a, call.b))));
+                }
+                Kind::Processor => self.processor(call.a),
+                Kind::Kick => self.kick(call.a),
+                _ => self.answers.answer(index, block, &call),
+            };
+            let result = match result {
+                Ok(value) => value,
+                Err(error) => 0u64.wrapping_sub(u64::try_from(error.raw_os_error()).unwrap_or(5)),
+            };
+            block.set_word(first + RESULT, result);
+        }
+        Ok(None)
+    }
+
+    /// Starts one more, once.
+    fn processor(&'static self, index: u64) -> Result<u64, Errno> {
+        let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
+        let processor = self.processors.get(index).filter(|_| index > 0).ok_or(Errno::INVAL)?;
+        if processor.asked.swap(true, Ordering::SeqCst) {
+            return Err(Errno::EXIST);
+        }
+        let made = self.make(index).map_err(std::io::Error::from).and_then(|vcpu| self.start(index, vcpu));
+        if made.is_err() {
+            processor.asked.store(false, Ordering::SeqCst);
+        }
+        made.map(|()| 0).map_err(|_| Errno::AGAIN)
+    }
+
+    /// Has those of the mask come into ring 0, as soon as they run again.
+    fn kick(&self, mask: u64) -> Result<u64, Errno> {
+        for (bit, processor) in (0..u64::BITS).zip(&self.processors) {
+            if mask >> bit & 1 == 1 {
+                processor.bell.ring();
+            }
+        }
+        // They need a turn to do so.
+        std::thread::yield_now();
+        Ok(0)
+    }
 }
 
 /// Puts the processor into its first state.

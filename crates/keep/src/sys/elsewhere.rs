@@ -66,6 +66,11 @@ pub(crate) fn spawn(_: &'static [u8], _: UnixStream, _: Stdio) -> Result<Child, 
 }
 
 /// Says that it cannot be.
-pub(crate) fn spawn_monitor(_: UnixStream, _: Option<Firmware>, _: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn_monitor(
+    _: Option<&'static [u8]>,
+    _: UnixStream,
+    _: Option<Firmware>,
+    _: Stdio,
+) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }

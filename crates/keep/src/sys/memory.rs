@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
-use gate::ring::{CONTROL, DATA};
+use gate::ring::{BLOCK, CONTROL, DATA};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use rustix::fs::MemfdFlags;
@@ -18,8 +18,11 @@ pub(crate) struct Memory {
     length: usize,
 }
 
-// SAFETY: a mapping belongs to the process, and nobody has a reference into it.
+// SAFETY: a mapping belongs to the process, and nobody has a reference into it; whoever reads it copies, and takes what it
+// copied for what some processor or thread wrote at some time.
 unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
@@ -95,6 +98,24 @@ impl Memory {
         // SAFETY: as for `put`.
         unsafe { std::ptr::copy_nonoverlapping(place, bytes.as_mut_ptr(), bytes.len()) }
         Some(())
+    }
+
+    /// The block of a processor.
+    pub(crate) fn block(&self, processor: usize) -> Block<'_> {
+        Block { memory: self, at: processor * BLOCK }
+    }
+}
+
+/// The memory that a processor shares with its host.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a> {
+    memory: &'a Memory,
+    at: usize,
+}
+
+impl Block<'_> {
+    fn range(&self, at: usize, length: usize) -> Option<*mut u8> {
+        self.memory.range(self.at.checked_add(at)?, length)
     }
 
     /// A word of the control part, once.

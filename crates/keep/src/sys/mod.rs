@@ -11,8 +11,9 @@
 mod filter;
 pub(crate) mod memory;
 mod monitor;
+pub(crate) mod processor;
 
-pub(crate) use monitor::{Firmware, firmware, platform, report, spawn as spawn_monitor};
+pub(crate) use monitor::{Firmware, firmware, other, platform, report, spawn as spawn_monitor};
 
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;

@@ -1,7 +1,7 @@
 //! Starting this program once more as the monitor of a micro-VM, and what it finds there.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -18,6 +18,10 @@ const MEMORY: RawFd = 5;
 const FIRMWARE: RawFd = 6;
 /// The monitor's argument if there is one.
 const WITH_FIRMWARE: &str = "firmware";
+/// From which it reads what is to run in exec's place, if that is not exec.
+const PROGRAM: RawFd = 7;
+/// The monitor's argument if it is not.
+const WITH_PROGRAM: &str = "program";
 /// The most it may say.
 const LONGEST: u64 = 4096;
 
@@ -27,14 +31,23 @@ pub(crate) struct Firmware {
     pub(crate) stream: UnixStream,
 }
 
-/// Starts the monitor with `platform` as its descriptor 3.
-pub(crate) fn spawn(platform: UnixStream, firmware: Option<Firmware>, stdio: Stdio) -> Result<Child, StartError> {
+/// Starts the monitor with `platform` as its descriptor 3, and perhaps another program in exec's place.
+pub(crate) fn spawn(
+    other: Option<&[u8]>,
+    platform: UnixStream,
+    firmware: Option<Firmware>,
+    stdio: Stdio,
+) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
+    let program = other.map(super::memory_file).transpose().map_err(failed("put the program into memory"))?;
     // As for exec: away from the numbers that they will get.
     let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
     if let Some(firmware) = &firmware {
         given.extend([(firmware.memory.as_fd(), MEMORY), (firmware.stream.as_fd(), FIRMWARE)]);
+    }
+    if let Some(program) = &program {
+        given.push((program.as_fd(), PROGRAM));
     }
     let lifted = given
         .into_iter()
@@ -56,12 +69,15 @@ pub(crate) fn spawn(platform: UnixStream, firmware: Option<Firmware>, stdio: Std
         if firmware.is_some() {
             command.arg(WITH_FIRMWARE);
         }
+        if program.is_some() {
+            command.arg(WITH_PROGRAM);
+        }
         let places: Vec<_> = lifted.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
         // SAFETY: `inherit` makes system calls and nothing else: no allocation, no lock, no panic. The descriptors live
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
         let spawned = start(command, stdio);
-        drop((platform, theirs, firmware, lifted));
+        drop((platform, theirs, firmware, program, lifted));
         spawned
     };
     parent(run, process, told)
@@ -75,7 +91,7 @@ pub(crate) fn platform() -> OwnedFd {
 
 /// What the monitor has besides, if it was started with a firmware.
 pub(crate) fn firmware() -> Option<Firmware> {
-    std::env::args_os().nth(1).filter(|argument| argument == WITH_FIRMWARE)?;
+    told(WITH_FIRMWARE).then_some(())?;
     // SAFETY: the contract of `spawn`; the monitor asks once.
     let (memory, stream) = unsafe { (OwnedFd::from_raw_fd(MEMORY), OwnedFd::from_raw_fd(FIRMWARE)) };
     Some(Firmware { memory, stream: stream.into() })
@@ -85,4 +101,21 @@ pub(crate) fn firmware() -> Option<Firmware> {
 pub(crate) fn report() -> File {
     // SAFETY: the contract of `spawn`; the monitor asks once.
     unsafe { File::from_raw_fd(REPORT) }
+}
+
+/// What is to run in exec's place, if that is not exec.
+pub(crate) fn other() -> std::io::Result<Option<Vec<u8>>> {
+    if !told(WITH_PROGRAM) {
+        return Ok(None);
+    }
+    // SAFETY: the contract of `spawn`; the monitor asks once.
+    let mut file = unsafe { File::from_raw_fd(PROGRAM) };
+    file.rewind()?;
+    let mut program = Vec::new();
+    file.read_to_end(&mut program)?;
+    Ok(Some(program))
+}
+
+fn told(what: &str) -> bool {
+    std::env::args_os().skip(1).any(|argument| argument == what)
 }

@@ -60,6 +60,8 @@ const AF_INET6: u64 = 10;
 const STREAM: u64 = 1 | 0o4000 | 0o200_0000;
 /// `CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM|SETTLS|PARENT_SETTID|CHILD_CLEARTID|DETACHED`: a thread as musl makes it.
 const THREAD: u64 = 0x007d_0f00;
+/// The same as glibc makes it, without the flag that has no meaning any more.
+const GLIBC_THREAD: u64 = 0x003d_0f00;
 const FIONBIO: u64 = 0x5421;
 const TIOCGWINSZ: u64 = 0x5413;
 const IPPROTO_TCP: u64 = 6;
@@ -126,7 +128,7 @@ pub const TABLE: &[Call] = &[
     any(52, "getpeername", "TCP"),
     any(54, "setsockopt", "TCP"),
     any(55, "getsockopt", "TCP"),
-    only(56, "clone", &[&[is(0, THREAD)]], "a thread, never a process"),
+    only(56, "clone", &[&[is(0, THREAD)], &[is(0, GLIBC_THREAD)]], "a thread, never a process"),
     any(60, "exit", "end of a thread"),
     only(
         72,
@@ -176,12 +178,20 @@ pub struct Refused {
 
 const EPERM: u16 = 1;
 const ENOENT: u16 = 2;
+const ENOSYS: u16 = 38;
 
 /// Calls that are answered with an error, by number. What is in neither table ends the Keep.
 pub const REFUSED: &[Refused] = &[
     Refused { number: 2, name: "open", error: ENOENT, why: "a Keep has no file system of its host" },
     Refused { number: 4, name: "stat", error: ENOENT, why: "aws-lc asks for a device that tells of snapshots" },
+    Refused { number: 89, name: "readlink", error: ENOENT, why: "glibc: where its program lies" },
     Refused { number: 200, name: "tkill", error: EPERM, why: "abort, which then ends the process by a fault" },
+    Refused { number: 234, name: "tgkill", error: EPERM, why: "abort of glibc, likewise" },
+    Refused { number: 262, name: "newfstatat", error: ENOENT, why: "glibc: what kind of file standard output is" },
+    Refused { number: 273, name: "set_robust_list", error: ENOSYS, why: "glibc: locks shared between processes" },
+    Refused { number: 302, name: "prlimit64", error: ENOSYS, why: "glibc: how large a stack is" },
+    Refused { number: 334, name: "rseq", error: ENOSYS, why: "glibc: on which processor a thread runs" },
+    Refused { number: 435, name: "clone3", error: ENOSYS, why: "glibc, which then makes its threads with clone" },
 ];
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub const PLAN: u64 = 0xffff_ffff_a000_0000;
 pub const BLOCKS: u64 = 0xffff_ffff_b000_0000;
 /// Physical address of the first shared block, above all memory.
 pub const SHARED: u64 = 0x7f_0000_0000;
+/// The most processors, and so the most threads of a program at a time.
+pub const PROCESSORS: usize = 16;
 /// Slot of the root table through which the tables see themselves.
 pub const RECURSIVE: u64 = 510;
 
@@ -123,6 +125,8 @@ pub mod start {
     pub const MEMORY: usize = 256;
     /// Ticks of the time-stamp counter in a second.
     pub const TICKS: usize = 259;
+    /// How many processors can run at the same time: 1 to [`PROCESSORS`](super::PROCESSORS). A hint for programs.
+    pub const PROCESSORS: usize = 260;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a micro-VM's shim and its host write into the memory they share: calls, results, readiness.
 //!
-//! Owns the layout of a block (one for each processor), the closed list of calls and, for each, which results can be
+//! Owns the layout of a block (one for each processor, one after the other), the closed list of calls and, for each, which results can be
 //! true. Knows lengths and offsets only: no pointer crosses, and no place in the Keep is ever named by the host.
 //!
 //! Refuses: a call that is not exactly one of the list, on the host's side; a result outside the range of its call, on
@@ -25,6 +25,9 @@ pub const COUNT: usize = 0;
 pub const FIRST: usize = 8;
 /// Which word of a call has its result.
 pub const RESULT: usize = 6;
+
+/// The vector by which the host makes a processor come into ring 0 ([`Kind::Kick`]).
+pub const KICK: u8 = 32;
 
 /// The port whose 32-bit write is the doorbell.
 pub const DOORBELL: u16 = 0x0d0b;
@@ -87,11 +90,20 @@ pub enum Kind {
     Seek = 20,
     /// Nanoseconds of the host's clock `a` (0: wall, 1: monotonic). Result: those.
     Clock = 21,
-    /// Sleeps `a` nanoseconds.
+    /// Sleeps `a` nanoseconds; for none, others get their turn.
     Sleep = 22,
     /// A guest message at `offset` goes to the firmware; its answer takes its place. `length` is 4096. EAGAIN: the firmware
     /// was busy and did not take it.
     Firmware = 23,
+    /// Processor `a` is to run, from the shim's first instruction on. It never ran before.
+    Processor = 24,
+    /// Sleeps until [`Kind::Wake`] names this processor, or named it since it last slept, for at most `a` nanoseconds
+    /// ([`FOREVER`]: without end).
+    Park = 25,
+    /// Ends the sleep of processor `a`, in [`Kind::Park`] or in [`Kind::Wait`]; its next one, if it does not sleep.
+    Wake = 26,
+    /// The processors of the mask `a` are interrupted, if they run the program.
+    Kick = 27,
 }
 
 /// Options of [`Kind::SetOption`].
@@ -222,7 +234,11 @@ impl Call {
             | Kind::Epoll
             | Kind::Watch
             | Kind::Sleep
-            | Kind::Firmware => 0,
+            | Kind::Firmware
+            | Kind::Processor
+            | Kind::Park
+            | Kind::Wake
+            | Kind::Kick => 0,
             Kind::Exit | Kind::Fatal => return Err(Lie),
         };
         let fits = match self.kind {
@@ -238,7 +254,7 @@ impl Call {
 pub const ALWAYS: u32 = 0x18;
 
 /// All kinds.
-pub const KINDS: [Kind; 23] = [
+pub const KINDS: [Kind; 27] = [
     Kind::Read,
     Kind::Write,
     Kind::Exit,
@@ -262,13 +278,19 @@ pub const KINDS: [Kind; 23] = [
     Kind::Clock,
     Kind::Sleep,
     Kind::Firmware,
+    Kind::Processor,
+    Kind::Park,
+    Kind::Wake,
+    Kind::Kick,
 ];
 
 // What the layout promises, checked when it is compiled.
 const _: () = {
     assert!(FIRST > COUNT && RESULT < WORDS);
     assert!(8 * (FIRST + CALLS * WORDS) <= 8 * crate::plan::start::MEMORY);
-    assert!(8 * crate::plan::start::TICKS < CONTROL);
+    assert!(8 * crate::plan::start::PROCESSORS < CONTROL);
+    // One last-level table maps all blocks; one word has a bit for each processor.
+    assert!(crate::plan::PROCESSORS * BLOCK <= 512 * 4096 && crate::plan::PROCESSORS <= 64);
     assert!(DATA.is_multiple_of(4096) && ADDRESS as usize <= DATA);
 };
 

@@ -7,12 +7,19 @@
 //! An *excursion* runs the copier in ring 3 (`user.rs`) and comes back into the function that began it: bulk copies have
 //! exactly the rights of the program, and cost what memory costs even where ring 0 is interpreted.
 //!
+//! A processor says to [`crate::threads::SEATS`] when it comes from ring 3 and when it goes back, in an excursion too.
+//!
 //! Invariant: what `iretq` restores never has flags or segments that ring 3 may not have.
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
+use core::sync::atomic::AtomicU64;
 
-use super::tables::{self, USER_CODE, USER_DATA};
+use gate::plan::PROCESSORS;
+use gate::ring;
+
+use super::tables::{self, USER_CODE, USER_DATA, me};
+use crate::threads::SEATS;
 
 /// What a trap saved, in the order of the stack.
 #[repr(C)]
@@ -46,6 +53,8 @@ pub(crate) struct Frame {
 pub(crate) const SYSTEM_CALL: u64 = 0x100;
 /// Page fault.
 pub(crate) const PAGE_FAULT: u64 = 14;
+/// The host wants the processor to come inside: nothing but that.
+pub(crate) const KICK: u64 = ring::KICK as u64;
 
 /// Flags that ring 3 may set: arithmetic, direction, alignment check, identification.
 const FLAGS: u64 = 0x0024_0cd5;
@@ -83,10 +92,15 @@ struct Processor {
 
 struct Own(UnsafeCell<Processor>);
 
-// SAFETY: there is one processor, and ring 0 is not interrupted.
+// SAFETY: each is used on its own processor, whose ring 0 is not interrupted.
 unsafe impl Sync for Own {}
 
-static PROCESSOR: Own = Own(UnsafeCell::new(Processor { stack: 0, program: 0, excursion: 0, top: 0 }));
+static OWN: [Own; PROCESSORS] =
+    [const { Own(UnsafeCell::new(Processor { stack: 0, program: 0, excursion: 0, top: 0 })) }; PROCESSORS];
+
+fn own(seat: usize) -> *mut Processor {
+    OWN[seat % PROCESSORS].0.get()
+}
 
 unsafe extern "C" {
     static shim_stubs: u8;
@@ -115,17 +129,18 @@ pub(crate) fn system_call() -> u64 {
 }
 
 /// The value of ring 0's `gs`.
-pub(crate) fn processor() -> u64 {
-    // SAFETY: one processor, before ring 3.
-    let processor = unsafe { &mut *PROCESSOR.0.get() };
-    processor.stack = tables::top_of_stack();
+pub(crate) fn processor(seat: usize) -> u64 {
+    // SAFETY: on this processor, before its ring 3.
+    let processor = unsafe { &mut *own(seat) };
+    processor.stack = tables::top_of_stack(seat);
     processor.top = processor.stack;
-    PROCESSOR.0.get() as u64
+    own(seat) as u64
 }
 
-/// Leaves ring 0 for the first time.
+/// Leaves ring 0 for a thread's first instruction.
 pub(crate) fn enter(mut frame: Frame) -> ! {
     frame.sanitise();
+    SEATS.leave(me(), super::forget);
     // SAFETY: the frame is complete and allowed; the stack it is on is not needed again.
     unsafe { shim_program(&raw const frame) }
 }
@@ -140,58 +155,81 @@ pub(crate) fn stamp(to: u64) -> Result<(), ()> {
     excursion(to, 0, 0, super::user::stamp())
 }
 
+/// The space must not be locked: a fault on the way needs it, and so does whoever waits for this processor to forget.
 fn excursion(to: u64, from: u64, count: u64, code: u64) -> Result<(), ()> {
+    let me = me();
+    SEATS.leave(me, super::forget);
     // SAFETY: ring 3 runs the copier or the stamp and nothing else; it comes back by `shim_return`, once, because `trap` clears the
     // mark. What ring 0 has on its stack lies above the pointer that the task state gets.
-    let result = unsafe { shim_excursion(to, from, count, code, PROCESSOR.0.get(), tables::task()) };
+    let result = unsafe { shim_excursion(to, from, count, code, own(me), tables::task(me)) };
     if result == 0 { Ok(()) } else { Err(()) }
 }
 
 /// Every trap and every system call.
 extern "C" fn trap(frame: &mut Frame) {
+    let me = me();
+    if frame.is_program() {
+        SEATS.enter(me);
+    }
     if frame.vector == PAGE_FAULT && frame.is_program() && frame.rip == system_call() {
         frame.vector = SYSTEM_CALL;
         frame.rip = frame.rcx;
         frame.flags = frame.r11;
     }
-    // SAFETY: one processor; ring 0 is not interrupted.
-    let away = unsafe { (*PROCESSOR.0.get()).excursion != 0 };
+    // SAFETY: this processor's; ring 0 is not interrupted.
+    let away = unsafe { (*own(me)).excursion != 0 };
     if away && frame.is_program() {
         let result = match frame.vector {
             SYSTEM_CALL => 0,
-            PAGE_FAULT if crate::syscall::fault(super::fault_address(), frame.error) => return,
+            KICK => return SEATS.leave(me, super::forget),
+            PAGE_FAULT if crate::syscall::fault(super::fault_address(), frame.error) => {
+                return SEATS.leave(me, super::forget);
+            }
             _ => 1,
         };
         // SAFETY: an excursion is under way, so its stack pointer is one that `shim_excursion` saved.
-        unsafe { shim_return(PROCESSOR.0.get(), result, tables::task()) }
+        unsafe { shim_return(own(me), result, tables::task(me)) }
     }
     crate::syscall::trap(frame);
     if frame.is_program() {
         frame.sanitise();
+        SEATS.leave(me, super::forget);
     }
 }
 
-extern "C" fn boot() -> ! {
-    crate::boot::boot()
+/// A processor's first function, on its own stack.
+extern "C" fn arrive(ticket: usize) -> ! {
+    if ticket == 0 { crate::boot::boot() } else { crate::threads::arrive(ticket) }
 }
+
+/// How many processors came.
+static TICKETS: AtomicU64 = AtomicU64::new(0);
 
 global_asm!(
     r#"
 .section .text.entry, "ax"
 .globl shim_entry
 shim_entry:
-    leaq {first}(%rip), %rsp
-    addq ${first_size}, %rsp
+    movl $1, %edi
+    lock xaddq %rdi, {tickets}(%rip)
+    cmpq ${processors}, %rdi
+    jae 1f
+    leaq 1(%rdi), %rax
+    imulq ${stacks}, %rax, %rax
+    leaq {stack}(%rip), %rsp
+    addq %rax, %rsp
     xorl %ebp, %ebp
-    call {boot}
-    ud2
+    call {arrive}
+1:  cli
+    hlt
+    jmp 1b
 
 .text
 .balign 16
 .globl shim_stubs
 shim_stubs:
 .set vector, 0
-.rept 32
+.rept {vectors}
     .balign 16
     .if ((0x60227d00 >> vector) & 1) == 0
     pushq $0
@@ -308,9 +346,12 @@ shim_return:
     popq %rbx
     ret
 "#,
-    first = sym tables::MAIN,
-    first_size = const tables::STACK,
-    boot = sym boot,
+    tickets = sym TICKETS,
+    processors = const PROCESSORS,
+    stack = sym tables::STACK,
+    stacks = const tables::STACKS,
+    arrive = sym arrive,
+    vectors = const ring::KICK + 1,
     trap = sym trap,
     user_data = const USER_DATA,
     user_code = const USER_CODE,

@@ -31,7 +31,7 @@ pub(crate) mod msr {
 
 pub(crate) fn write_msr(register: u32, value: u64) {
     let (low, high) = (value & 0xffff_ffff, value >> 32);
-    // SAFETY: callers are the shim's start and `arch_prctl`, with the registers above and values they checked.
+    // SAFETY: callers are the start of a processor or thread and `arch_prctl`, with the registers above and values they checked.
     unsafe { asm!("wrmsr", in("ecx") register, in("rax") low, in("rdx") high, options(nostack, preserves_flags)) }
 }
 
@@ -54,6 +54,32 @@ pub(crate) fn fault_address() -> u64 {
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) }
     address
+}
+
+/// Drops what this processor remembers of the page tables.
+pub(crate) fn forget() {
+    // SAFETY: the same tables again.
+    unsafe { asm!("mov {root}, cr3", "mov cr3, {root}", root = out(reg) _, options(nostack, preserves_flags)) }
+}
+
+/// Vector and floating point registers, as far as a new thread has them from the one that makes it: `fxsave64`.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+pub(crate) struct Vectors([u8; 512]);
+
+impl Vectors {
+    /// Those of this processor.
+    pub(crate) fn save() -> Self {
+        let mut area = Self([0; 512]);
+        // SAFETY: the area is as large and aligned as the instruction needs.
+        unsafe { asm!("fxsave64 [{}]", in(reg) &raw mut area, options(nostack, preserves_flags)) }
+        area
+    }
+
+    pub(crate) fn restore(&self) {
+        // SAFETY: what `save` stored. Ring 0 has nothing in these registers.
+        unsafe { asm!("fxrstor64 [{}]", in(reg) self, options(nostack, preserves_flags)) }
+    }
 }
 
 /// Stops here for ever. Reached only if the host goes on with a Keep that said it ended.

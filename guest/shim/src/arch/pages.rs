@@ -42,7 +42,7 @@ fn write(level: u32, address: u64, value: u64) {
 }
 
 fn forget(address: u64) {
-    // SAFETY: drops a translation.
+    // SAFETY: drops a translation, of this processor's.
     unsafe { core::arch::asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) }
 }
 

@@ -164,25 +164,29 @@ pub(crate) struct Now {
 
 pub(crate) fn now() -> Now {
     let stamp = counter();
-    let (times, latest) = (TIMES.0.get().cast::<u64>(), LATEST.0.get().cast::<u64>());
-    // SAFETY: words of pages of the shim's image, read once each; ring 3 may write the last page, and it is its own time.
-    let (start, scale, wall, last) =
-        unsafe { (times.read(), times.add(1).read(), times.add(2).read(), latest.read_volatile()) };
+    let times = TIMES.0.get().cast::<u64>();
+    // SAFETY: words of a page of the shim's image that nobody writes after the start.
+    let (start, scale, wall) = unsafe { (times.read(), times.add(1).read(), times.add(2).read()) };
     let product = u128::from(stamp.saturating_sub(start)) * u128::from(scale);
-    let since = u64::try_from(product >> 32).unwrap_or(u64::MAX).max(last);
-    // SAFETY: as above.
-    unsafe { latest.write_volatile(since) }
-    Now { wall, since }
+    let since = u64::try_from(product >> 32).unwrap_or(u64::MAX);
+    let last = latest(0).fetch_max(since, Ordering::Relaxed);
+    Now { wall, since: since.max(last) }
 }
 
-/// The time-stamp counter as ring 3 sees it, left by it behind the latest time.
+/// The time-stamp counter as ring 3 sees it, left by it behind the latest time, in a word for each processor.
 fn counter() -> u64 {
-    let latest = PLACE.load(Ordering::Relaxed).wrapping_add(2 * 4096);
-    if super::entry::stamp(latest.wrapping_add(8)).is_err() {
+    let word = 1 + super::tables::me();
+    let page = PLACE.load(Ordering::Relaxed).wrapping_add(2 * 4096);
+    if super::entry::stamp(page.wrapping_add(8 * word as u64)).is_err() {
         fatal(Fatal::Start, 3);
     }
-    // SAFETY: as in `now`.
-    unsafe { LATEST.0.get().cast::<u64>().add(1).read_volatile() }
+    latest(word).load(Ordering::Relaxed)
+}
+
+/// A word of the last page. Ring 3 may write it, and it is its own time.
+fn latest(word: usize) -> &'static AtomicU64 {
+    // SAFETY: a word of a page of the shim's image, which both rings use as an atomic only.
+    unsafe { AtomicU64::from_ptr(LATEST.0.get().cast::<u64>().add(word % 512)) }
 }
 
 /// Copies out of the program's memory.

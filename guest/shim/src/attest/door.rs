@@ -18,7 +18,7 @@ use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::READ;
 use crate::platform;
 use crate::syscall::error::{EINVAL, Errno};
-use crate::syscall::{SPACE, get, put};
+use crate::syscall::{get, put, space};
 
 /// The longest request that is answered here: an Attest with its kind, purpose and lengths.
 const REQUEST: usize = ATTESTED + 16;
@@ -73,8 +73,7 @@ pub(crate) fn start(platform: Platform) {
 fn receive(brief: &mut [u8; BRIEF_LIMIT]) -> Option<usize> {
     /// The kind of request and reply.
     const BRIEF: u8 = 1;
-    let _turn = host::turn();
-    shared::put(0, &[1, 0, 0, 0, BRIEF]);
+    shared::block().put(0, &[1, 0, 0, 0, BRIEF]);
     let asked = host::call(&Call { length: 5, ..Call::new(Kind::Write, PLATFORM) });
     let mut head = [0; HEADER + 5];
     asked.ok().filter(|count| *count == 5).and_then(|_| fill(&mut head))?;
@@ -85,13 +84,13 @@ fn receive(brief: &mut [u8; BRIEF_LIMIT]) -> Option<usize> {
     Some(length)
 }
 
-/// Reads exactly so many bytes from the host process. The caller has the turn.
+/// Reads exactly so many bytes from the host process.
 fn fill(mut bytes: &mut [u8]) -> Option<()> {
     while !bytes.is_empty() {
         let length = u32::try_from(bytes.len().min(DATA)).ok()?;
         let count = host::call(&Call { length, ..Call::new(Kind::Read, PLATFORM) }).ok().filter(|count| *count > 0)?;
         let (now, later) = bytes.split_at_mut_checked(usize::try_from(count).ok()?)?;
-        shared::get(0, now);
+        shared::block().get(0, now);
         bytes = later;
     }
     Some(())
@@ -190,7 +189,7 @@ pub(crate) fn write(from: u64, length: u64) -> Result<Written, Errno> {
     }
     let place = door.request.get_mut(..whole).ok_or(EINVAL)?;
     {
-        let mut space = SPACE.lock();
+        let mut space = space();
         space.ready(from, length, READ)?;
         user::read(from, place);
     }

@@ -34,6 +34,11 @@ impl Area {
         Self { start, end, protection, touched: (u64::MAX, 0) }
     }
 
+    /// Whether there may be pages.
+    pub(crate) fn was_touched(&self) -> bool {
+        self.touched.0 < self.touched.1
+    }
+
     /// The part of it within a range.
     fn cut(&self, start: u64, end: u64) -> Option<Self> {
         let (start, end) = (self.start.max(start), self.end.min(end));

@@ -3,12 +3,15 @@
 //! Owns the answers to faults and to the calls about memory. Pages come with the first touch, sixteen at a time: a fault
 //! costs more than they do.
 //!
-//! Invariant: what an area allows is what its pages allow, and no page is writable and executable at once.
+//! Invariant: what an area allows is what its pages allow, and no page is writable and executable at once. A page or right
+//! that was taken away is used by no processor any more when the call that did so returns, and before the page has another
+//! use.
 
 use super::areas::{Area, Areas, BOTTOM, EXECUTE, KEPT, READ, TOP, WRITE, range};
 use super::frames::Frames;
 use crate::arch::pages;
 use crate::syscall::error::{EEXIST, EFAULT, EINVAL, ENOMEM, Errno};
+use crate::threads;
 
 const PAGE: u64 = gate::plan::PAGE;
 /// Pages that come with one fault.
@@ -37,6 +40,10 @@ impl Space {
     pub(crate) fn fault(&mut self, address: u64, wanted: u8) -> bool {
         let page = address & !(PAGE.wrapping_sub(1));
         let Some(area) = self.areas.at(page).copied() else { return false };
+        if area.protection & KEPT != 0 {
+            // All there is of the shim's was shown; but another processor may have seen it before that.
+            return pages::usable(page, wanted);
+        }
         if area.protection & wanted == 0 || !pages::there(area.protection) {
             return false;
         }
@@ -103,8 +110,14 @@ impl Space {
     /// Takes out pages: whoever touches them next finds zeroes.
     fn forget(&mut self, start: u64, end: u64) -> Result<(), Errno> {
         self.not_kept(start, end)?;
+        let mut taken = false;
         for area in self.areas.within(start, end) {
             pages::unmap(&mut self.frames, area.touched.0, area.touched.1);
+            taken |= area.was_touched();
+        }
+        if taken {
+            // Nobody takes the pages before this is done: the space is this one's.
+            threads::others_forget();
         }
         Ok(())
     }
@@ -124,7 +137,18 @@ impl Space {
     ) -> Option<()> {
         let end = start.checked_add(length)?;
         self.areas.insert(Area::new(start, end, protection | KEPT)).ok()?;
-        for at in (start..end).step_by(4096) {
+        self.show_pages(start, length, protection, physical)
+    }
+
+    /// Shows pages in an area of the shim's.
+    pub(crate) fn show_pages(
+        &mut self,
+        start: u64,
+        length: u64,
+        protection: u8,
+        physical: impl Fn(u64) -> u64,
+    ) -> Option<()> {
+        for at in (start..start.checked_add(length)?).step_by(4096) {
             pages::show(&mut self.frames, at, physical(at.wrapping_sub(start)), protection).ok()?;
         }
         Some(())
@@ -140,10 +164,15 @@ impl Space {
             return Err(ENOMEM);
         }
         self.not_kept(start, end)?;
+        let mut taken = false;
         for area in self.areas.within(start, end) {
             if area.protection != protection {
                 pages::protect(area.touched.0, area.touched.1, protection);
+                taken |= area.was_touched() && area.protection & !protection != 0;
             }
+        }
+        if taken {
+            threads::others_forget();
         }
         self.areas.protect(start, end, protection).map_err(|_| ENOMEM)?;
         Ok(0)

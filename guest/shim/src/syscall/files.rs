@@ -1,25 +1,33 @@
-//! Descriptors: the standard streams, the platform, sockets, event counters and sets of watched descriptors.
+//! Descriptors: the standard streams, the platform, sockets; counters and sets of watched descriptors are [`events`].
 //!
-//! Owns the table and the buffers' way through the shared window. The host holds the sockets; readiness is what it says,
+//! Owns the table and the buffers' way through the shared windows. The host holds the sockets; readiness is what it says,
 //! and lies about it cost time and never more.
 //!
 //! Invariant: a handle that the host knows is the index of an object here. What the host writes into the window becomes
 //! the program's bytes only by the copier, within the length the program gave.
 
+mod events;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use gate::ring::{self, Call, EVENT, FOREVER, HANDLES, Kind};
+use gate::plan::{PROCESSORS, SHARED};
+use gate::ring::{self, BLOCK, CONTROL, Call, HANDLES, Kind};
 
-use super::error::{EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOPROTOOPT, ENOSPC, ENOTTY, Errno};
+use super::error::{EBADF, EFAULT, EINVAL, EMFILE, ENOPROTOOPT, ENOTTY, Errno};
 use super::{get, put, word};
 use crate::arch::lock::Lock;
+use crate::arch::tables::me;
 use crate::arch::{entry, shared};
 use crate::attest::{self, Written};
 use crate::host;
-use crate::memory::areas::TOP;
+use crate::memory::areas::{Area, KEPT, READ, TOP, WRITE};
+use crate::memory::space::Space;
 
-/// Where ring 3 sees the data part of the block.
-pub(crate) static WINDOW: AtomicU64 = AtomicU64::new(0);
+pub(super) use events::{epoll, event, poll, wait, watch};
+use events::{read_counter, write_counter};
+
+/// Where ring 3 sees the data parts of the blocks, one after the other: each processor uses its own.
+static WINDOWS: AtomicU64 = AtomicU64::new(0);
 
 const MOST: usize = HANDLES as usize;
 const NONE: u16 = u16::MAX;
@@ -33,6 +41,8 @@ enum Object {
     Host,
     /// The platform: frames to and from it.
     Platform,
+    /// On its way to the host, or from there.
+    Busy,
     /// A set of watched descriptors.
     Set,
     /// A counter, and whether it was counted up since that was told.
@@ -89,7 +99,7 @@ impl Files {
     fn object(&self, fd: u64) -> Result<(u16, Object), Errno> {
         let index = usize::try_from(fd).ok().and_then(|fd| self.table.get(fd)).copied().unwrap_or(NONE);
         match self.objects.get(usize::from(index)) {
-            Some(object) if *object != Object::Free => Ok((index, *object)),
+            Some(object) if !matches!(object, Object::Free | Object::Busy) => Ok((index, *object)),
             _ => Err(EBADF),
         }
     }
@@ -115,7 +125,7 @@ impl Files {
         Ok(fd as u64)
     }
 
-    /// Closes a descriptor; the object if it was its last.
+    /// Closes a descriptor; the object if it was its last. What the host holds is busy until it is [`Files::closed`] there.
     fn close(&mut self, fd: u64) -> Result<Option<(u16, Object)>, Errno> {
         let (index, object) = self.object(fd)?;
         if let Some(place) = usize::try_from(fd).ok().and_then(|fd| self.table.get_mut(fd)) {
@@ -128,7 +138,7 @@ impl Files {
             return Ok(None);
         }
         if let (Some(object), Some(watched)) = (self.objects.get_mut(at), self.watched.get_mut(at)) {
-            *object = Object::Free;
+            *object = if matches!(object, Object::Host | Object::Set) { Object::Busy } else { Object::Free };
             *watched = None;
         }
         if let Object::Counter(..) = object
@@ -140,9 +150,53 @@ impl Files {
         Ok(Some((index, object)))
     }
 
+    /// What was busy becomes this; if that is nothing, it has no descriptor either.
+    fn settle(&mut self, fd: u64, index: u16, object: Object) {
+        if let Some(place) = self.objects.get_mut(usize::from(index)) {
+            *place = object;
+        }
+        if object == Object::Free {
+            let place = usize::try_from(fd).ok().and_then(|fd| self.table.get_mut(fd));
+            if let (Some(place), Some(users)) = (place, self.users.get_mut(usize::from(index))) {
+                *place = NONE;
+                *users = 0;
+            }
+        }
+    }
+
+    /// The host has nothing of it any more.
+    fn closed(&mut self, index: u16) {
+        if let Some(object) = self.objects.get_mut(usize::from(index)) {
+            *object = Object::Free;
+        }
+    }
+
     fn does_not_wait(&self, index: u16) -> bool {
         self.waitless.get(usize::from(index)).copied().unwrap_or(false)
     }
+}
+
+/// Finds a place for the windows, and shows the first.
+pub(crate) fn place_windows(space: &mut Space) -> Option<()> {
+    let length = DATA.saturating_mul(PROCESSORS as u64);
+    let start = space.areas.room(length, space.below)?;
+    space.areas.insert(Area::new(start, start.checked_add(length)?, READ | WRITE | KEPT)).ok()?;
+    WINDOWS.store(start, Ordering::Relaxed);
+    show(space, 0)
+}
+
+/// Shows one more; whether there was memory to do so.
+pub(crate) fn show_window(seat: usize) -> bool {
+    show(&mut super::space(), seat).is_some()
+}
+
+fn show(space: &mut Space, seat: usize) -> Option<()> {
+    let block = SHARED.wrapping_add((BLOCK as u64).wrapping_mul(seat as u64)).wrapping_add(CONTROL as u64);
+    space.show_pages(window(seat), DATA, READ | WRITE, |offset| block.wrapping_add(offset))
+}
+
+fn window(seat: usize) -> u64 {
+    WINDOWS.load(Ordering::Relaxed).wrapping_add(DATA.wrapping_mul(seat as u64))
 }
 
 fn handle(index: u16) -> u32 {
@@ -187,7 +241,6 @@ pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
 /// asked: programs take a short count for the end of what is ready, and do not come back before they are told of more.
 fn in_parts(index: u16, length: u64, mut each: impl FnMut(u64, u64) -> Result<u64, Errno>) -> Result<u64, Errno> {
     let waitless = FILES.lock().does_not_wait(index);
-    let _turn = host::turn();
     let mut done = 0u64;
     loop {
         let part = length.wrapping_sub(done).min(DATA);
@@ -243,48 +296,14 @@ fn into_window(from: u64, offset: u64, length: u64) -> Result<(), Errno> {
     if from.checked_add(length).is_none_or(|end| end > TOP) {
         return Err(EFAULT);
     }
-    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::copy(window, from, length).map_err(|()| EFAULT)
+    entry::copy(window(me()).wrapping_add(offset), from, length).map_err(|()| EFAULT)
 }
 
 fn out_of_window(to: u64, offset: u64, length: u64) -> Result<(), Errno> {
     if length == 0 {
         return Ok(());
     }
-    let window = WINDOW.load(Ordering::Relaxed).wrapping_add(offset);
-    entry::copy(to, window, length).map_err(|()| EFAULT)
-}
-
-fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errno> {
-    if length < 8 {
-        return Err(EINVAL);
-    }
-    let value = {
-        let mut files = FILES.lock();
-        let waitless = files.does_not_wait(index);
-        match files.objects.get_mut(usize::from(index)) {
-            Some(Object::Counter(value, _)) if *value > 0 => core::mem::take(value),
-            // With one thread nobody would come to count it up.
-            Some(Object::Counter(..)) if waitless => return Err(EAGAIN),
-            _ => return Err(EINVAL),
-        }
-    };
-    put(to, &value.to_le_bytes()).map(|()| 8)
-}
-
-fn write_counter(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
-    if length < 8 {
-        return Err(EINVAL);
-    }
-    let more = word(from)?;
-    match FILES.lock().objects.get_mut(usize::from(index)) {
-        Some(Object::Counter(value, fresh)) => {
-            *value = value.checked_add(more).filter(|sum| *sum < u64::MAX).ok_or(EAGAIN)?;
-            *fresh = true;
-            Ok(8)
-        }
-        _ => Err(EBADF),
-    }
+    entry::copy(to, window(me()).wrapping_add(offset), length).map_err(|()| EFAULT)
 }
 
 pub(super) fn vectors(
@@ -335,7 +354,6 @@ pub(super) fn write_vectors(fd: u64, list: u64, count: u64) -> Result<u64, Errno
     if total > DATA {
         return vectors(fd, list, count, write);
     }
-    let _turn = host::turn();
     let mut offset = 0;
     for (start, length) in parts {
         into_window(start, offset, length)?;
@@ -360,7 +378,9 @@ pub(super) fn receive(fd: u64, to: u64, length: u64, flags: u64, from: u64) -> R
 pub(super) fn close(fd: u64) -> Result<u64, Errno> {
     let closed = FILES.lock().close(fd)?;
     if let Some((index, Object::Host | Object::Set)) = closed {
-        host::call(&Call::new(Kind::Close, handle(index)))?;
+        let done = host::call(&Call::new(Kind::Close, handle(index)));
+        FILES.lock().closed(index);
+        done?;
     }
     Ok(0)
 }
@@ -441,19 +461,20 @@ pub(super) fn descriptor(fd: u64, what: u64, argument: u64) -> Result<u64, Errno
 pub(super) fn socket(family: u64, kind: u64) -> Result<u64, Errno> {
     const NON_BLOCKING: u64 = 0o4000;
     let waitless = kind & NON_BLOCKING != 0;
-    let (fd, index) = FILES.lock().open(Object::Host, waitless)?;
-    opened(fd, &Call { a: family & 0xffff_ffff, b: u64::from(waitless), ..Call::new(Kind::Socket, handle(index)) })
+    open(Object::Host, waitless, |index| Call {
+        a: family & 0xffff_ffff,
+        b: u64::from(waitless),
+        ..Call::new(Kind::Socket, handle(index))
+    })
+    .map(|(fd, _)| fd)
 }
 
-/// Has the host open what has a descriptor already, which is free again if it does not.
-fn opened(fd: u64, call: &Call) -> Result<u64, Errno> {
-    match host::call(call) {
-        Ok(_) => Ok(fd),
-        Err(error) => {
-            FILES.lock().close(fd)?;
-            Err(error)
-        }
-    }
+/// Has the host open what gets a descriptor, which is free again if it does not; with the host's result.
+fn open(object: Object, waitless: bool, call: impl FnOnce(u16) -> Call) -> Result<(u64, u64), Errno> {
+    let (fd, index) = FILES.lock().open(Object::Busy, waitless)?;
+    let done = host::call(&call(index));
+    FILES.lock().settle(fd, index, if done.is_ok() { object } else { Object::Free });
+    Ok((fd, done?))
 }
 
 /// Puts an address into the window; how long it is.
@@ -469,7 +490,7 @@ fn address(at: u64, length: u64) -> Result<u32, Errno> {
         for (place, byte) in bytes.iter_mut().zip(0..length.wrapping_sub(offset)) {
             [*place] = get(at.wrapping_add(offset).wrapping_add(byte))?;
         }
-        shared::set_data(usize::try_from(index).unwrap_or(0), u64::from_le_bytes(bytes));
+        shared::block().set_data(usize::try_from(index).unwrap_or(0), u64::from_le_bytes(bytes));
         index = index.wrapping_add(1);
     }
     Ok(short(length))
@@ -483,7 +504,7 @@ fn give_address(count: u64, to: u64, room: u64) -> Result<(), Errno> {
     let most = u64::from(u32::from_le_bytes(get(room)?)).min(count);
     let mut bytes = [0; 32];
     for (index, chunk) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *chunk = shared::data(index).to_le_bytes();
+        *chunk = shared::block().data(index).to_le_bytes();
     }
     put(to, bytes.get(..usize::try_from(most).unwrap_or(0)).unwrap_or_default())?;
     put(room, &short(count).to_le_bytes())
@@ -491,13 +512,11 @@ fn give_address(count: u64, to: u64, room: u64) -> Result<(), Errno> {
 
 pub(super) fn bind(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Bind, handle) })
 }
 
 pub(super) fn connect(fd: u64, at: u64, length: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     host::call(&Call { length: address(at, length)?, ..Call::new(Kind::Connect, handle) })
 }
 
@@ -509,27 +528,18 @@ pub(super) fn accept(fd: u64, to: u64, room: u64, flags: u64) -> Result<u64, Err
     const NON_BLOCKING: u64 = 0o4000;
     let listener = held(fd)?;
     let waitless = flags & NON_BLOCKING != 0;
-    let (new, index) = FILES.lock().open(Object::Host, waitless)?;
-    let _turn = host::turn();
-    let call = Call {
+    let (new, count) = open(Object::Host, waitless, |index| Call {
         a: u64::from(index),
         b: u64::from(waitless),
         length: ring::ADDRESS,
         ..Call::new(Kind::Accept, listener)
-    };
-    match host::call(&call) {
-        Ok(count) => give_address(count, to, room).map(|()| new),
-        Err(error) => {
-            FILES.lock().close(new)?;
-            Err(error)
-        }
-    }
+    })?;
+    give_address(count, to, room).map(|()| new)
 }
 
 /// `whose`: 0 for the socket's own, 1 for its peer's.
 pub(super) fn name(fd: u64, to: u64, room: u64, whose: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let _turn = host::turn();
     let count = host::call(&Call { a: whose, length: ring::ADDRESS, ..Call::new(Kind::Name, handle) })?;
     give_address(count, to, room).map(|()| 0)
 }
@@ -568,154 +578,4 @@ pub(super) fn option(fd: u64, level: u64, name: u64, at: u64, room: u64) -> Resu
     let error = host::call(&Call::new(Kind::Error, handle))?;
     put(at, &short(error).to_le_bytes())?;
     put(room, &4u32.to_le_bytes()).map(|()| 0)
-}
-
-pub(super) fn event(start: u64, flags: u64) -> Result<u64, Errno> {
-    const NON_BLOCKING: u64 = 0o4000;
-    let mut files = FILES.lock();
-    let free = files.counted;
-    if free >= COUNTERS {
-        return Err(EMFILE);
-    }
-    let start = start & 0xffff_ffff;
-    let (fd, index) = files.open(Object::Counter(start, start > 0), flags & NON_BLOCKING != 0)?;
-    if let Some(place) = files.counters.get_mut(free) {
-        *place = index;
-        files.counted = free.saturating_add(1);
-    }
-    Ok(fd)
-}
-
-pub(super) fn epoll() -> Result<u64, Errno> {
-    let (fd, index) = FILES.lock().open(Object::Set, false)?;
-    opened(fd, &Call::new(Kind::Epoll, handle(index)))
-}
-
-/// `epoll_ctl`.
-pub(super) fn watch(set: u64, operation: u64, fd: u64, at: u64) -> Result<u64, Errno> {
-    const ADD: u64 = 1;
-    const REMOVE: u64 = 2;
-    const CHANGE: u64 = 3;
-    let operation = operation & 0xffff_ffff;
-    let wanted: [u8; 12] = if operation == REMOVE { [0; 12] } else { get(at)? };
-    let [e0, e1, e2, e3, data @ ..] = wanted;
-    let (events, data) = (u32::from_le_bytes([e0, e1, e2, e3]), u64::from_le_bytes(data));
-    let (set, object) = {
-        let mut files = FILES.lock();
-        let ((set, Object::Set), (index, object)) = (files.object(set)?, files.object(fd)?) else { return Err(EINVAL) };
-        let place = files.watched.get_mut(usize::from(index)).ok_or(EBADF)?;
-        *place = match (operation, *place) {
-            (ADD, None) => Some(Watched { set, events, data }),
-            (ADD, Some(_)) => {
-                return Err(if place.is_some_and(|known| known.set == set) { super::error::EEXIST } else { ENOSPC });
-            }
-            (CHANGE, Some(known)) if known.set == set => Some(Watched { set, events, data }),
-            (REMOVE, Some(known)) if known.set == set => None,
-            (CHANGE | REMOVE, _) => return Err(super::error::ENOENT),
-            _ => return Err(EINVAL),
-        };
-        if let Some(Object::Counter(_, fresh)) = files.objects.get_mut(usize::from(index)) {
-            *fresh = true;
-        }
-        (set, (index, object))
-    };
-    if let (index, Object::Host) = object {
-        let call = Call { a: u64::from(index), b: u64::from(events), ..Call::new(Kind::Watch, handle(set)) };
-        host::call(&call)?;
-    }
-    Ok(0)
-}
-
-const IN: u32 = 1;
-const EDGES: u32 = 1 << 31;
-
-/// `epoll_wait`.
-pub(super) fn wait(set: u64, to: u64, most: u64, time: u64) -> Result<u64, Errno> {
-    let most = most & 0xffff_ffff;
-    let (set, Object::Set) = of(set)? else { return Err(EINVAL) };
-    if most == 0 || most > 0x7fff_ffff {
-        return Err(EINVAL);
-    }
-    let mut told = 0u64;
-    // Counters are here, and known without asking.
-    let counted = FILES.lock().counted;
-    for place in 0..counted {
-        let data = {
-            let mut files = FILES.lock();
-            let index = usize::from(files.counters.get(place).copied().unwrap_or(NONE));
-            let Some(watched) = files.watched.get(index).copied().flatten() else { continue };
-            let Some(Object::Counter(value, fresh)) = files.objects.get_mut(index) else { continue };
-            let news = *value > 0 && (*fresh || watched.events & EDGES == 0);
-            if !news || watched.set != set || watched.events & IN == 0 || told >= most {
-                continue;
-            }
-            *fresh = false;
-            watched.data
-        };
-        tell(to, told, IN, data)?;
-        told = told.wrapping_add(1);
-    }
-    let room = most.wrapping_sub(told).min(512);
-    let time = if told > 0 { 0 } else { time };
-    let _turn = host::turn();
-    let call =
-        Call { a: time, length: short(room.wrapping_mul(u64::from(EVENT))), ..Call::new(Kind::Wait, handle(set)) };
-    let bytes = host::call(&call)?;
-    for index in 0..bytes.checked_div(u64::from(EVENT)).unwrap_or(0) {
-        let event = shared::data(usize::try_from(index).unwrap_or(0));
-        let (object, bits) = (event & 0xffff_ffff, short(event >> 32));
-        let watched =
-            usize::try_from(object).ok().and_then(|object| FILES.lock().watched.get(object).copied().flatten());
-        // What is not watched any more, or never was, is not told.
-        let Some(watched) = watched.filter(|watched| watched.set == set) else { continue };
-        let bits = bits & (watched.events | ring::ALWAYS) & 0xffff;
-        if bits != 0 {
-            tell(to, told, bits, watched.data)?;
-            told = told.wrapping_add(1);
-        }
-    }
-    Ok(told)
-}
-
-/// Writes an `epoll_event`, which is packed.
-fn tell(to: u64, index: u64, bits: u32, data: u64) -> Result<(), Errno> {
-    let mut event = [0; 12];
-    let (low, high) = event.split_at_mut(4);
-    low.copy_from_slice(&bits.to_le_bytes());
-    high.copy_from_slice(&data.to_le_bytes());
-    put(to.wrapping_add(index.wrapping_mul(12)), &event)
-}
-
-/// `poll` of one descriptor at a time waits; of several it looks at each.
-pub(super) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
-    const INVALID: u64 = 0x20;
-    if count > 64 {
-        return Err(EINVAL);
-    }
-    let time = if count == 1 { time } else { 0 };
-    if count == 0 && time != 0 && time != FOREVER {
-        return host::call(&Call { a: time, ..Call::new(Kind::Sleep, 0) });
-    }
-    let mut ready = 0u64;
-    for index in 0..count {
-        let at = list.wrapping_add(index.wrapping_mul(8));
-        let entry = word(at)?;
-        let (fd, wanted) = (entry & 0xffff_ffff, entry >> 32 & 0xffff);
-        let found = if fd > 0x7fff_ffff {
-            0
-        } else {
-            match of(fd) {
-                Ok((index, Object::Host)) => {
-                    host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
-                }
-                Ok((_, Object::Counter(value, _))) => u64::from(value > 0) & wanted,
-                Ok(_) => 0,
-                Err(_) => INVALID,
-            }
-        };
-        ready = ready.wrapping_add(u64::from(found != 0));
-        let found = u16::try_from(found & 0xffff).unwrap_or(0);
-        put(at.wrapping_add(6), &found.to_le_bytes())?;
-    }
-    Ok(ready)
 }

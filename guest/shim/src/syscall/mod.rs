@@ -7,20 +7,28 @@
 
 pub(crate) mod error;
 pub(crate) mod files;
-mod signals;
+mod futex;
+pub(crate) mod signals;
 
 use gate::calls::{Call, Is, REFUSED, TABLE};
 
-use crate::arch::entry::{Frame, PAGE_FAULT, SYSTEM_CALL};
-use crate::arch::lock::Lock;
+use crate::arch::entry::{Frame, KICK, PAGE_FAULT, SYSTEM_CALL};
+use crate::arch::lock::{Guard, Lock};
 use crate::arch::{self, msr, user};
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::{EXECUTE, READ, TOP, WRITE};
 use crate::memory::space::Space;
-use error::{EAGAIN, EFAULT, EINVAL, EPERM, ETIMEDOUT, Errno};
+use crate::threads;
+use error::{EFAULT, EINVAL, EPERM, Errno};
 
-/// The program's memory.
-pub(crate) static SPACE: Lock<Space> = Lock::new(Space::new());
+static SPACE: Lock<Space> = Lock::new(Space::new());
+
+/// The program's memory. Whoever has it remembers nothing of the page tables that is not so any more.
+pub(crate) fn space() -> Guard<'static, Space> {
+    let space = SPACE.lock();
+    threads::catch_up();
+    space
+}
 
 /// One more than the largest number of a call.
 const NUMBERS: usize = 334;
@@ -51,7 +59,7 @@ pub(crate) fn fault(address: u64, error: u64) -> bool {
     } else {
         READ
     };
-    address < TOP && SPACE.lock().fault(address, wanted)
+    address < TOP && space().fault(address, wanted)
 }
 
 /// Every trap that is not part of an excursion.
@@ -74,6 +82,8 @@ pub(crate) fn trap(frame: &mut Frame) {
                 signals::fault(frame, address);
             }
         }
+        // It is inside now, which is all that was wanted.
+        KICK => {}
         _ => signals::fault(frame, 0),
     }
 }
@@ -112,10 +122,10 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         5 => files::status(fd, b),
         7 => files::poll(a, b, millis(c)),
         8 => files::seek(fd, b, c),
-        9 => SPACE.lock().map(a, b, c, d),
-        10 => SPACE.lock().protect(a, b, c),
-        11 => SPACE.lock().unmap(a, b),
-        12 => Ok(SPACE.lock().set_break(a)),
+        9 => space().map(a, b, c, d),
+        10 => space().protect(a, b, c),
+        11 => space().unmap(a, b),
+        12 => Ok(space().set_break(a)),
         13 => signals::action(a, b, c),
         14 => signals::mask(a, b, c),
         15 => {
@@ -125,9 +135,9 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         16 => files::control(fd, b, c),
         19 => files::vectors(fd, b, c, files::read),
         20 => files::write_vectors(fd, b, c),
-        25 => SPACE.lock().remap(a, b, c),
-        28 => SPACE.lock().advise(a, b, c),
-        35 => sleep(a, false),
+        25 => space().remap(a, b, c),
+        28 => space().advise(a, b, c),
+        35 => sleep(a, None),
         41 => files::socket(a, b),
         42 => files::connect(fd, b, c),
         44 => files::send(fd, b, c, e),
@@ -139,20 +149,26 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         52 => files::name(fd, b, c, 1),
         54 => files::set_option(fd, b, c, d, e),
         55 => files::option(fd, b, c, d, e),
-        // One processor: no second thread.
-        56 => Err(EAGAIN),
-        60 | 231 => host::exit(a),
+        56 => threads::clone(frame),
+        60 => threads::exit(a),
+        231 => host::exit(a),
         72 => files::descriptor(fd, b, c),
         131 => signals::alternate_stack(a, b),
-        // A thread's name, and turns to others: nothing to do.
-        157 | 24 => Ok(0),
+        24 => {
+            threads::turn();
+            Ok(0)
+        }
+        39 => Ok(1),
+        // A thread's name: nothing to do.
+        157 => Ok(0),
         158 => thread_pointer(a, b),
-        39 | 186 | 218 => Ok(1),
-        202 => futex(a, b, c, d),
+        186 => Ok(threads::number()),
+        202 => futex::futex(arguments),
         204 => affinity(b, c),
+        218 => Ok(threads::set_clear(a)),
         228 => clock(a, b),
         229 => resolution(b),
-        230 => sleep(c, b & 1 != 0),
+        230 => sleep(c, (b & 1 != 0).then_some(a)),
         232 | 281 => files::wait(fd, b, c, millis(d)),
         233 => files::watch(fd, b, c & 0xffff_ffff, d),
         271 => match timespec(c) {
@@ -177,7 +193,7 @@ fn millis(word: u64) -> u64 {
 /// Reads some bytes of the program's.
 pub(crate) fn get<const N: usize>(from: u64) -> Result<[u8; N], Errno> {
     let mut bytes = [0; N];
-    let mut space = SPACE.lock();
+    let mut space = space();
     space.ready(from, N as u64, READ)?;
     user::read(from, &mut bytes);
     Ok(bytes)
@@ -185,7 +201,7 @@ pub(crate) fn get<const N: usize>(from: u64) -> Result<[u8; N], Errno> {
 
 /// Writes some bytes into the program's memory.
 pub(crate) fn put(to: u64, bytes: &[u8]) -> Result<(), Errno> {
-    let mut space = SPACE.lock();
+    let mut space = space();
     space.ready(to, bytes.len() as u64, WRITE)?;
     user::write(to, bytes);
     Ok(())
@@ -208,14 +224,17 @@ fn timespec(at: u64) -> Result<Option<u64>, Errno> {
 }
 
 fn clock(which: u64, to: u64) -> Result<u64, Errno> {
+    write_time(to, clock_now(which)?)
+}
+
+fn clock_now(which: u64) -> Result<u64, Errno> {
     let time = user::now();
-    let nanos = match which & 0xffff_ffff {
+    match which & 0xffff_ffff {
         // Wall, as well as its coarse and TAI forms.
-        0 | 5 | 11 => time.wall.saturating_add(time.since),
-        1..=4 | 6 | 7 => time.since,
-        _ => return Err(EINVAL),
-    };
-    write_time(to, nanos)
+        0 | 5 | 11 => Ok(time.wall.saturating_add(time.since)),
+        1..=4 | 6 | 7 => Ok(time.since),
+        _ => Err(EINVAL),
+    }
 }
 
 fn write_time(to: u64, nanos: u64) -> Result<u64, Errno> {
@@ -231,10 +250,13 @@ fn resolution(to: u64) -> Result<u64, Errno> {
     if to == 0 { Ok(0) } else { write_time(to, 1) }
 }
 
-/// `absolute`: until then, not for so long.
-fn sleep(at: u64, absolute: bool) -> Result<u64, Errno> {
+/// `until`: until that time of this clock, not for so long.
+fn sleep(at: u64, until: Option<u64>) -> Result<u64, Errno> {
     let nanos = timespec(at)?.ok_or(EFAULT)?;
-    let nanos = if absolute { nanos.saturating_sub(user::now().since) } else { nanos };
+    let nanos = match until {
+        Some(clock) => nanos.saturating_sub(clock_now(clock)?),
+        None => nanos,
+    };
     host::call(&gate::ring::Call { a: nanos, ..gate::ring::Call::new(gate::ring::Kind::Sleep, 0) })
 }
 
@@ -250,30 +272,13 @@ fn thread_pointer(what: u64, value: u64) -> Result<u64, Errno> {
     Ok(0)
 }
 
-/// With one thread nobody waits, and nobody would wake who does.
-fn futex(at: u64, operation: u64, expected: u64, time: u64) -> Result<u64, Errno> {
-    match operation & 0x7f {
-        // Wait, also with a mask.
-        0 | 9 => {
-            if u64::from(u32::from_le_bytes(get(at)?)) != expected & 0xffff_ffff {
-                return Err(EAGAIN);
-            }
-            let nanos = timespec(time)?.unwrap_or(gate::ring::FOREVER);
-            host::call(&gate::ring::Call { a: nanos, ..gate::ring::Call::new(gate::ring::Kind::Sleep, 0) })?;
-            Err(ETIMEDOUT)
-        }
-        // Wake, also with a mask.
-        1 | 10 => Ok(0),
-        _ => Err(EINVAL),
-    }
-}
-
-/// There is one processor.
+/// How many processors the host offers, which is a hint; at most so many threads run.
 fn affinity(size: u64, to: u64) -> Result<u64, Errno> {
     if size < 8 {
         return Err(EINVAL);
     }
-    put(to, &1u64.to_le_bytes())?;
+    let all = u64::MAX.checked_shr(64u32.wrapping_sub(crate::boot::processors())).unwrap_or(1);
+    put(to, &all.to_le_bytes())?;
     Ok(8)
 }
 

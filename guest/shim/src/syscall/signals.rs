@@ -1,6 +1,6 @@
 //! Faults of the program as the signals Linux makes of them, for handlers that recover from them: traps of WebAssembly.
 //!
-//! Owns handlers, mask, alternate stack, and the frame a handler finds. Vector registers are not in it: ring 0 never
+//! Owns handlers, each thread's mask and alternate stack, and the frame a handler finds. Vector registers are not in it: ring 0 never
 //! touches them, so a handler that returns to another place finds them as they were.
 //!
 //! Refuses to go on after a fault that nobody handles: the program ends as by that signal.
@@ -8,7 +8,10 @@
 use super::error::{EINVAL, ENOMEM, EPERM, Errno};
 use super::{get, put, word};
 use crate::arch::entry::{Frame, PAGE_FAULT};
-use crate::arch::lock::Lock;
+use gate::plan::PROCESSORS;
+
+use crate::arch::lock::{Guard, Lock};
+use crate::arch::tables::me;
 use crate::host;
 use crate::memory::areas::TOP;
 
@@ -32,8 +35,9 @@ struct Action {
     mask: u64,
 }
 
-struct Signals {
-    actions: [Action; 65],
+/// What each thread has of its own.
+#[derive(Debug, Clone, Copy)]
+struct Own {
     mask: u64,
     /// Start, flags, length.
     stack: (u64, u32, u64),
@@ -45,7 +49,29 @@ const IN_USE: u32 = 1;
 
 const DEFAULT: Action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
 
-static SIGNALS: Lock<Signals> = Lock::new(Signals { actions: [DEFAULT; 65], mask: 0, stack: (0, NO_STACK, 0) });
+static ACTIONS: Lock<[Action; 65]> = Lock::new([DEFAULT; 65]);
+/// By seat.
+static OWN: [Lock<Own>; PROCESSORS] = [const { Lock::new(Own { mask: 0, stack: (0, NO_STACK, 0) }) }; PROCESSORS];
+
+/// Those of this thread. Nobody else comes for them while it runs.
+fn own() -> Guard<'static, Own> {
+    of(me())
+}
+
+fn of(seat: usize) -> Guard<'static, Own> {
+    let [first, ..] = &OWN;
+    OWN.get(seat).unwrap_or(first).lock()
+}
+
+/// The signals that a thread does not want now.
+pub(crate) fn mask_of(seat: usize) -> u64 {
+    of(seat).mask
+}
+
+/// A thread begins.
+pub(crate) fn begin(seat: usize, mask: u64) {
+    *of(seat) = Own { mask, stack: (0, NO_STACK, 0) };
+}
 
 fn bit(signal: u64) -> u64 {
     1u64.wrapping_shl(u32::try_from(signal.saturating_sub(1)).unwrap_or(0))
@@ -71,8 +97,8 @@ pub(super) fn action(signal: u64, new: u64, old: u64) -> Result<u64, Errno> {
         return Err(EINVAL);
     }
     let before = {
-        let mut signals = SIGNALS.lock();
-        let Some(place) = signals.actions.get_mut(index) else { return Err(EINVAL) };
+        let mut actions = ACTIONS.lock();
+        let Some(place) = actions.get_mut(index) else { return Err(EINVAL) };
         let before = *place;
         if let Some(new) = read {
             *place = new;
@@ -90,10 +116,10 @@ pub(super) fn action(signal: u64, new: u64, old: u64) -> Result<u64, Errno> {
 pub(super) fn mask(how: u64, new: u64, old: u64) -> Result<u64, Errno> {
     let wanted = if new == 0 { None } else { Some(word(new)?) };
     let before = {
-        let mut signals = SIGNALS.lock();
-        let before = signals.mask;
+        let mut own = own();
+        let before = own.mask;
         if let Some(wanted) = wanted {
-            signals.mask = match how & 0xffff_ffff {
+            own.mask = match how & 0xffff_ffff {
                 0 => before | wanted,
                 1 => before & !wanted,
                 2 => wanted,
@@ -115,7 +141,7 @@ pub(super) fn alternate_stack(new: u64, old: u64) -> Result<u64, Errno> {
         let flags = u32::from_le_bytes(get(new.wrapping_add(8))?);
         Some((word(new)?, flags, word(new.wrapping_add(16))?))
     };
-    let before = SIGNALS.lock().stack;
+    let before = own().stack;
     if let Some((start, flags, length)) = wanted {
         let stack = match flags & !0x8000_0000 {
             NO_STACK => (0, NO_STACK, 0),
@@ -124,7 +150,7 @@ pub(super) fn alternate_stack(new: u64, old: u64) -> Result<u64, Errno> {
             0 | IN_USE => (start, 0, length),
             _ => return Err(EINVAL),
         };
-        SIGNALS.lock().stack = stack;
+        own().stack = stack;
     }
     if old != 0 {
         put(old, &before.0.to_le_bytes())?;
@@ -178,7 +204,7 @@ pub(super) fn fault(frame: &mut Frame, address: u64) {
         1 | 3 => (TRAP, 1),
         6 => (ILLEGAL, 2),
         // No such area, or one that does not allow it.
-        PAGE_FAULT => (SEGMENT, if super::SPACE.lock().areas.at(address).is_some() { 2 } else { 1 }),
+        PAGE_FAULT => (SEGMENT, if super::space().areas.at(address).is_some() { 2 } else { 1 }),
         16 | 19 => (ARITHMETIC, 7),
         17 => (BUS, 1),
         _ => (SEGMENT, 0x80),
@@ -190,10 +216,8 @@ pub(super) fn fault(frame: &mut Frame, address: u64) {
 
 /// `None` if nobody handles it, or there is no stack to do so.
 fn deliver(frame: &mut Frame, signal: u64, code: u64, address: u64) -> Option<()> {
-    let (action, mask, stack) = {
-        let signals = SIGNALS.lock();
-        (*signals.actions.get(usize::try_from(signal).ok()?)?, signals.mask, signals.stack)
-    };
+    let action = *ACTIONS.lock().get(usize::try_from(signal).ok()?)?;
+    let Own { mask, stack } = *own();
     // 0 and 1 are the default and to ignore; a fault cannot be ignored.
     if action.handler <= 1 || action.flags & RESTORER == 0 || mask & bit(signal) != 0 {
         return None;
@@ -237,7 +261,7 @@ fn deliver(frame: &mut Frame, signal: u64, code: u64, address: u64) -> Option<()
     put(at, &bytes).ok()?;
 
     let deferred = if action.flags & NO_DEFER == 0 { bit(signal) } else { 0 };
-    SIGNALS.lock().mask = (mask | action.mask | deferred) & !ALWAYS;
+    own().mask = (mask | action.mask | deferred) & !ALWAYS;
     frame.rip = action.handler;
     frame.rsp = at;
     frame.rdi = signal;
@@ -261,7 +285,7 @@ pub(super) fn back(frame: &mut Frame) {
         offset = offset.wrapping_add(8);
     }
     match word(at.wrapping_add(place::MASK)) {
-        Ok(mask) => SIGNALS.lock().mask = mask & !ALWAYS,
+        Ok(mask) => own().mask = mask & !ALWAYS,
         Err(_) => host::killed(SEGMENT, at),
     }
 }
