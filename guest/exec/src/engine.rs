@@ -3,7 +3,7 @@
 //! Owns what runs (modules of WASI 0.1, components of WASI 0.2) and how it is compiled: inside the Keep, by Cranelift,
 //! from the bytes whose digest is in the brief. Native code from outside is never loaded.
 //!
-//! Refuses ELF programs and invalid WebAssembly.
+//! Refuses invalid WebAssembly.
 
 use cranelift_codegen::timing;
 use wasmtime::component::Component;
@@ -32,15 +32,7 @@ const HINT: &str = "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a compo
 
 impl Program {
     /// Compiles a workload's program.
-    pub(crate) fn compile(program: &workload::package::Program) -> Result<Self, Refusal> {
-        let workload::package::Program::Wasm(wasm) = program else {
-            return Err(Refusal::new(
-                Step::Program,
-                "elf.unsupported",
-                "the program is an ELF file, and this Keep runs WebAssembly",
-                HINT,
-            ));
-        };
+    pub(crate) fn compile(wasm: &[u8]) -> Result<Self, Refusal> {
         timing::set_thread_profiler(Box::new(Untimed));
         let mut config = Config::new();
         // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).

@@ -26,6 +26,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Keep first, root last, DER.
+    pub(crate) fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
+    }
+
     /// Keep first, root last.
     pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
         self.chain.iter().cloned().map(CertificateDer::from).collect()

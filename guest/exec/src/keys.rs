@@ -1,4 +1,4 @@
-//! The Keep's key and the signatures it checks, by aws-lc-rs. The private key is made here and never leaves.
+//! The Keep's key and the signatures it checks, by aws-lc-rs. The private key is made here and never leaves the Keep.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -26,7 +26,7 @@ impl Key {
         Ok(Self { pair, spki })
     }
 
-    /// For the TLS configurations of this process only.
+    /// For the TLS configurations of this process, and for a program that takes its place.
     pub(crate) fn to_pkcs8(&self) -> Result<PrivatePkcs8KeyDer<'static>, Refusal> {
         let der = self.pair.to_pkcs8v1().map_err(|error| {
             Refusal::new(Step::Certificate, "key.encode", error, "this is a defect of the Keep: report it")

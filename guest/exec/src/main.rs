@@ -1,4 +1,5 @@
-//! exec: the WebAssembly runtime inside a Keep. The same static ELF runs on every backend.
+//! exec: the WebAssembly runtime inside a Keep, and what starts everything else there. The same static ELF runs on
+//! every backend.
 //!
 //! Owns the order of a start (`trust.md` rule 11): brief, nonce, key and evidence, certificate, Drawbridge, each blob
 //! checked before any parser sees it, program. Each phase takes what the one before it made, so that no step can be
@@ -7,7 +8,8 @@
 //! Refuses to run anything whose digest is not the one in the brief, and to accept a connection before step 13.
 //!
 //! Invariant: exactly one [`Outcome`] goes to the platform, and the process status is the same news for those who
-//! cannot read it: the program's own status, 134 for a trap, 125 when the Keep refused.
+//! cannot read it: the program's own status, 134 for a trap, 125 when the Keep refused. Where a native program takes
+//! exec's place there is none: how that one ends is seen from outside.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +20,7 @@ mod engine;
 mod enrol;
 mod idle;
 mod keys;
+mod native;
 mod platform;
 mod refusal;
 mod serve;
@@ -27,6 +30,7 @@ mod sys;
 use gate::message::Outcome;
 use workload::brief::{Brief, Source};
 use workload::manifest::Kind;
+use workload::package::Program;
 
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
@@ -77,7 +81,10 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
         }
     };
 
-    let program = engine::Program::compile(&workload.program)?;
+    let program = match &workload.program {
+        Program::Wasm(wasm) => engine::Program::compile(wasm)?,
+        Program::Elf(elf) => match native::run(platform, &brief, &workload.manifest, elf, identity.as_ref())? {},
+    };
     match program.kind(&workload.manifest)? {
         Kind::Http => serve::serve(platform, &brief, &workload.manifest, &program, identity).await,
         Kind::Auto | Kind::Command => {

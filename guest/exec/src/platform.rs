@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 
 use gate::frame;
 use gate::message::{Outcome, Purpose, Reply, Request};
+use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
 
@@ -103,6 +104,33 @@ impl Platform {
         self.tell(&Request::Outcome(outcome))
     }
 
+    /// The next bytes of a program that is to take exec's place; whether the platform takes any.
+    pub(crate) fn part(&mut self, bytes: &[u8]) -> Result<bool, Refusal> {
+        match self.ask(&Request::Part { bytes })? {
+            Reply::Noted => Ok(true),
+            Reply::Unavailable => Ok(false),
+            other => Err(unexpected("Noted", &other)),
+        }
+    }
+
+    /// The next bytes of a file for that program.
+    pub(crate) fn file(&mut self, path: Path<'_>, bytes: &[u8]) -> Result<(), Refusal> {
+        self.tell(&Request::File { path, bytes })
+    }
+
+    /// Puts the program in exec's place. If there is an answer it is why not.
+    pub(crate) fn replace(
+        &mut self,
+        arguments: Texts<'_>,
+        environment: Texts<'_>,
+        streams: Streams,
+    ) -> Result<String, Refusal> {
+        match self.ask(&Request::Replace { arguments, environment, streams })? {
+            Reply::NotReplaced { reason } => Ok(reason.to_owned()),
+            other => Err(unexpected("NotReplaced", &other)),
+        }
+    }
+
     fn address(&mut self, request: &Request<'_>) -> Result<Option<String>, Refusal> {
         match self.ask(request)? {
             Reply::Address(address) => Ok(Some(address.to_owned())),
@@ -155,6 +183,7 @@ fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
         Reply::Absent => "Absent",
         Reply::Address(_) => "Address",
         Reply::Noted => "Noted",
+        Reply::NotReplaced { .. } => "NotReplaced",
     };
     broken(format_args!("expected {expected}, found {found}"))
 }

@@ -81,7 +81,7 @@ pub const TABLE: &[Call] = &[
     any(3, "close", "every descriptor"),
     any(5, "fstat", "is standard input a file"),
     any(7, "poll", "standard input"),
-    any(8, "lseek", "standard input, when it is a file"),
+    any(8, "lseek", "files; standard input, when it is one"),
     only(
         9,
         "mmap",
@@ -100,6 +100,7 @@ pub const TABLE: &[Call] = &[
     any(14, "rt_sigprocmask", "threads, signals"),
     any(15, "rt_sigreturn", "traps of WebAssembly"),
     only(16, "ioctl", &[&[is(1, TIOCGWINSZ)], &[is(1, FIONBIO)]], "is this a terminal; non-blocking sockets"),
+    any(17, "pread64", "files"),
     any(19, "readv", "sockets"),
     any(20, "writev", "sockets, standard output"),
     any(24, "sched_yield", "locks"),
@@ -176,23 +177,75 @@ pub struct Refused {
     pub why: &'static str,
 }
 
+/// A call that opens a file, by its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// Number in the x86-64 table of Linux.
+    pub number: u16,
+    /// Which argument is the path, 0 to 5.
+    pub path: u8,
+    /// Which argument has the flags.
+    pub flags: u8,
+}
+
 const EPERM: u16 = 1;
 const ENOENT: u16 = 2;
+const ENOTDIR: u16 = 20;
+const EROFS: u16 = 30;
 const ENOSYS: u16 = 38;
 
 /// Calls that are answered with an error, by number. What is in neither table ends the Keep.
 pub const REFUSED: &[Refused] = &[
     Refused { number: 2, name: "open", error: ENOENT, why: "a Keep has no file system of its host" },
-    Refused { number: 4, name: "stat", error: ENOENT, why: "aws-lc asks for a device that tells of snapshots" },
-    Refused { number: 89, name: "readlink", error: ENOENT, why: "glibc: where its program lies" },
+    Refused {
+        number: 4,
+        name: "stat",
+        error: ENOENT,
+        why: "likewise; aws-lc asks for a device that tells of snapshots",
+    },
+    Refused { number: 6, name: "lstat", error: ENOENT, why: "likewise" },
+    Refused { number: 21, name: "access", error: ENOENT, why: "likewise" },
+    Refused { number: 89, name: "readlink", error: ENOENT, why: "likewise; glibc asks for the program's own path" },
     Refused { number: 200, name: "tkill", error: EPERM, why: "abort, which then ends the process by a fault" },
     Refused { number: 234, name: "tgkill", error: EPERM, why: "abort of glibc, likewise" },
-    Refused { number: 262, name: "newfstatat", error: ENOENT, why: "glibc: what kind of file standard output is" },
+    Refused { number: 257, name: "openat", error: ENOENT, why: "a Keep has no file system of its host" },
+    Refused { number: 262, name: "newfstatat", error: ENOENT, why: "likewise; glibc asks what standard output is" },
+    Refused { number: 267, name: "readlinkat", error: ENOENT, why: "likewise" },
+    Refused { number: 269, name: "faccessat", error: ENOENT, why: "likewise" },
     Refused { number: 273, name: "set_robust_list", error: ENOSYS, why: "glibc: locks shared between processes" },
-    Refused { number: 302, name: "prlimit64", error: ENOSYS, why: "glibc: how large a stack is" },
+    // Not ENOSYS, for which musl has another call.
+    Refused { number: 302, name: "prlimit64", error: EPERM, why: "C libraries: how large a stack is" },
+    Refused { number: 332, name: "statx", error: ENOSYS, why: "Rust, which then asks fstat" },
     Refused { number: 334, name: "rseq", error: ENOSYS, why: "glibc: on which processor a thread runs" },
     Refused { number: 435, name: "clone3", error: ENOSYS, why: "glibc, which then makes its threads with clone" },
+    Refused { number: 439, name: "faccessat2", error: ENOENT, why: "a Keep has no file system of its host" },
 ];
+
+/// Calls by which a program opens the files that exec gave it. They are in [`REFUSED`] too: with the error for a file
+/// that nobody gave.
+pub const OPEN: &[Open] = &[Open { number: 2, path: 0, flags: 1 }, Open { number: 257, path: 1, flags: 2 }];
+
+/// `O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND`
+const O_CHANGE: u64 = 3 | 0o100 | 0o1000 | 0o2000;
+const O_DIRECTORY: u64 = 0o200_000;
+/// The new descriptor closes when another program is started.
+pub const O_CLOEXEC: u64 = 0o200_0000;
+
+/// Whether a file is opened with these flags; `known`: exec gave it.
+///
+/// # Errors
+/// The error number of the call.
+pub const fn open(flags: u64, known: bool) -> Result<(), u16> {
+    if flags & O_CHANGE != 0 {
+        Err(EROFS)
+    } else if !known {
+        Err(ENOENT)
+    } else if flags & O_DIRECTORY != 0 {
+        Err(ENOTDIR)
+    } else {
+        Ok(())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -271,6 +324,21 @@ mod tests {
         // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_PTRACER
         for option in [1, 4, 22, 0x5961_6d61] {
             assert!(!answered(157, [option, 0, 0]), "{option}");
+        }
+    }
+
+    #[test]
+    fn files_are_opened_to_be_read() {
+        for call in OPEN {
+            assert!(REFUSED.iter().any(|refused| (refused.number, refused.error) == (call.number, ENOENT)));
+        }
+        let nofollow = 0o400_000;
+        assert_eq!(open(O_CLOEXEC | nofollow, true), Ok(()));
+        assert_eq!(open(O_CLOEXEC | nofollow, false), Err(ENOENT));
+        assert_eq!(open(O_DIRECTORY, true), Err(ENOTDIR));
+        for change in [1, 2, 0o100, 0o1000, 0o2000] {
+            assert_eq!(open(change, true), Err(EROFS), "{change:#o}");
+            assert_eq!(open(change, false), Err(EROFS), "{change:#o}");
         }
     }
 }

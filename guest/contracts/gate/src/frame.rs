@@ -49,6 +49,12 @@ pub enum FrameError {
         /// The value received.
         found: u8,
     },
+    /// A field that cannot be what it is for.
+    #[error("a {what} in a message is not one")]
+    Invalid {
+        /// What it should be.
+        what: &'static str,
+    },
     /// Text is not UTF-8.
     #[error("text in a message is not UTF-8")]
     NotText,

@@ -1,7 +1,6 @@
 //! What exec asks of its platform over descriptor 3, and the answers. Owns the meaning and the bounds of each field.
 //!
-//! Refuses: any message whose bytes are not exactly one value of the closed lists below. Kind 7 (`Replace`) is reserved by
-//! `spec/gate.md` and unknown until something in a Keep uses it.
+//! Refuses: any message whose bytes are not exactly one value of the closed lists below.
 //!
 //! Invariant: there is no request for raw report data, a raw key or a raw system call. The lower side composes the
 //! report data from [`Request::Attest`] and sealing keys from [`Request::SealKey`], so nothing above it can make evidence
@@ -10,6 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::frame::{self, FrameError, Reader};
+use crate::program::{Path, STACK, Streams, Texts};
 
 /// The most bytes of a blob in one [`Reply::Blob`].
 pub const CHUNK: usize = 256 * 1024;
@@ -90,6 +90,28 @@ pub enum Request<'a> {
         /// Sizes, digests, names; never content.
         detail: &'a str,
     },
+    /// The next bytes of a program that is to take exec's place: at most [`CHUNK`].
+    Part {
+        /// They follow those of the parts before.
+        bytes: &'a [u8],
+    },
+    /// The next bytes of a file that the program will find: at most [`CHUNK`]. A path that is not the last one's begins
+    /// a new file.
+    File {
+        /// By which the program opens it.
+        path: Path<'a>,
+        /// They follow those before with the same path.
+        bytes: &'a [u8],
+    },
+    /// The program takes exec's place, with descriptor 3 and the files. Only what is wrong with it is answered.
+    Replace {
+        /// The program's name is the first.
+        arguments: Texts<'a>,
+        /// `NAME=VALUE`.
+        environment: Texts<'a>,
+        /// Where its standard streams lead.
+        streams: Streams,
+    },
     /// The last message of a Keep.
     Outcome(Outcome<'a>),
 }
@@ -146,7 +168,8 @@ pub enum Reply<'a> {
         /// Secret.
         key: [u8; 32],
     },
-    /// To [`Request::Attest`] and [`Request::SealKey`]: this platform cannot.
+    /// To [`Request::Attest`], [`Request::SealKey`] and [`Request::Part`]: this platform cannot. To a program: not for
+    /// it.
     Unavailable,
     /// To [`Request::Blob`].
     Blob {
@@ -160,8 +183,14 @@ pub enum Reply<'a> {
     Absent,
     /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric.
     Address(&'a str),
-    /// To [`Request::Listening`], [`Request::Milestone`] and [`Request::Outcome`].
+    /// To [`Request::Listening`], [`Request::Milestone`], [`Request::Part`], [`Request::File`] and
+    /// [`Request::Outcome`].
     Noted,
+    /// To [`Request::Replace`], if there is an answer at all.
+    NotReplaced {
+        /// What is wrong with the program, for people.
+        reason: &'a str,
+    },
 }
 
 /// The most endorsements that travel with one evidence.
@@ -172,8 +201,9 @@ impl<'a> Request<'a> {
     /// Appends the request as one frame.
     ///
     /// # Errors
-    /// [`FrameError::Over`] for more bytes than a request of its kind carries, [`FrameError::TooLong`] if it does not fit
-    /// a frame.
+    /// [`FrameError::Over`] for more bytes than a request of its kind carries, [`FrameError::Invalid`] for a
+    /// [`Request::Replace`] without arguments or with a nameless variable, [`FrameError::TooLong`] if it does not fit a
+    /// frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
         self.bounded()?;
         frame::append(out, |w| match *self {
@@ -207,6 +237,15 @@ impl<'a> Request<'a> {
             Self::Milestone { step, detail } => {
                 w.u8(8).u8(step).bytes(detail.as_bytes());
             }
+            Self::Replace { arguments, environment, streams } => {
+                w.u8(7).bytes(arguments.bytes()).bytes(environment.bytes()).u8(streams.byte());
+            }
+            Self::Part { bytes } => {
+                w.u8(13).bytes(bytes);
+            }
+            Self::File { path, bytes } => {
+                w.u8(14).bytes(path.text().as_bytes()).bytes(bytes);
+            }
             Self::Outcome(Outcome::Exit(status)) => {
                 w.u8(9).u8(0).u8(status);
             }
@@ -232,6 +271,13 @@ impl<'a> Request<'a> {
             4 => Self::Bind { name: r.text()? },
             5 => Self::Listening { name: r.text()?, address: r.text()? },
             6 => Self::SealKey { context: r.bytes()? },
+            7 => {
+                let mut texts = || Texts::new(r.bytes()?).ok_or(FrameError::Invalid { what: "list of texts" });
+                let (arguments, environment) = (texts()?, texts()?);
+                let found = r.u8()?;
+                let streams = Streams::of(found).ok_or(FrameError::Unknown { what: "streams", found })?;
+                Self::Replace { arguments, environment, streams }
+            }
             8 => Self::Milestone { step: r.u8()?, detail: r.text()? },
             9 => Self::Outcome(match r.u8()? {
                 0 => Outcome::Exit(r.u8()?),
@@ -242,6 +288,11 @@ impl<'a> Request<'a> {
             10 => Self::Resolve { authority: r.text()? },
             11 => Self::Deployment,
             12 => Self::Endorsements,
+            13 => Self::Part { bytes: r.bytes()? },
+            14 => {
+                let path = Path::new(r.text()?).ok_or(FrameError::Invalid { what: "path" })?;
+                Self::File { path, bytes: r.bytes()? }
+            }
             found => return Err(FrameError::Unknown { what: "request", found }),
         };
         r.end()?;
@@ -256,6 +307,16 @@ impl<'a> Request<'a> {
                 ("bytes of key and nonce", spki.len().saturating_add(nonce.len()), ATTESTED)
             }
             Self::SealKey { context } => ("bytes of a context", context.len(), CONTEXT),
+            Self::Part { bytes } | Self::File { path: _, bytes } => ("bytes of a part", bytes.len(), CHUNK),
+            Self::Replace { arguments, environment, streams: _ } => {
+                if arguments.bytes().is_empty() {
+                    return Err(FrameError::Invalid { what: "list of arguments" });
+                }
+                if !environment.are_variables() {
+                    return Err(FrameError::Invalid { what: "variable" });
+                }
+                ("bytes of a stack", arguments.room().saturating_add(environment.room()), STACK)
+            }
             _ => return Ok(()),
         };
         if found > most { Err(FrameError::Over { what, found, most }) } else { Ok(()) }
@@ -304,6 +365,9 @@ impl<'a> Reply<'a> {
             Self::Noted => {
                 w.u8(7);
             }
+            Self::NotReplaced { reason } => {
+                w.u8(11).bytes(reason.as_bytes());
+            }
         })
     }
 
@@ -344,6 +408,7 @@ impl<'a> Reply<'a> {
             5 => Self::Absent,
             6 => Self::Address(r.text()?),
             7 => Self::Noted,
+            11 => Self::NotReplaced { reason: r.text()? },
             found => return Err(FrameError::Unknown { what: "reply", found }),
         };
         r.end()?;
@@ -362,140 +427,4 @@ fn purpose(found: u8) -> Result<Purpose, FrameError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn requests() -> Vec<Request<'static>> {
-        vec![
-            Request::Brief,
-            Request::Deployment,
-            Request::Endorsements,
-            Request::SealKey { context: b"" },
-            Request::SealKey { context: b"disk" },
-            Request::Attest { purpose: Purpose::Issue, spki: b"spki", nonce: b"" },
-            Request::Attest { purpose: Purpose::Direct, spki: b"", nonce: b"n" },
-            Request::Attest { purpose: Purpose::User, spki: b"s", nonce: b"n" },
-            Request::Blob { digest: [7; 32], offset: u64::MAX },
-            Request::Bind { name: "web" },
-            Request::Resolve { authority: "steward.example:443" },
-            Request::Listening { name: "web", address: "127.0.0.1:1" },
-            Request::Milestone { step: 13, detail: "ok" },
-            Request::Outcome(Outcome::Exit(255)),
-            Request::Outcome(Outcome::Trap),
-            Request::Outcome(Outcome::Refused { step: 8, code: "a.b", message: "m", hint: "" }),
-        ]
-    }
-
-    fn replies() -> Vec<Reply<'static>> {
-        vec![
-            Reply::Brief { brief: b"b" },
-            Reply::Deployment { deployment: b"" },
-            Reply::Evidence { media_type: "t", evidence: b"e" },
-            Reply::Endorsements { certificates: vec![b"1", b""], crl: b"c" },
-            Reply::Key { key: [7; 32] },
-            Reply::Unavailable,
-            Reply::Blob { total: 1, bytes: b"x" },
-            Reply::Absent,
-            Reply::Address("127.0.0.1:0"),
-            Reply::Noted,
-        ]
-    }
-
-    /// Round trip, every truncation and one byte too many, for every variant.
-    #[test]
-    fn exactly_one_value_or_an_error() {
-        for request in requests() {
-            let mut bytes = Vec::new();
-            request.encode(&mut bytes).unwrap();
-            let (payload, rest) = frame::split(&bytes).unwrap().unwrap();
-            assert!(rest.is_empty());
-            assert_eq!(Request::decode(payload), Ok(request));
-            for end in 0..payload.len() {
-                assert!(Request::decode(&payload[..end]).is_err(), "{request:?} cut at {end}");
-            }
-            let longer = [payload, &[0]].concat();
-            assert!(Request::decode(&longer).is_err(), "{request:?} with a byte more");
-        }
-        for reply in replies() {
-            let mut bytes = Vec::new();
-            reply.encode(&mut bytes).unwrap();
-            let (payload, _) = frame::split(&bytes).unwrap().unwrap();
-            assert_eq!(Reply::decode(payload), Ok(reply.clone()));
-            for end in 0..payload.len() {
-                assert!(Reply::decode(&payload[..end]).is_err(), "{reply:?} cut at {end}");
-            }
-            let longer = [payload, &[0]].concat();
-            assert!(Reply::decode(&longer).is_err(), "{reply:?} with a byte more");
-        }
-    }
-
-    #[test]
-    fn every_first_byte_is_a_known_kind_or_refused() {
-        for kind in 0..=u8::MAX {
-            let payload = [kind];
-            let request = Request::decode(&payload);
-            let reply = Reply::decode(&payload);
-            if !matches!(kind, 1..=6 | 8..=12) {
-                assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
-            }
-            if !matches!(kind, 1..=10) {
-                assert_eq!(reply, Err(FrameError::Unknown { what: "reply", found: kind }));
-            }
-        }
-    }
-
-    #[test]
-    fn more_endorsements_than_the_bound_are_refused_on_both_sides() {
-        let with = |count| Reply::Endorsements { certificates: vec![&b""[..]; count], crl: b"" };
-        let nine = Err(FrameError::Over { what: "endorsements", found: 9, most: 8 });
-        assert_eq!(with(9).encode(&mut Vec::new()), nine);
-        let payload = |count: u8| [&[9u8][..], &[0; 4], &[count], &vec![0; usize::from(count) * 4]].concat();
-        assert_eq!(Reply::decode(&payload(9)), nine.map(|()| with(9)));
-        assert_eq!(with(8).encode(&mut Vec::new()), Ok(()), "control");
-        assert_eq!(Reply::decode(&payload(8)), Ok(with(8)), "control");
-    }
-
-    #[test]
-    fn more_than_a_shim_has_room_for_is_refused_on_both_sides() {
-        let long = vec![7; ATTESTED + 1];
-        let attest = |spki, nonce| Request::Attest { purpose: Purpose::Issue, spki, nonce };
-        let seal = |context| Request::SealKey { context };
-        for (fits, over) in [
-            (attest(&long[..ATTESTED - 1], &[7]), attest(&long[..ATTESTED], &[7])),
-            (seal(&long[..CONTEXT]), seal(&long[..=CONTEXT])),
-        ] {
-            let mut bytes = Vec::new();
-            fits.encode(&mut bytes).unwrap();
-            assert_eq!(Request::decode(&bytes[frame::HEADER..]), Ok(fits), "control");
-            assert!(matches!(over.encode(&mut bytes), Err(FrameError::Over { .. })));
-        }
-        let payload = |length: usize| {
-            let length32 = u32::try_from(length).unwrap().to_le_bytes();
-            [&[6u8][..], &length32, &vec![7; length]].concat()
-        };
-        assert!(Request::decode(&payload(CONTEXT)).is_ok(), "control");
-        assert!(matches!(Request::decode(&payload(CONTEXT + 1)), Err(FrameError::Over { .. })));
-    }
-
-    #[test]
-    fn a_byte_over_a_chunk_is_refused_on_both_sides() {
-        let most = u32::try_from(CHUNK).unwrap();
-        let payload = |length: u32| [&[4u8][..], &[0; 8], &length.to_le_bytes(), &vec![7; length as usize]].concat();
-        let full = vec![7; CHUNK];
-        let full = Reply::Blob { total: 0, bytes: &full };
-        assert_eq!(full.encode(&mut Vec::new()), Ok(()), "control");
-        assert_eq!(Reply::decode(&payload(most)), Ok(full), "control");
-        let over = vec![7; CHUNK + 1];
-        let refused = FrameError::Over { what: "bytes of a blob", found: CHUNK + 1, most: CHUNK };
-        assert_eq!(Reply::Blob { total: 0, bytes: &over }.encode(&mut Vec::new()), Err(refused));
-        assert_eq!(Reply::decode(&payload(most + 1)), Err(refused));
-    }
-
-    #[test]
-    fn what_does_not_fit_a_frame_is_not_sent() {
-        let brief = vec![0; frame::MAX];
-        let reply = Reply::Brief { brief: &brief };
-        assert!(matches!(reply.encode(&mut Vec::new()), Err(FrameError::TooLong { .. })));
-    }
-}
+mod tests;

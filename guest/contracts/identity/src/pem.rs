@@ -1,7 +1,7 @@
 //! Chains as they travel: `application/pem-certificate-chain` (RFC 8555 section 9.1) and `application/pkix-pkipath`
-//! (RFC 6066 section 10.1).
+//! (RFC 6066 section 10.1); and a key as a program finds it beside its chain.
 //!
-//! Owns the two envelopes, not what is in them. Refuses text around the blocks, and more than a chain's worth of them.
+//! Owns the envelopes, not what is in them. Refuses text around the blocks, and more than a chain's worth of them.
 //! Invariant: the order here is always Keep first, root last; PkiPath's own order is the reverse.
 
 use alloc::string::String;
@@ -50,18 +50,30 @@ pub enum PemError {
 pub fn encode<C: AsRef<[u8]>>(chain: &[C]) -> String {
     let mut out = String::new();
     for certificate in chain {
-        out.push_str(BEGIN);
-        for (index, character) in STANDARD.encode(certificate).chars().enumerate() {
-            if index.is_multiple_of(64) {
-                out.push('\n');
-            }
-            out.push(character);
-        }
-        out.push('\n');
-        out.push_str(END);
-        out.push('\n');
+        block(&mut out, BEGIN, certificate.as_ref(), END);
     }
     out
+}
+
+/// A private key in PEM (PKCS #8; RFC 7468 section 10). Secret.
+#[must_use]
+pub fn encode_key(pkcs8: &[u8]) -> String {
+    let mut out = String::new();
+    block(&mut out, "-----BEGIN PRIVATE KEY-----", pkcs8, "-----END PRIVATE KEY-----");
+    out
+}
+
+fn block(out: &mut String, begin: &str, der: &[u8], end: &str) {
+    out.push_str(begin);
+    for (index, character) in STANDARD.encode(der).chars().enumerate() {
+        if index.is_multiple_of(64) {
+            out.push('\n');
+        }
+        out.push(character);
+    }
+    out.push('\n');
+    out.push_str(end);
+    out.push('\n');
 }
 
 /// Reads a chain in PEM. Blank lines may stand between blocks, nothing else.

@@ -1,0 +1,203 @@
+//! Programs that are not WebAssembly: static-PIE ELF files, which take exec's place in the Keep.
+//!
+//! Owns what such a program gets: arguments, environment and streams as manifest and brief say, and the Keep's identity
+//! as files in memory. Refuses listeners, because such a program opens its sockets itself, and files that are no such
+//! programs, before the platform is asked for anything.
+//!
+//! Invariant: what is handed over is exactly the bytes whose digest is in the brief, and all that exec had goes away
+//! with exec.
+
+use std::convert::Infallible;
+
+use gate::elf::{Elf, ElfError, Kind};
+use gate::message::CHUNK;
+use gate::program::{FILE, Path, STACK, Streams, Texts, join};
+use identity::pem;
+use workload::brief::Brief;
+use workload::manifest::{self, Manifest, Stdio};
+
+use crate::enrol::Identity;
+use crate::platform::Platform;
+use crate::refusal::{Refusal, Step};
+
+const _: () = assert!(gate::program::PROGRAM == workload::package::PROGRAM_LIMIT);
+
+/// The name by which a program is called.
+const NAME: &str = "program";
+
+/// Gives the Keep to `program`. Comes back only with why not.
+pub(crate) fn run(
+    platform: &mut Platform,
+    brief: &Brief,
+    manifest: &Manifest,
+    program: &[u8],
+    identity: Option<&Identity>,
+) -> Result<Infallible, Refusal> {
+    no_listener(manifest)?;
+    judge(program).map_err(|error| {
+        Refusal::new(
+            Step::Program,
+            "elf.invalid",
+            format_args!("the program cannot be put into a Keep: {error}"),
+            error.hint(),
+        )
+    })?;
+    let (arguments, environment) = texts(brief, manifest)?;
+    let invalid = || defect("texts without an end");
+    let arguments = Texts::new(&arguments).ok_or_else(invalid)?;
+    let environment = Texts::new(&environment).ok_or_else(invalid)?;
+
+    for part in program.chunks(CHUNK) {
+        if !platform.part(part)? {
+            return Err(Refusal::new(
+                Step::Program,
+                "elf.unsupported",
+                "the program is an ELF file, and this platform runs WebAssembly only",
+                "build for wasm32-wasip1 or wasm32-wasip2, or run it on the backends `nil` or `sim`",
+            ));
+        }
+    }
+    for (path, content) in files(identity)? {
+        let path = Path::new(path).filter(|_| content.len() <= FILE).ok_or_else(|| defect("a file"))?;
+        for part in content.as_bytes().chunks(CHUNK) {
+            platform.file(path, part)?;
+        }
+    }
+    platform.milestone(Step::Program, "the program runs")?;
+    let manifest::Streams { stdin, stdout, stderr } = manifest.stdio(brief);
+    let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(|stream| stream == Stdio::Host);
+    let reason = platform.replace(arguments, environment, Streams { stdin, stdout, stderr })?;
+    Err(Refusal::new(
+        Step::Program,
+        "elf.invalid",
+        format_args!("the platform cannot start the program: {reason}"),
+        "run it outside of a Keep first",
+    ))
+}
+
+/// Whether it can be put into a Keep.
+fn judge(program: &[u8]) -> Result<(), ElfError> {
+    Elf::read(program, u64::try_from(program.len()).unwrap_or(u64::MAX), Kind::Program).map(|_| ())
+}
+
+/// What a manifest can say of WebAssembly only.
+fn no_listener(manifest: &Manifest) -> Result<(), Refusal> {
+    let refused = |message: &dyn std::fmt::Display| {
+        let hint =
+            "such a program opens its own sockets: remove `kind` and [[listen]], and give it the port as an argument";
+        Err(Refusal::new(Step::Program, "elf.kind", message, hint))
+    };
+    match (manifest.kind, manifest.listen.first()) {
+        (manifest::Kind::Http, _) => {
+            refused(&"the manifest says kind = \"http\", and the program is an ELF file, which handles no requests")
+        }
+        (manifest::Kind::Auto | manifest::Kind::Command, Some(listen)) => refused(&format_args!(
+            "the manifest has the listener `{}`, and the program is an ELF file, to which nobody would pass connections",
+            listen.name
+        )),
+        (manifest::Kind::Auto | manifest::Kind::Command, None) => Ok(()),
+    }
+}
+
+/// Arguments and environment, as they will stand on the program's stack.
+fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+    let given = manifest.arguments(brief);
+    let arguments = join([NAME].into_iter().chain(given.iter().map(String::as_str)));
+    let environment = join(manifest.environment(brief).iter().map(|(name, value)| format!("{name}={value}")));
+    let room = [&arguments, &environment].map(|texts| Texts::new(texts).map_or(usize::MAX, Texts::room));
+    let found = room[0].saturating_add(room[1]);
+    if found <= STACK {
+        return Ok((arguments, environment));
+    }
+    Err(Refusal::new(
+        Step::Program,
+        "elf.arguments",
+        format_args!("arguments and environment take {found} bytes of the program's stack, and may take {STACK}"),
+        "put data into the program, or let it read them from standard input",
+    ))
+}
+
+/// What the program finds, by path.
+fn files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let Some(identity) = identity else { return Ok(Vec::new()) };
+    let chain = identity.chain();
+    let root = chain.last().map(std::slice::from_ref).unwrap_or_default();
+    Ok(vec![
+        ("/donjon/identity/certificates.pem", pem::encode(chain)),
+        ("/donjon/identity/key.pem", pem::encode_key(identity.key.to_pkcs8()?.secret_pkcs8_der())),
+        ("/donjon/identity/anchors.pem", pem::encode(root)),
+    ])
+}
+
+fn defect(what: &str) -> Refusal {
+    Refusal::new(Step::Program, "elf.defect", what, "this is a defect of the Keep: report it")
+}
+
+#[cfg(test)]
+mod tests {
+    use gate::message::Outcome;
+
+    use super::*;
+
+    fn manifest(json: &str) -> Manifest {
+        Manifest::from_json(json.as_bytes()).unwrap()
+    }
+
+    fn brief(args: Vec<String>) -> Brief {
+        Brief {
+            trust_domain: "local".parse().unwrap(),
+            steward: None,
+            source: workload::brief::Source::Host,
+            owner: None,
+            deployment: "run".parse().unwrap(),
+            role: "main".parse().unwrap(),
+            workload: workload::Digest::of(b""),
+            args,
+            env: vec![("A".to_owned(), "launcher".to_owned()), ("B".to_owned(), String::new())],
+        }
+    }
+
+    fn code(refusal: &Refusal) -> (u8, String, String) {
+        match refusal.outcome() {
+            Outcome::Refused { step, code, message: _, hint } => (step, code.to_owned(), hint.to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_is_refused_with_its_reason() {
+        let listen = r#""listen":[{"name":"web","port":1,"protocol":"http"}]"#;
+        for json in [format!("{{{listen}}}"), format!(r#"{{"kind":"http",{listen}}}"#)] {
+            let (step, code, hint) = code(&no_listener(&manifest(&json)).unwrap_err());
+            assert_eq!((step, code.as_str()), (13, "elf.kind"));
+            assert!(hint.contains("[[listen]]"), "{hint}");
+        }
+        for json in ["{}", r#"{"kind":"command"}"#] {
+            assert!(no_listener(&manifest(json)).is_ok(), "control");
+        }
+    }
+
+    #[test]
+    fn a_program_is_called_with_what_manifest_and_brief_say() {
+        let manifest = manifest(r#"{"args":["a"],"env":{"A":"publisher"}}"#);
+        let (arguments, environment) = texts(&brief(vec!["b c".to_owned()]), &manifest).unwrap();
+        assert_eq!(arguments, b"program\0a\0b c\0");
+        assert_eq!(environment, b"A=publisher\0B=\0");
+    }
+
+    #[test]
+    fn more_than_a_stack_holds_is_refused() {
+        // Beside the name and two variables, each with its end and its pointer.
+        let rest = ["program", "A=launcher", "B="].iter().map(|text| text.len() + 9).sum::<usize>() + 9;
+        let of = |length: usize| texts(&brief(vec!["x".repeat(length)]), &Manifest::default());
+        assert!(of(STACK - rest).is_ok(), "control");
+        assert_eq!(code(&of(STACK - rest + 1).unwrap_err()).1, "elf.arguments");
+    }
+
+    #[test]
+    fn what_is_no_static_program_is_not_handed_over() {
+        assert_eq!(judge(b"\0asm\x01\0\0\0"), Err(ElfError::NotElf));
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        assert_eq!(judge(&own), Err(ElfError::Interpreter));
+    }
+}
