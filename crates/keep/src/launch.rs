@@ -4,7 +4,8 @@
 //! from a Keep is shown to people only after control characters are taken out: a Keep may be hostile to its host too.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
@@ -100,6 +101,8 @@ pub enum End {
     Exit(u8),
     /// The program trapped; the backtrace is on its standard error.
     Trap,
+    /// A signal of this number ended the native program: a fault of its own, or a pipe that nobody reads.
+    Signal(u8),
     /// The Keep would not run it.
     Refused {
         /// At which of the thirteen steps.
@@ -138,8 +141,10 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum RunError {
     /// A system call that no Keep answers (`spec/gate.md`).
-    #[error("the Keep made the system call {name}({arguments}), which no Keep answers")]
+    #[error("the {who} made the system call {name}({arguments}), which no Keep answers")]
     Call {
+        /// Who made it.
+        who: Caller,
         /// Its name, or its number.
         name: String,
         /// Its six arguments, hexadecimal.
@@ -154,26 +159,92 @@ pub enum RunError {
     /// It was stopped on request.
     #[error("the Keep was stopped")]
     Stopped,
+    /// The program could not take exec's place.
+    #[error("the program cannot take exec's place: {0}")]
+    Replace(std::io::Error),
+    /// The process of the program could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The operating system failed.
     #[error("waiting for the Keep: {0}")]
     Wait(std::io::Error),
 }
 
+/// Who runs in a Keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// exec, or the WebAssembly in it.
+    Exec,
+    /// The native program that took exec's place.
+    Program,
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            Self::Exec => "Keep",
+            Self::Program => "program",
+        })
+    }
+}
+
 /// A Keep that runs.
 #[derive(Debug)]
 pub struct Running {
-    pub(crate) process: sys::Child,
-    pub(crate) service: std::thread::JoinHandle<Result<Option<End>, RunError>>,
+    pub(crate) now: Arc<Now>,
+    pub(crate) keep: JoinHandle<Result<End, RunError>>,
+}
+
+/// Whichever process of a Keep runs now.
+#[derive(Debug)]
+pub(crate) struct Now(Mutex<Current>);
+
+#[derive(Debug)]
+struct Current {
+    process: Arc<sys::Process>,
+    stopped: bool,
+}
+
+impl Now {
+    pub(crate) fn new(process: Arc<sys::Process>) -> Self {
+        Self(Mutex::new(Current { process, stopped: false }))
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        // Two values, of which neither is ever half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process takes the place of the one before, which is gone. It ends at once if the Keep was stopped
+    /// meanwhile.
+    pub(crate) fn becomes(&self, process: Arc<sys::Process>) {
+        let mut current = self.current();
+        if current.stopped {
+            process.kill();
+        }
+        current.process = process;
+    }
+
+    /// Ends the process, but not on anybody's request.
+    pub(crate) fn kill(&self) {
+        self.current().process.kill();
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.current().stopped
+    }
 }
 
 /// Stops a Keep from anywhere, any number of times.
 #[derive(Debug, Clone)]
-pub struct Stop(pub(crate) Arc<sys::Process>);
+pub struct Stop(Arc<Now>);
 
 impl Stop {
     /// Ends the Keep at once. What it holds is given back when it is waited for.
     pub fn stop(&self) {
-        self.0.kill();
+        let mut current = self.0.current();
+        current.stopped = true;
+        current.process.kill();
     }
 }
 
@@ -181,7 +252,7 @@ impl Running {
     /// A handle to stop it.
     #[must_use]
     pub fn stopper(&self) -> Stop {
-        Stop(Arc::clone(&self.process.process))
+        Stop(Arc::clone(&self.now))
     }
 
     /// Waits until it ends.
@@ -189,16 +260,6 @@ impl Running {
     /// # Errors
     /// If it did not end by itself, or not in the way the protocol demands.
     pub fn wait(self) -> Result<End, RunError> {
-        let left = self.process.wait()?;
-        let told = self.service.join().unwrap_or_else(|_| Err(RunError::Protocol("its server panicked".to_owned())));
-        match left.told {
-            Some(sys::Told::Call(call)) => return Err(RunError::Call { name: call.name, arguments: call.arguments }),
-            Some(sys::Told::Broken(why)) => return Err(RunError::Silent(why)),
-            None => {}
-        }
-        if left.stopped {
-            return Err(RunError::Stopped);
-        }
-        told?.ok_or(RunError::Silent(left.status))
+        self.keep.join().unwrap_or_else(|_| Err(RunError::Protocol("its server panicked".to_owned())))
     }
 }

@@ -30,10 +30,11 @@ mod sys;
 #[cfg(not(guest))]
 #[path = "sys/elsewhere.rs"]
 mod sys;
+mod task;
 
 pub use backend::Backend;
 pub use image::Image;
-pub use launch::{Blobs, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
+pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
 #[cfg(guest)]
 pub use machine::monitor;
 

@@ -3,7 +3,8 @@
 //! Owns the composition of the report data for the process backends (in a micro-VM the shim does it): purpose, key,
 //! brief hash and nonce by the binding rule, never bytes of the Keep's choice. Owns cleaning the texts that a Keep sends.
 //!
-//! Refuses requests outside the closed list; that ends the conversation and with it the Keep.
+//! Refuses requests outside the closed list; that ends the conversation and with it the Keep. What is exec's to ask is
+//! Unavailable for the program that took its place.
 
 use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
@@ -16,7 +17,8 @@ use gate::message::{CHUNK, Outcome, Purpose, Reply, Request};
 use workload::digest::Digest;
 
 use crate::backend::{Attester, Endorsements};
-use crate::launch::{End, Event, Host, Launch, RunError};
+use crate::launch::{Caller, End, Event, Host, Launch, RunError};
+use crate::task::{HandError, Handed, Judged, Task};
 
 /// How long a Keep may take to end after it said how it ended.
 const TO_LEAVE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
@@ -25,37 +27,82 @@ pub(crate) struct Service {
     launch: Launch,
     host: Host,
     attester: Arc<dyn Attester>,
+    who: Caller,
+    /// `None` where no program takes exec's place.
+    handed: Option<Handed>,
+}
+
+/// Why the conversation is over.
+pub(crate) enum Served {
+    /// exec told its outcome, and had time to leave.
+    Told(End),
+    /// The other end was closed.
+    Closed,
+    /// This is to take exec's place.
+    Replaced(Box<Task>),
 }
 
 impl Service {
-    pub(crate) fn new(launch: Launch, host: Host, attester: Arc<dyn Attester>) -> Self {
-        Self { launch, host, attester }
+    /// `replaces`: whether a program can take exec's place.
+    pub(crate) fn new(launch: Launch, host: Host, attester: Arc<dyn Attester>, replaces: bool) -> Self {
+        Self { launch, host, attester, who: Caller::Exec, handed: replaces.then(Handed::default) }
     }
 
-    /// Serves until the Keep told its outcome and had time to leave, or closed its end before (`None`).
-    pub(crate) fn serve(mut self, mut stream: UnixStream) -> Result<Option<End>, RunError> {
+    /// Serves exec, and the second time the program that took its place.
+    pub(crate) fn serve(&mut self, mut stream: UnixStream) -> Result<Served, RunError> {
         let mut payload = Vec::new();
         let mut out = Vec::new();
         loop {
             let mut header = [0; frame::HEADER];
             if stream.read_exact(&mut header).is_err() {
-                return Ok(None);
+                return Ok(Served::Closed);
             }
             payload.resize(frame::length(header).map_err(protocol)?, 0);
             stream.read_exact(&mut payload).map_err(protocol)?;
             out.clear();
             let request = Request::decode(&payload).map_err(protocol)?;
-            let end = if let Request::Outcome(outcome) = request { Some(ended(outcome)) } else { None };
-            self.answer(request, &mut out)?;
+            if self.who == Caller::Program && !is_for_programs(&request) {
+                Reply::Unavailable.encode(&mut out).map_err(protocol)?;
+            } else if let Request::Replace { arguments, environment, streams } = request
+                && let Some(handed) = &mut self.handed
+            {
+                let handed = std::mem::take(handed);
+                let judged = handed.judge(arguments, environment, streams, self.host.stdio);
+                match judged.map_err(RunError::Replace)? {
+                    Judged::Ready(task) => {
+                        self.who = Caller::Program;
+                        return Ok(Served::Replaced(task));
+                    }
+                    Judged::Refused(error) => {
+                        Reply::NotReplaced { reason: &error.to_string() }.encode(&mut out).map_err(protocol)?;
+                    }
+                }
+            } else {
+                self.answer(request, &mut out)?;
+            }
             let written = stream.write_all(&out);
-            if end.is_some() {
+            if let (Caller::Exec, Request::Outcome(outcome)) = (self.who, request) {
                 // Whatever it does now but to leave, nobody listens any more.
                 _ = stream.set_read_timeout(Some(TO_LEAVE)).and_then(|()| stream.read(&mut header));
-                return Ok(end);
+                return Ok(Served::Told(ended(outcome)));
             }
             if written.is_err() {
-                return Ok(None);
+                return Ok(Served::Closed);
             }
+        }
+    }
+
+    pub(crate) fn who(&self) -> Caller {
+        self.who
+    }
+
+    /// Takes what exec hands over.
+    fn hand(&mut self, take: impl FnOnce(&mut Handed) -> Result<(), HandError>) -> Result<Reply<'static>, RunError> {
+        let Some(handed) = &mut self.handed else { return Ok(Reply::Unavailable) };
+        match take(handed) {
+            Ok(()) => Ok(Reply::Noted),
+            Err(HandError::System(error)) => Err(RunError::Replace(error)),
+            Err(error @ HandError::Over(_)) => Err(protocol(error)),
         }
     }
 
@@ -110,9 +157,34 @@ impl Service {
                 (self.host.events)(Event::Milestone { step, detail: clean(detail) });
                 Reply::Noted.encode(out)
             }
+            Request::Part { bytes } => self.hand(|handed| handed.part(bytes))?.encode(out),
+            Request::File { path, bytes } => self.hand(|handed| handed.file(path, bytes))?.encode(out),
+            Request::Replace { .. } => Reply::Unavailable.encode(out),
             Request::Outcome(_) => Reply::Noted.encode(out),
         }
         .map_err(protocol)
+    }
+}
+
+/// What a native program may ask. The rest is between exec and the platform; evidence for a certificate too, because a
+/// Keep has one key.
+fn is_for_programs(request: &Request<'_>) -> bool {
+    match request {
+        Request::Brief
+        | Request::Deployment
+        | Request::Endorsements
+        | Request::SealKey { .. }
+        | Request::Bind { .. }
+        | Request::Resolve { .. }
+        | Request::Listening { .. }
+        | Request::Attest { purpose: Purpose::Direct | Purpose::User, .. } => true,
+        Request::Attest { purpose: Purpose::Issue, .. }
+        | Request::Blob { .. }
+        | Request::Milestone { .. }
+        | Request::Part { .. }
+        | Request::File { .. }
+        | Request::Replace { .. }
+        | Request::Outcome(_) => false,
     }
 }
 
@@ -137,11 +209,93 @@ fn protocol(error: impl std::fmt::Display) -> RunError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use gate::program::{Streams, Texts};
+
     use super::*;
+    use crate::backend::Nil;
+    use crate::launch::Stdio;
+    use crate::task::tiny;
 
     #[test]
     fn what_a_keep_says_cannot_drive_a_terminal() {
         assert_eq!(clean("a\x1b[2Jb\nc"), "a\u{fffd}[2Jb\nc");
         assert_eq!(clean(&"x".repeat(gate::message::TEXT + 9)).len(), gate::message::TEXT);
+    }
+
+    fn service(replaces: bool) -> Service {
+        let image = crate::Image::of(b"");
+        let launch = Launch { image, brief: Arc::from(*b"brief"), brief_hash: [0; 32], deployment: None };
+        let events = Box::new(|_| {});
+        let host = Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), stdio: Stdio::Null, events };
+        Service::new(launch, host, Arc::new(Nil), replaces)
+    }
+
+    fn replace() -> Request<'static> {
+        let texts = |bytes| Texts::new(bytes).unwrap();
+        let streams = Streams { stdin: false, stdout: false, stderr: false };
+        Request::Replace { arguments: texts(b"program\0"), environment: texts(b""), streams }
+    }
+
+    /// Asks all of it, and gives what was answered to each until the conversation was over.
+    fn ask(service: &mut Service, requests: &[Request<'_>]) -> (Vec<String>, Result<Served, RunError>) {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            let served = scope.spawn(|| service.serve(theirs));
+            let mut answers = Vec::new();
+            for request in requests {
+                let mut frame = Vec::new();
+                request.encode(&mut frame).unwrap();
+                ours.write_all(&frame).unwrap();
+                let mut header = [0; frame::HEADER];
+                if ours.read_exact(&mut header).is_err() {
+                    break;
+                }
+                let mut payload = vec![0; frame::length(header).unwrap()];
+                ours.read_exact(&mut payload).unwrap();
+                answers.push(format!("{:?}", Reply::decode(&payload).unwrap()));
+            }
+            drop(ours);
+            (answers, served.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn what_is_no_program_is_answered_with_its_reason() {
+        let outcome = Request::Outcome(Outcome::Exit(1));
+        let (answers, served) = ask(&mut service(true), &[Request::Part { bytes: b"MZ" }, replace(), outcome]);
+        assert_eq!(answers, ["Noted", "NotReplaced { reason: \"it is not an ELF file\" }", "Noted"]);
+        assert!(matches!(served, Ok(Served::Told(End::Exit(1)))));
+    }
+
+    #[test]
+    fn where_no_program_takes_its_place_exec_is_told_at_once() {
+        let path = gate::program::Path::new("/a").unwrap();
+        let requests = [Request::Part { bytes: b"MZ" }, Request::File { path, bytes: b"" }, replace()];
+        let (answers, served) = ask(&mut service(false), &requests);
+        assert_eq!(answers, ["Unavailable"; 3]);
+        assert!(matches!(served, Ok(Served::Closed)));
+    }
+
+    #[test]
+    fn a_program_asks_only_what_is_its_own() {
+        let mut service = service(true);
+        let (answers, served) = ask(&mut service, &[Request::Part { bytes: &tiny(&[0xcc]) }, replace()]);
+        assert!(answers == ["Noted"] && matches!(served, Ok(Served::Replaced(_))), "{answers:?}");
+        let attest = |purpose| Request::Attest { purpose, spki: b"", nonce: b"" };
+        let not_its_own = [
+            attest(Purpose::Issue),
+            Request::Blob { digest: [0; 32], offset: 0 },
+            Request::Milestone { step: 13, detail: "" },
+            Request::Part { bytes: b"x" },
+            replace(),
+            Request::Outcome(Outcome::Exit(7)),
+        ];
+        let (answers, served) = ask(&mut service, &not_its_own);
+        assert_eq!(answers, ["Unavailable"; 6]);
+        assert!(matches!(served, Ok(Served::Closed)), "its outcome is its exit status");
+        let (answers, _) = ask(&mut service, &[Request::Brief, Request::Listening { name: "a", address: "b" }]);
+        assert!(answers[0].starts_with("Brief") && answers[1] == "Noted", "control: {answers:?}");
     }
 }

@@ -1,20 +1,26 @@
 //! A Keep as a child process of this one, with descriptor 3 as the way to its platform: exec itself under `nil` and `sim`,
 //! or the monitor of a micro-VM. They differ in what the child is and in who attests.
+//!
+//! Owns the replacement: exec is gone before the program that takes its place begins, with a descriptor 3 of its own.
+//!
+//! Invariant: whatever becomes of the thread that serves a Keep, the Keep's process does not outlive it.
 
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
 use super::Attester;
-use crate::launch::{Host, Launch, Running, StartError};
-use crate::service::Service;
+use crate::launch::{Caller, End, Host, Launch, Now, RunError, Running, StartError};
+use crate::service::{Served, Service};
 use crate::sys;
+use crate::task::Task;
 
-/// Ends a Keep when its platform is gone: after the Keep's last message, after a breach of the protocol, after a panic.
-struct EndsWith(Arc<sys::Process>);
+/// Ends a Keep when its platform is gone: also after a panic.
+struct EndsWith(Arc<Now>);
 
 impl Drop for EndsWith {
     fn drop(&mut self) {
-        self.0.signal();
+        self.0.kill();
     }
 }
 
@@ -32,71 +38,68 @@ pub(super) fn start(
     child: Child,
     attester: Arc<dyn Attester>,
 ) -> Result<Running, StartError> {
-    let (ours, theirs) =
-        UnixStream::pair().map_err(|source| StartError::System { what: "make the Keep's descriptor 3", source })?;
+    let failed = |what| move |source| StartError::System { what, source };
+    let (ours, theirs) = UnixStream::pair().map_err(failed("make the Keep's descriptor 3"))?;
     let stdio = host.stdio;
-    let process = match child {
-        Child::Exec => sys::spawn(launch.image.exec(), theirs, stdio)?,
-        Child::Monitor(firmware) => sys::spawn_monitor(launch.image.other(), theirs, firmware, stdio)?,
+    let (child, replaces) = match child {
+        Child::Exec => {
+            let task = Task::exec(launch.image.exec(), stdio).map_err(failed("put exec into memory"))?;
+            (sys::spawn(task, theirs)?, true)
+        }
+        Child::Monitor(firmware) => (sys::spawn_monitor(launch.image.other(), theirs, firmware, stdio)?, false),
     };
-    let service = Service::new(launch.clone(), host, attester);
-    let without_platform = EndsWith(Arc::clone(&process.process));
-    let service = std::thread::Builder::new()
+    let service = Service::new(launch.clone(), host, attester, replaces);
+    let now = Arc::new(Now::new(Arc::clone(&child.process)));
+    let without_platform = EndsWith(Arc::clone(&now));
+    let keep = std::thread::Builder::new()
         .name("keep-gate".to_owned())
-        .spawn(move || {
-            let _until_here = without_platform;
-            service.serve(ours)
-        })
-        .map_err(|source| StartError::System { what: "start a thread", source })?;
-    Ok(Running { process, service })
+        .spawn(move || live(service, child, ours, &without_platform.0))
+        .map_err(failed("start a thread"))?;
+    Ok(Running { now, keep })
+}
+
+/// The whole life of a Keep.
+fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) -> Result<End, RunError> {
+    let served = service.serve(ours);
+    // Whatever it still wants: its platform is gone, or another takes its place.
+    now.kill();
+    let exec = left(child, now, Caller::Exec)?;
+    let task = match served? {
+        Served::Told(end) => return Ok(end),
+        Served::Closed => return Err(RunError::Silent(exec.status.to_string())),
+        Served::Replaced(task) => task,
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(RunError::Replace)?;
+    let child = sys::spawn(*task, theirs)?;
+    now.becomes(Arc::clone(&child.process));
+    let served = service.serve(ours);
+    // Unlike exec it needs no platform: it may close descriptor 3 and go on.
+    if served.is_err() {
+        now.kill();
+    }
+    let program = left(child, now, service.who())?;
+    served?;
+    // No Keep makes the call that would be a program's own end by SIGKILL.
+    match (program.status.code(), program.status.signal()) {
+        (Some(status), _) => Ok(End::Exit(u8::try_from(status & 0xff).unwrap_or(u8::MAX))),
+        (None, Some(signal)) if signal != KILL => Ok(End::Signal(u8::try_from(signal).unwrap_or(u8::MAX))),
+        (None, _) => Err(RunError::Silent(program.status.to_string())),
+    }
+}
+
+/// Number of the signal that cannot be caught.
+const KILL: i32 = 9;
+
+/// Waits for a child's end, and says what made it end, if that was not itself.
+fn left(child: sys::Child, now: &Now, who: Caller) -> Result<sys::Left, RunError> {
+    let mut left = child.wait()?;
+    match left.told.take() {
+        Some(sys::Told::Call(call)) => Err(RunError::Call { who, name: call.name, arguments: call.arguments }),
+        Some(sys::Told::Broken(why)) => Err(RunError::Silent(why)),
+        None if now.stopped() => Err(RunError::Stopped),
+        None => Ok(left),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::Nil;
-    use super::*;
-    use crate::launch::{End, RunError, Stdio};
-    use crate::{Backend, Image};
-
-    /// A Keep that sends these bytes to its platform and then computes for ever.
-    fn hostile(message: &[u8]) -> Running {
-        // mov edi,3; lea rsi,[rip+11]; mov edx,LENGTH; mov eax,1; syscall; jmp .
-        let length = u8::try_from(message.len()).unwrap();
-        let code =
-            [0xbf, 3, 0, 0, 0, 0x48, 0x8d, 0x35, 14, 0, 0, 0, 0xba, length, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05];
-        let code = [&code[..], &[0xeb, 0xfe], message].concat();
-        // An ELF header and one program header: everything at 0x400000, readable and executable.
-        let (base, start, size) = (0x40_0000_u64, 0x40_0078_u64, 0x78 + code.len() as u64);
-        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-        for word in [start, 64, 0] {
-            elf.extend(word.to_le_bytes());
-        }
-        elf.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0]);
-        for word in [0, base, base, size, size, 0x1000] {
-            elf.extend(word.to_le_bytes());
-        }
-        elf.extend(code);
-        let launch =
-            Launch { image: Image::of(Vec::leak(elf)), brief: Arc::from([]), brief_hash: [0; 32], deployment: None };
-        let host = Host {
-            blobs: Box::new(BTreeMap::new()),
-            listen: BTreeMap::new(),
-            stdio: Stdio::Null,
-            events: Box::new(|_| {}),
-        };
-        Nil.start(&launch, host).unwrap()
-    }
-
-    #[test]
-    fn a_breach_of_the_protocol_ends_the_keep() {
-        let ended = hostile(&[1, 0, 0, 0, 99]).wait();
-        assert!(matches!(&ended, Err(RunError::Protocol(why)) if why.contains("99")), "{ended:?}");
-    }
-
-    #[test]
-    fn the_outcome_ends_the_keep() {
-        assert_eq!(hostile(&[3, 0, 0, 0, 9, 0, 7]).wait().unwrap(), End::Exit(7));
-    }
-}
+mod tests;

@@ -74,7 +74,7 @@ impl Layout {
         let shim = elf::load(shim, Kind::Shim(SHIM))?;
         let exec = elf::load(exec, Kind::Program)?;
         if shim.bytes.len() as u64 > TABLE {
-            return Err(ElfError::Kind("the shim is larger than a page table maps"));
+            return Err(ElfError::Segment { address: SHIM, why: "makes it larger than a page table maps" });
         }
 
         let plan_at = IMAGE + shim.bytes.len() as u64;

@@ -3,11 +3,15 @@
 //! Invariant: no value of [`Child`] is ever made, so what it would do needs no body.
 
 use std::convert::Infallible;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use crate::image::Unsupported;
 use crate::launch::{RunError, StartError, Stdio};
+use crate::task::Task;
 
 /// There is none.
 #[derive(Debug)]
@@ -21,8 +25,7 @@ pub(crate) enum Firmware {}
 /// How a child left.
 pub(crate) struct Left {
     pub(crate) told: Option<Told>,
-    pub(crate) stopped: bool,
-    pub(crate) status: String,
+    pub(crate) status: ExitStatus,
 }
 
 /// What whoever watches a child has to say of its end.
@@ -48,10 +51,6 @@ impl Process {
     pub(crate) fn kill(&self) {
         match self.0 {}
     }
-
-    pub(crate) fn signal(&self) {
-        match self.0 {}
-    }
 }
 
 impl Child {
@@ -60,8 +59,42 @@ impl Child {
     }
 }
 
+/// Memory that is a file.
+#[derive(Debug)]
+pub(crate) struct MemoryFile(Infallible);
+
+impl MemoryFile {
+    pub(crate) fn program() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn sealed(_: &[u8]) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn data() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn append(&mut self, _: &[u8]) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn head(&self) -> io::Result<Vec<u8>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn seal(self) -> io::Result<OwnedFd> {
+        match self.0 {}
+    }
+}
+
 /// Says that it cannot be.
-pub(crate) fn spawn(_: &'static [u8], _: UnixStream, _: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn(_: Task, _: UnixStream) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }
 

@@ -1,21 +1,24 @@
 //! The only unsafe code of the host side: making a child process that can do no more than the call table says.
 //!
-//! Owns the child from start to end: exec runs from memory, finds its platform on descriptor 3, has no environment, no
-//! privileges to gain, dies with this process, and every system call outside the table stops it and is named.
+//! Owns the child from start to end: exec, or the program that takes its place, runs from memory, finds its platform on
+//! descriptor 3, has no privileges to gain, opens nothing but the files that were given for it, dies with this process,
+//! and every system call outside the table stops it and is named.
 //!
-//! Invariant: the filter is in place before the first instruction of exec, and the one `execve` that starts it is the
-//! only call outside the table that is ever let through.
+//! Invariant: the filter is in place before the first instruction of the program, and the one `execve` that starts it
+//! is the only call outside the table that is ever let through.
 
 #![allow(unsafe_code, reason = "fork, seccomp and its notifications have no safe interface")]
 
+mod files;
 mod filter;
 pub(crate) mod memory;
 mod monitor;
 pub(crate) mod processor;
 
+pub(crate) use files::MemoryFile;
 pub(crate) use monitor::{Firmware, firmware, other, platform, report, spawn as spawn_monitor};
 
-use std::io::{IoSlice, IoSliceMut, Write};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -26,9 +29,8 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gate::calls::REFUSED;
+use gate::calls::{OPEN, Open, REFUSED};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -38,6 +40,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use syscalls::Sysno;
 
 use crate::launch::{RunError, StartError, Stdio};
+use crate::task::Task;
 
 /// A child and the two threads that watch it.
 #[derive(Debug)]
@@ -51,17 +54,13 @@ pub(crate) struct Child {
 pub(crate) struct Left {
     /// Why it did not go on.
     pub(crate) told: Option<Told>,
-    /// It was stopped by [`Process::kill`].
-    pub(crate) stopped: bool,
-    /// For people.
-    pub(crate) status: String,
+    pub(crate) status: ExitStatus,
 }
 
 /// What it takes to end the child.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
     pidfd: OnceLock<OwnedFd>,
-    stopped: AtomicBool,
     gone: AtomicBool,
 }
 
@@ -84,13 +83,8 @@ pub(crate) struct Refused {
 }
 
 impl Process {
+    /// Ends the child.
     pub(crate) fn kill(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        self.signal();
-    }
-
-    /// Ends the child, but not on anybody's request.
-    pub(crate) fn signal(&self) {
         if let Some(pidfd) = self.pidfd.get() {
             // It may be gone already, which is what was wanted.
             _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -104,14 +98,14 @@ impl Child {
         let panicked = || RunError::Wait(std::io::Error::other("a thread that watches the Keep panicked"));
         let status = self.parent.join().map_err(|_| panicked())?.map_err(RunError::Wait)?;
         let told = self.told.join().map_err(|_| panicked())?;
-        Ok(Left { told, stopped: self.process.stopped.load(Ordering::SeqCst), status: status.to_string() })
+        Ok(Left { told, status })
     }
 }
 
-/// Starts `exec` with `platform` as its descriptor 3.
-pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
+/// Starts `task` with `platform` as its descriptor 3.
+pub(crate) fn spawn(task: Task, platform: UnixStream) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
-    let image = memory_file(exec).map_err(failed("put exec into memory"))?;
+    let Task { image, arguments, environment, streams, files } = task;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
     // The child's descriptor 3 must be none of these, and std's own pipe must not get that number either: duplicates
     // go to 10 and up while the originals, one of which has 3 if it was free, stay open until the child runs.
@@ -127,17 +121,21 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
         let name = "keep-calls".to_owned();
         std::thread::Builder::new()
             .name(name)
-            .spawn(move || watch(&ours, &process).map(Told::Call))
+            .spawn(move || watch(&ours, &process, &files).map(Told::Call))
             .map_err(failed("start a thread"))?
     };
     let run = move || {
         let mut command = Command::new(format!("/proc/self/fd/{}", high_image.as_raw_fd()));
-        command.arg0("exec");
+        command.env_clear().envs(environment).args(arguments.get(1..).unwrap_or_default());
+        if let Some(name) = arguments.first() {
+            command.arg0(name);
+        }
         let (raw_platform, raw_theirs) = (high_platform.as_raw_fd(), high_theirs.as_raw_fd());
+        let parent = rustix::process::getpid();
         // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing else: no
         // allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
-        unsafe { command.pre_exec(move || confine(raw_platform, raw_theirs, &program)) };
-        let spawned = start(command, stdio);
+        unsafe { command.pre_exec(move || confine(parent, raw_platform, raw_theirs, &program)) };
+        let spawned = start(command, streams);
         drop((image, platform, theirs, high_image, high_platform, high_theirs));
         spawned
     };
@@ -145,13 +143,12 @@ pub(crate) fn spawn(exec: &'static [u8], platform: UnixStream, stdio: Stdio) -> 
 }
 
 /// Starts a command with nothing of this process but the streams.
-fn start(mut command: Command, stdio: Stdio) -> std::io::Result<std::process::Child> {
-    command.env_clear().current_dir("/");
-    if stdio == Stdio::Null {
-        command.stdin(std::process::Stdio::null());
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    }
-    command.spawn()
+fn start(mut command: Command, streams: [Stdio; 3]) -> std::io::Result<std::process::Child> {
+    let [stdin, stdout, stderr] = streams.map(|stream| match stream {
+        Stdio::Inherit => std::process::Stdio::inherit(),
+        Stdio::Null => std::process::Stdio::null(),
+    });
+    command.current_dir("/").stdin(stdin).stdout(stdout).stderr(stderr).spawn()
 }
 
 /// Makes the child in a thread that also waits for it: the child is told to die with the thread that made it.
@@ -199,17 +196,6 @@ fn parent(
     }
 }
 
-/// A sealed, executable memory file.
-fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
-    let make = |more| rustix::fs::memfd_create("donjon-exec", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more);
-    // Hosts may demand that a memory file says so if it is to be executed; kernels before 6.3 do not know the word.
-    let fd = make(MemfdFlags::EXEC).or_else(|_| make(MemfdFlags::empty()))?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-    Ok(file.into())
-}
-
 /// Puts descriptors in their places, and closes others, in the child between fork and exec.
 fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -246,8 +232,12 @@ fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
 }
 
 /// Runs in the child between fork and exec.
-fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
+fn confine(parent: Pid, platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
     inherit(&[(platform, gate::DESCRIPTOR)])?;
+    // Who died before the order to die with it was given answers nothing: `execve` would wait for ever.
+    if rustix::process::getppid() != Some(parent) {
+        return Err(std::io::ErrorKind::NotConnected.into());
+    }
     // SAFETY: it was open in the parent when it forked; `inherit` marked it to be closed at exec.
     let report_to = unsafe { BorrowedFd::borrow_raw(report_to) };
     let program = libc::sock_fprog {
@@ -274,9 +264,9 @@ fn confine(platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> 
     Ok(())
 }
 
-/// Waits for calls outside the table: lets the first `execve` through, answers those that are refused with their error,
-/// and ends the child at any other.
-fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
+/// Waits for calls outside the table: lets the first `execve` through, opens `files`, answers those that are refused
+/// with their error, and ends the child at any other.
+fn watch(from: &UnixStream, process: &Process, files: &[(String, OwnedFd)]) -> Option<Refused> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -293,7 +283,7 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
         // Kernels before 5.9 do not say that the last caller is gone: look for oneself now and then.
         if retry_on_intr(|| poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))).is_err() {
             // Without a watcher the child could do what no Keep does.
-            process.signal();
+            process.kill();
             return None;
         }
         if fds[0].revents().contains(PollFlags::HUP) {
@@ -309,6 +299,13 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
             filter::answer(listener.as_fd(), call.id, filter::Answer::LetThrough);
             continue;
         }
+        if let Some(open) = OPEN.iter().find(|open| usize::from(open.number) == number) {
+            match opened(&call, open, files) {
+                Ok((file, close)) => filter::hand(listener.as_fd(), call.id, file.as_fd(), close),
+                Err(error) => filter::answer(listener.as_fd(), call.id, filter::Answer::Error(error)),
+            }
+            continue;
+        }
         if let Some(refused) = REFUSED.iter().find(|refused| usize::from(refused.number) == number) {
             filter::answer(listener.as_fd(), call.id, filter::Answer::Error(i32::from(refused.error)));
             continue;
@@ -318,7 +315,7 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
         while !process.gone.load(Ordering::SeqCst) {
             match i32::try_from(call.pid).ok().and_then(Pid::from_raw) {
                 Some(caller) if process.pidfd.get().is_none() => kill(caller),
-                _ => process.signal(),
+                _ => process.kill(),
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -328,6 +325,23 @@ fn watch(from: &UnixStream, process: &Process) -> Option<Refused> {
         });
     }
     None
+}
+
+/// What a call opens, and whether it is to close at exec; else its error number. The path may change while it is looked
+/// at, because the child may have other threads: what is compared is a copy.
+fn opened(call: &libc::seccomp_notif, open: &Open, files: &[(String, OwnedFd)]) -> Result<(OwnedFd, bool), i32> {
+    let argument = |index: u8| call.data.args.get(usize::from(index)).copied().unwrap_or(0);
+    let flags = argument(open.flags) & 0xffff_ffff;
+    let file = if files.is_empty() {
+        None
+    } else {
+        let path = filter::path(call.pid, argument(open.path)).ok_or(libc::EFAULT)?;
+        files.iter().find(|(known, _)| known.as_bytes() == path)
+    };
+    gate::calls::open(flags, file.is_some()).map_err(i32::from)?;
+    let (_, file) = file.ok_or(libc::ENOENT)?;
+    let file = files::reader(file).map_err(|_| libc::EIO)?;
+    Ok((file, flags & gate::calls::O_CLOEXEC != 0))
 }
 
 /// Ends a child that is being started. It is stopped in a call, so it has not been reaped and the number is its own.
@@ -341,6 +355,7 @@ fn kill(child: Pid) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{calls, tiny};
 
     impl Left {
         fn call(&mut self) -> Option<Refused> {
@@ -351,22 +366,31 @@ mod tests {
         }
     }
 
-    fn run(elf: &'static [u8]) -> Left {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        drop(ours);
-        spawn(elf, theirs, Stdio::Null).unwrap().wait().unwrap()
+    fn start(elf: &[u8], platform: UnixStream) -> Child {
+        spawn(Task::exec(elf, Stdio::Null).unwrap(), platform).unwrap()
     }
 
-    /// A program of the host, which asks for files as soon as it starts, is stopped at its first such question.
+    fn run(elf: &[u8]) -> Left {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        start(elf, theirs).wait().unwrap()
+    }
+
     #[test]
     fn a_call_outside_the_tables_ends_the_child_and_is_named() {
-        let program: &'static [u8] = Vec::leak(std::fs::read("/bin/true").unwrap());
-        let mut left = run(program);
-        let name = left.call().expect("a dynamic program opens its libraries").name;
-        assert!(gate::calls::TABLE.iter().all(|call| call.name != name), "{name}");
-        assert!(name.parse::<usize>().is_err(), "{name} is a name");
-        assert!(!left.stopped);
-        assert_eq!(left.status, "signal: 9 (SIGKILL)");
+        const FORK: u8 = 57;
+        let mut left = run(&tiny(&calls(FORK, 0)));
+        let call = left.call().expect("a call that nobody answers");
+        assert_eq!((call.name.as_str(), call.arguments.split(", ").count()), ("fork", 6));
+        assert_eq!(left.status.to_string(), "signal: 9 (SIGKILL)");
+    }
+
+    /// A program of the host finds none of its libraries, and says so; the libraries are there.
+    #[test]
+    fn a_program_of_the_host_finds_no_file() {
+        let left = run(&std::fs::read("/bin/true").unwrap());
+        assert!(left.told.is_none(), "{:?}", left.told);
+        assert_eq!(left.status.to_string(), "exit status: 127");
     }
 
     /// The control: exec, alone with a platform that is gone, ends by itself and within the table.
@@ -374,7 +398,7 @@ mod tests {
     fn exec_stays_within_the_table() {
         let left = run(crate::Image::built_in().unwrap().exec());
         assert!(left.told.is_none(), "{:?}", left.told);
-        assert_eq!(left.status, "exit status: 125");
+        assert_eq!(left.status.to_string(), "exit status: 125");
     }
 
     /// For a file that is no program the C library tries the shell next: a second `execve`, which nobody is allowed.
@@ -388,10 +412,10 @@ mod tests {
     #[test]
     fn a_terminal_does_not_end_the_child() {
         let (_ours, theirs) = UnixStream::pair().unwrap();
-        let child = spawn(crate::Image::built_in().unwrap().exec(), theirs, Stdio::Null).unwrap();
+        let child = start(crate::Image::built_in().unwrap().exec(), theirs);
         rustix::process::pidfd_send_signal(child.process.pidfd.get().unwrap(), Signal::INT).unwrap();
         child.process.kill();
-        assert_eq!(child.wait().unwrap().status, "signal: 9 (SIGKILL)");
+        assert_eq!(child.wait().unwrap().status.to_string(), "signal: 9 (SIGKILL)");
     }
 
     #[test]
@@ -399,9 +423,10 @@ mod tests {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         // exec waits for its first reply, which never comes.
         let Ok(image) = crate::Image::built_in() else { return };
-        let child = spawn(image.exec(), theirs, Stdio::Null).unwrap();
+        let child = start(image.exec(), theirs);
         child.process.kill();
         let left = child.wait().unwrap();
-        assert!(left.stopped && left.told.is_none());
+        assert!(left.told.is_none());
+        assert_eq!(left.status.to_string(), "signal: 9 (SIGKILL)");
     }
 }

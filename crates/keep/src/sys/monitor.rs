@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::{Child, Process, Told, inherit, parent, start};
+use super::{Child, MemoryFile, Process, Told, inherit, parent, start};
 use crate::launch::{StartError, Stdio};
 
 /// On which the monitor says why a Keep did not end by itself.
@@ -40,7 +40,7 @@ pub(crate) fn spawn(
 ) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-    let program = other.map(super::memory_file).transpose().map_err(failed("put the program into memory"))?;
+    let program = other.map(MemoryFile::sealed).transpose().map_err(failed("put the program into memory"))?;
     // As for exec: away from the numbers that they will get.
     let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
     if let Some(firmware) = &firmware {
@@ -65,7 +65,7 @@ pub(crate) fn spawn(
         .map_err(failed("start a thread"))?;
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(crate::machine::NAME);
+        command.env_clear().arg0(crate::machine::NAME);
         if firmware.is_some() {
             command.arg(WITH_FIRMWARE);
         }
@@ -76,7 +76,7 @@ pub(crate) fn spawn(
         // SAFETY: `inherit` makes system calls and nothing else: no allocation, no lock, no panic. The descriptors live
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
-        let spawned = start(command, stdio);
+        let spawned = start(command, [stdio; 3]);
         drop((platform, theirs, firmware, program, lifted));
         spawned
     };
