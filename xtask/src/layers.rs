@@ -36,7 +36,7 @@ const CONTRACT: &str = "a contract knows no sibling";
 const GUEST: &str = "the guest knows gate, workload and identity only: never the verifier, never a layer above";
 const SERVICE: &str =
     "keep, steward and drawbridge do not know each other; of them only keep uses silicon outside tests";
-const PROGRAM: &str = "a workload is anybody's program: it knows WASI, and nothing of ours";
+const PROGRAM: &str = "a workload is anybody's program: it knows WASI or Linux, and nothing of ours";
 const TOOL: &str = "tools and tests may see everything, and nothing sees them";
 const EVERYTHING: &[&str] =
     &["gate", "workload", "identity", "evidence", "silicon", "keep", "steward", "drawbridge", "warden", "donjon"];
@@ -67,6 +67,8 @@ const ROOMS: &[Room] = &[
     ),
     room("greeter", &[], &[], PROGRAM),
     room("probe", &[], &[], PROGRAM),
+    room("threads", &[], &[], PROGRAM),
+    room("tnetennba", &[], &[], PROGRAM),
     room("testkit", EVERYTHING, &[], TOOL),
     room("tests", EVERYTHING, &["testkit"], TOOL),
     room("bench", EVERYTHING, &["testkit"], TOOL),

@@ -1,9 +1,11 @@
-//! What a person points at – a `.wasm` file, a `Donjon.toml`, or a folder with one – read into a package.
+//! What a person points at – a program, a `Donjon.toml`, or a folder with one – read into a package.
 //!
-//! Refuses a manifest without a program, and a program that is neither WebAssembly nor ELF, before anything is started.
+//! Refuses a manifest without a program, and a program that is neither WebAssembly nor an ELF file that a Keep can
+//! start, before anything is packed or started.
 
 use std::path::{Path, PathBuf};
 
+use gate::elf::{Elf, Kind};
 use workload::manifest::Manifest;
 use workload::package::{Built, Package, Program, ProgramError};
 
@@ -28,7 +30,7 @@ impl Project {
         let shown = file.display().to_string();
         let text = std::fs::read_to_string(&file).map_err(|error| {
             Failure::caused(format_args!("cannot read {shown}"), &error)
-                .hint("name a .wasm file, or a folder with a Donjon.toml")
+                .hint("name a program, or a folder with a Donjon.toml")
         })?;
         let manifest = Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let Some(named) = &manifest.program else {
@@ -52,11 +54,18 @@ fn program(file: &PathBuf) -> Result<Program, Failure> {
         Failure::caused(format_args!("cannot read the program {shown}"), &error)
             .hint("build it first, or correct the path (`program` in Donjon.toml)")
     })?;
-    Program::detect(bytes).map_err(|error| {
+    let none = || format!("{shown} is not a program that a Keep runs");
+    let program = Program::detect(bytes).map_err(|error| {
         let hint = match error {
             ProgramError::Truncated { .. } => "the file is cut short: build or download it again",
             _ => "build for wasm32-wasip1 or wasm32-wasip2, and give the .wasm file itself",
         };
-        Failure::caused(format_args!("{shown} is not a program that a Keep runs"), &error).hint(hint)
-    })
+        Failure::caused(none(), &error).hint(hint)
+    })?;
+    // The Keep judges it again; here the person who built it reads why.
+    if let Program::Elf(elf) = &program {
+        Elf::read(elf, elf.len() as u64, Kind::Program)
+            .map_err(|error| Failure::caused(none(), &error).hint(error.hint()))?;
+    }
+    Ok(program)
 }

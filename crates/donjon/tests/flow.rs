@@ -6,7 +6,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use identity::certificate::KeepCertificate;
+use identity::pem;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use tempfile::TempDir;
+use workload::Digest;
+
+#[path = "support/mod.rs"]
+mod support;
 
 /// A server that ends with the test.
 struct Server {
@@ -245,6 +254,47 @@ fn push_and_deploy_and_the_mistakes_on_the_way() {
     let pin = format!("sha256:{}", "1".repeat(64));
     let impostor = fails(&["deploy", &site.location, "--backend", "sim", "--pin", &pin, "--deployment", &deployment]);
     assert!(impostor.contains("another key"), "{impostor}");
+}
+
+/// A native program gets its identity as files: key and chain are one, and the chain ends at the anchor of the brief.
+#[test]
+fn a_native_program_finds_its_identity() {
+    let site = Site::new(true);
+    site.write("project/main", std::fs::read(support::probe(support::Form::Native)).unwrap());
+    let read = |files: &[&str]| {
+        let arguments: Vec<_> = files.iter().map(|file| format!("\"/donjon/identity/{file}\"")).collect();
+        let manifest = format!("program = \"main\"\nargs = [\"file\", {}]\nstdout = \"host\"\n", arguments.join(", "));
+        site.write("project/Donjon.toml", manifest);
+        done(&words(&site.push(&["--token-file", &site.path("token")])));
+        let deployment = site.path("project/deployment.cose");
+        let (code, out, err) = run(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
+        assert_eq!(code, Some(0), "{err}");
+        assert!(err.contains("step 13"), "{err}");
+        out
+    };
+    let all = read(&["key.pem", "certificates.pem", "anchors.pem"]);
+    let end = "-----END PRIVATE KEY-----\n";
+    let (key, rest) = all.split_at(all.find(end).unwrap() + end.len());
+    let mut chain = pem::decode(rest).unwrap();
+    let anchor = chain.pop().unwrap();
+    assert_eq!(chain.last(), Some(&anchor), "the chain ends at the anchor");
+    let leaf = KeepCertificate::read(&chain[0]).unwrap();
+    assert_eq!(leaf.id.to_string(), "spiffe://test.internal/exit/main");
+
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&key).unwrap();
+    let matches = |certificate: &[u8]| {
+        let certificates = vec![CertificateDer::from(certificate.to_vec())];
+        rustls::sign::CertifiedKey::new(certificates, key.clone()).keys_match().is_ok()
+    };
+    assert!(matches(&chain[0]));
+    assert!(!matches(&chain[1]), "control: another's certificate");
+    let anchor = CertificateDer::from(anchor);
+    let spki = ParsedCertificate::try_from(&anchor).unwrap().subject_public_key_info();
+    assert_eq!(site.steward.fact("anchor"), Digest::of(&spki).to_string());
+
+    // Another Keep of the same workload has another key.
+    assert_ne!(read(&["key.pem"]), all[..all.find(end).unwrap() + end.len()]);
 }
 
 #[test]

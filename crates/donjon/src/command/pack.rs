@@ -11,7 +11,7 @@ use crate::project::Project;
 /// Pack a program and its manifest; prints the workload's digest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pack {
-    /// A .wasm file, a Donjon.toml, or a folder that has one.
+    /// A program (WebAssembly or static-PIE ELF), a Donjon.toml, or a folder that has one.
     #[arg(default_value = ".")]
     project: PathBuf,
     /// Write an OCI image layout into this folder, which must not exist or be empty.

@@ -30,7 +30,7 @@ use crate::signed::{Follow, Places, Staged};
 pub(crate) struct Push {
     /// Where to: HOST:PORT/REPOSITORY:TAG; port 443 and the tag may be left out.
     location: Location,
-    /// A .wasm file, a Donjon.toml, or a folder that has one.
+    /// A program (WebAssembly or static-PIE ELF), a Donjon.toml, or a folder that has one.
     #[arg(default_value = ".")]
     project: PathBuf,
     /// A file with the token for this registry; `DONJON_TOKEN` holds the token itself.

@@ -1,12 +1,13 @@
 //! `donjon run`: a program in a Keep of this machine, at this terminal, without a Steward or a Drawbridge.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, End, Event, Host, Image, Launch, RunError, Stdio};
+use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
@@ -19,8 +20,8 @@ use crate::project::Project;
 /// Run a program in a Keep on this machine, at this terminal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// A .wasm file, a Donjon.toml, or a folder that has one (default: this folder); then arguments for the program,
-    /// which follow those of the manifest.
+    /// A program (WebAssembly or static-PIE ELF), a Donjon.toml, or a folder that has one (default: this folder); then
+    /// arguments for the program, which follow those of the manifest.
     #[arg(trailing_var_arg = true, value_name = "PROJECT [ARGS]")]
     program: Vec<String>,
     /// Set an environment variable; those that the manifest fixes win.
@@ -145,18 +146,33 @@ pub(crate) fn blobs(built: Built) -> BTreeMap<workload::Digest, Vec<u8>> {
 }
 
 /// The end of a Keep as an exit status, or as a failure.
+#[allow(clippy::print_stderr, reason = "what ended a program is talk")]
 pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
     match end {
         Ok(End::Exit(status)) => Ok(ExitCode::from(status)),
         Ok(End::Trap) => Ok(ExitCode::from(134)),
+        Ok(End::Signal(number)) => {
+            // As its parent would learn it, and as a shell would tell it.
+            eprintln!("trap: the program was ended by a {}", ExitStatus::from_raw(i32::from(number)));
+            Ok(ExitCode::from(after(number)))
+        }
         Ok(End::Refused { code, message, hint, step: _ }) => {
             Err(Failure::new(format_args!("{message} [{code}]")).hint(hint))
         }
-        Err(error @ RunError::Call { .. }) => {
-            Err(Failure::new(error).hint("no Keep on any backend answers this call: report it, with the program"))
-        }
+        Err(error @ RunError::Call { who, .. }) => Err(Failure::new(error).hint(match who {
+            Caller::Exec => "no Keep on any backend answers this call: report it, with the program",
+            Caller::Program => {
+                "a native program has memory, threads, TCP and its own files, and no processes, users or other files: \
+                 spec/gate.md lists the calls"
+            }
+        })),
         Err(error) => Err(Failure::caused("the Keep did not end by itself", &error)),
     }
+}
+
+/// The status by which a shell tells that a signal ended a program.
+fn after(signal: u8) -> u8 {
+    128_u8.saturating_add(signal)
 }
 
 /// For `--outcome`.
@@ -164,6 +180,9 @@ fn outcome(end: &Result<End, RunError>) -> serde_json::Value {
     match end {
         Ok(End::Exit(status)) => serde_json::json!({ "ended": "exit", "status": status }),
         Ok(End::Trap) => serde_json::json!({ "ended": "trap", "status": 134 }),
+        Ok(End::Signal(number)) => {
+            serde_json::json!({ "ended": "signal", "status": after(*number), "signal": number })
+        }
         Ok(End::Refused { step, code, message, hint }) => serde_json::json!({
             "ended": "refused", "status": FAILED, "step": step, "code": code, "message": message, "hint": hint,
         }),

@@ -18,8 +18,8 @@ struct Waiting {
 
 impl Waiting {
     /// Started, and known to have reached the program: it has copied a byte.
-    fn start() -> Self {
-        let probe = probe(Form::Module);
+    fn start(form: Form) -> Self {
+        let probe = probe(form);
         let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
         let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();
@@ -46,7 +46,11 @@ impl Drop for Waiting {
 
 #[test]
 fn a_killed_donjon_leaves_no_keep() {
-    let mut waiting = Waiting::start();
+    killed(Form::Module);
+}
+
+pub(crate) fn killed(form: Form) {
+    let mut waiting = Waiting::start(form);
     waiting.donjon.kill().unwrap();
     assert_eq!(wait(&mut waiting.donjon).signal(), Some(9));
     waiting.nothing_is_left();
@@ -54,8 +58,12 @@ fn a_killed_donjon_leaves_no_keep() {
 
 #[test]
 fn a_signalled_donjon_leaves_no_keep() {
+    signalled(Form::Module);
+}
+
+pub(crate) fn signalled(form: Form) {
     for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
-        let mut waiting = Waiting::start();
+        let mut waiting = Waiting::start(form);
         let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", waiting.donjon.id())]).status();
         assert!(kill.unwrap().success());
         let status = wait(&mut waiting.donjon);
@@ -68,7 +76,11 @@ fn a_signalled_donjon_leaves_no_keep() {
 /// The Keep killed from outside is not mistaken for a program that ended.
 #[test]
 fn a_killed_keep_is_a_failure_of_donjon() {
-    let probe = probe(Form::Module);
+    killed_from_outside(Form::Module);
+}
+
+pub(crate) fn killed_from_outside(form: Form) {
+    let probe = probe(form);
     let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
     let mut donjon = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(donjon.stdin.as_mut().unwrap(), b"x").unwrap();

@@ -88,17 +88,6 @@ fn a_truncated_program() {
 }
 
 #[test]
-fn an_elf_program() {
-    let dir = folder(&[("true", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0")]);
-    refused(
-        dir.path(),
-        &["run", "-q", "true"],
-        "the program is an ELF file, and this Keep runs WebAssembly [elf.unsupported]",
-        "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), and give the .wasm file itself",
-    );
-}
-
-#[test]
 fn a_missing_import() {
     let dir = folder(&[(
         "main.wasm",
@@ -292,7 +281,7 @@ fn a_folder_without_a_manifest() {
         dir.path(),
         &["run"],
         "cannot read ./Donjon.toml: No such file or directory (os error 2)",
-        "name a .wasm file, or a folder with a Donjon.toml",
+        "name a program, or a folder with a Donjon.toml",
     );
 }
 

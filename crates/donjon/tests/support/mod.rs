@@ -1,8 +1,8 @@
-//! What the tests of the command share: running it with a guard against hanging, folders, the probe program, skips.
+//! What the tests of the command share: running it with a guard against hanging, folders, test programs, skips.
 //!
 //! Owns how `donjon` is started in a test: the built binary, an environment without anything of ours, and no test that
-//! can hang for ever. Needs nothing but the Rust toolchain: the probe (`guest/programs/probe`) is built on first use, into
-//! `target/programs`; `DONJON_PROGRAMS=DIR` takes prebuilt ones, laid out as cargo lays them out.
+//! can hang for ever. Needs nothing but the Rust toolchain and a C compiler: programs (`guest/programs`) are built on
+//! first use, into `target/programs`; `DONJON_PROGRAMS=DIR` takes prebuilt ones, laid out as cargo lays them out.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
@@ -11,12 +11,13 @@
 #[allow(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
 mod recipe;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -179,46 +180,58 @@ pub(crate) fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the module's text is right")
 }
 
-/// The two forms of WebAssembly programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The forms of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Form {
     /// A WASI 0.1 module.
     Module,
     /// A WASI 0.2 component.
     Component,
+    /// A static-PIE ELF program.
+    Native,
 }
 
 impl Form {
+    /// Those of WebAssembly.
     pub(crate) const BOTH: [Self; 2] = [Self::Module, Self::Component];
 
     const fn target(self) -> &'static str {
         match self {
             Self::Module => "wasm32-wasip1",
             Self::Component => "wasm32-wasip2",
+            Self::Native => "x86_64-unknown-linux-musl",
         }
     }
 }
 
 /// `guest/programs/probe` in this form.
 pub(crate) fn probe(form: Form) -> PathBuf {
-    static BUILT: OnceLock<Mutex<Vec<(Form, PathBuf)>>> = OnceLock::new();
-    let mut built = BUILT.get_or_init(Mutex::default).lock().expect("no build panicked");
-    if let Some((_, path)) = built.iter().find(|(known, _)| *known == form) {
+    match form {
+        Form::Module | Form::Component => program("probe", "probe.wasm", form),
+        Form::Native => program("probe", "probe", form),
+    }
+}
+
+/// A package of `guest/programs`, and the file that it gives in this form.
+pub(crate) fn program(package: &'static str, file: &'static str, form: Form) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<(&str, Form), PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().expect("no build panicked");
+    if let Some(path) = built.get(&(package, form)) {
         return path.clone();
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/donjon lies below the root");
     let targets = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").join("programs");
-    let probe = recipe::Built {
-        package: "probe",
-        file: "probe.wasm",
+    let recipe = recipe::Built {
+        package,
+        file,
         workspace: "guest/programs",
         target: form.target(),
         flags: &[],
         prebuilt: "DONJON_PROGRAMS",
     };
-    let path = probe.get(root, &targets).expect("the probe builds");
+    let path = recipe.get(root, &targets).expect("the program builds");
     assert!(path.exists(), "there is no {}", path.display());
-    built.push((form, path.clone()));
+    built.insert((package, form), path.clone());
     path
 }
 

@@ -3,13 +3,16 @@
 //! | arguments | does |
 //! |---|---|
 //! | `exit N` | ends with status N |
+//! | `file PATH …` | copies these files to standard output |
 //! | `cat` | copies standard input to standard output; the number of bytes on standard error |
 //! | `args` | its arguments after this one, one a line |
 //! | `env` | its environment, sorted, `NAME=VALUE` a line |
 //! | `trap unreachable`, `trap oob`, `trap stack` | traps in that way |
+//! | `call` | makes a system call that no Keep answers, where a program can make one |
 //! | `sleep MS` | waits, then ends with status 0 |
 //!
-//! Anything else ends with status 64 and this list in short. It is built for `wasm32-wasip1` and `wasm32-wasip2`.
+//! Anything else ends with status 64 and this list in short. It is built for `wasm32-wasip1`, `wasm32-wasip2` and as a
+//! native program.
 
 use std::hint::black_box;
 use std::io::{self, Read, Write};
@@ -24,6 +27,13 @@ fn main() -> io::Result<ExitCode> {
             Ok(status) => std::process::exit(status),
             Err(_) => Ok(usage()),
         },
+        ["file", paths @ ..] => {
+            paths
+                .iter()
+                .try_for_each(|path| io::copy(&mut std::fs::File::open(path)?, &mut io::stdout()).map(|_| ()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["call"] => std::process::Command::new("/bin/true").status().map(|_| ExitCode::SUCCESS),
         ["cat"] => cat(),
         ["args", rest @ ..] => {
             let mut out = io::stdout();
@@ -52,7 +62,7 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: probe exit N | cat | args … | env | trap unreachable|oob|stack | sleep MS");
+    eprintln!("usage: probe exit N | file PATH … | cat | args … | env | trap unreachable|oob|stack | call | sleep MS");
     ExitCode::from(64)
 }
 
