@@ -77,6 +77,10 @@ impl Service {
                         Reply::NotReplaced { reason: &error.to_string() }.encode(&mut out).map_err(protocol)?;
                     }
                 }
+            } else if let Request::Replace { .. } = request {
+                // A shim did it, and tells.
+                self.who = Caller::Program;
+                continue;
             } else {
                 self.answer(request, &mut out)?;
             }

@@ -6,20 +6,20 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use gate::plan::{self, Plan, SHARED, start};
+use gate::program::Texts;
 use gate::ring::{Call, Kind};
 
 use crate::arch::entry::Frame;
 use crate::arch::{entry, pages, shared, tables, user};
 use crate::attest;
 use crate::host::{self, Fatal, fatal};
-use crate::memory::areas::{Area, EXECUTE, READ, TOP, WRITE};
+use crate::memory::areas::{Area, EXECUTE, READ, WRITE};
 use crate::memory::space::Space;
-use crate::syscall::{files, random_word, space};
+use crate::program::{self, Image};
+use crate::syscall::{files, space};
 use crate::threads;
 
 const PAGE: u64 = plan::PAGE;
-/// What a stack may grow to.
-const STACK: u64 = 8 << 20;
 
 pub(crate) fn boot() -> ! {
     tables::start(0);
@@ -72,19 +72,13 @@ fn start_clock() {
     user::start_clock(scale, wall);
 }
 
-/// A random multiple of 2 MiB, below the given number of them.
-fn random_table(below: u64) -> u64 {
-    random_word().checked_rem(below).unwrap_or(0).wrapping_mul(plan::TABLE)
-}
-
 /// Puts everything at its place.
 #[allow(
     clippy::arithmetic_side_effects,
     reason = "sums of constants, of fields of the measured plan, and of bounded random numbers"
 )]
 fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
-    // Program low, everything else high, as Linux does it: 32 GiB of places for each.
-    let base = 0x5555_0000_0000 + random_table(1 << 14);
+    let base = program::base();
     pages::link(&mut space.frames, base, plan.tables, plan.count).ok()?;
     let mut end = base;
     for segment in plan.segments.iter().filter(|segment| segment.pages > 0) {
@@ -93,13 +87,7 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
         let protection = u8::try_from(segment.protection).ok()?;
         space.areas.insert(Area { touched: (first, end), ..Area::new(first, end, protection) }).ok()?;
     }
-    let heap = end + random_table(1 << 8) + plan::TABLE;
-    space.heap = (heap, heap);
-
-    let top = TOP - random_table(1 << 14) - PAGE;
-    space.areas.insert(Area::new(top - STACK, top, READ | WRITE)).ok()?;
-    space.below = top - STACK - plan::TABLE - random_table(1 << 13);
-
+    let top = program::arrange(space, end)?;
     // Code, how to make time of ticks, the latest time: neighbours, because the code finds the others from where it is.
     let own = space.areas.room(3 * PAGE, space.below)?;
     for ((page, protection), at) in user::pages().into_iter().zip([READ | EXECUTE, READ, READ | WRITE]).zip(0..) {
@@ -108,39 +96,9 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
     user::PLACE.store(own, Ordering::Relaxed);
     files::place_windows(space)?;
 
-    // argc, argv, its end, the environment's end, the auxiliary vector; then what they point to.
-    let data = top - 64;
-    space.ready(top - PAGE, PAGE, WRITE).ok()?;
-    user::write(data, b"exec\0");
-    user::write(data + 16, &random_word().to_le_bytes());
-    user::write(data + 24, &random_word().to_le_bytes());
-    let words = [
-        1,
-        data,
-        0,
-        0,
-        3,
-        base + plan.headers,
-        4,
-        56,
-        5,
-        plan.headers_count,
-        6,
-        PAGE,
-        9,
-        base + plan.entry,
-        23,
-        0,
-        25,
-        data + 16,
-        33,
-        own,
-        0,
-        0,
-    ];
-    let stack = (data - 8 * words.len() as u64) & !15;
-    for (index, word) in (0..).zip(words) {
-        user::write(stack + 8 * index, &u64::to_le_bytes(word));
-    }
-    Some(Frame { rip: base + plan.entry, rsp: stack, ..Frame::default() })
+    program::place_store(space)?;
+
+    let (entry, headers) = (base + plan.entry, base + plan.headers);
+    let image = Image { entry, headers, headers_count: plan.headers_count };
+    program::stack(space, top, &image, Texts::new(b"exec\0")?, Texts::new(b"")?)
 }

@@ -34,6 +34,8 @@ mod memory;
 #[cfg(target_os = "none")]
 mod platform;
 #[cfg(target_os = "none")]
+mod program;
+#[cfg(target_os = "none")]
 mod syscall;
 mod threads;
 

@@ -8,19 +8,8 @@ use serde_json::json;
 use crate::ends;
 use crate::support::{BACKEND, Form, Input, folder, probe, program, run, skip};
 
-/// Whether such programs run here.
-fn here() -> bool {
-    if BACKEND == "kvm" {
-        skip("elf", "a micro-VM does not run native programs yet");
-    }
-    BACKEND != "kvm"
-}
-
 #[test]
 fn a_c_program() {
-    if !here() {
-        return;
-    }
     let program = program("tnetennba", "tnetennba", Form::Native);
     let said = "Good morning, that's a nice tnetennba!\n";
     run(Path::new("/"), ["run", "-q", program.to_str().unwrap()], Input::Nothing).assert(0, said, "");
@@ -29,9 +18,6 @@ fn a_c_program() {
 /// Threads, a channel, a lock, a map with its randomness, files, TCP and a panic.
 #[test]
 fn a_program_of_rusts_standard_library() {
-    if !here() {
-        return;
-    }
     let program = program("threads", "threads", Form::Native);
     let said = "shares: [(0, 0), (1, 1000), (2, 2000), (3, 3000)], total 6000\n\
                 no certificates\n\
@@ -43,9 +29,6 @@ fn a_program_of_rusts_standard_library() {
 
 #[test]
 fn a_native_program_exits_with_its_status() {
-    if !here() {
-        return;
-    }
     let probe = probe(Form::Native);
     let probe = probe.to_str().unwrap();
     for status in [0, 1, 77, 125, 134, 255] {
@@ -55,9 +38,6 @@ fn a_native_program_exits_with_its_status() {
 
 #[test]
 fn arguments_and_environment_of_manifest_and_launcher() {
-    if !here() {
-        return;
-    }
     let dir = project("args = [\"args\", \"a b\", \"\"]\n");
     run(dir.path(), ["run", "-q", ".", "ü"], Input::Nothing).assert(0, "a b\n\nü\n", "");
     let dir = project("args = [\"env\"]\n[env]\nA = \"x=y\"\nB = \"\"\n");
@@ -67,9 +47,6 @@ fn arguments_and_environment_of_manifest_and_launcher() {
 
 #[test]
 fn standard_streams_lead_where_the_manifest_says() {
-    if !here() {
-        return;
-    }
     let said = || Input::Bytes(b"hello\n".to_vec());
     for (streams, stdout, stderr) in [
         ("", "hello\n", "6\n"),
@@ -84,9 +61,6 @@ fn standard_streams_lead_where_the_manifest_says() {
 /// As a shell has it: 128 and the signal's number.
 #[test]
 fn a_fault_ends_the_program_with_its_signal() {
-    if !here() {
-        return;
-    }
     let dir = folder(&[]);
     let probe = probe(Form::Native);
     let arguments = ["run", "-q", "--outcome", "outcome.json", probe.to_str().unwrap(), "trap", "oob"];
@@ -99,9 +73,6 @@ fn a_fault_ends_the_program_with_its_signal() {
 
 #[test]
 fn a_call_that_no_keep_answers_is_named() {
-    if !here() {
-        return;
-    }
     let probe = probe(Form::Native);
     let ran = run(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "call"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
@@ -112,9 +83,6 @@ fn a_call_that_no_keep_answers_is_named() {
 /// Neither a file of the host nor one of another Keep.
 #[test]
 fn a_file_that_nobody_gave_is_not_there() {
-    if !here() {
-        return;
-    }
     let probe = probe(Form::Native);
     for path in ["/etc/hostname", "/proc/self/maps", "/donjon/identity/key.pem", "Cargo.toml", "/"] {
         let ran = run(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "file", path], Input::Nothing);
@@ -125,9 +93,6 @@ fn a_file_that_nobody_gave_is_not_there() {
 
 #[test]
 fn nothing_of_a_native_program_is_left() {
-    if !here() {
-        return;
-    }
     ends::killed(Form::Native);
     ends::signalled(Form::Native);
     ends::killed_from_outside(Form::Native);
@@ -141,9 +106,6 @@ fn project(rest: &str) -> tempfile::TempDir {
 /// It would wait for requests that never come.
 #[test]
 fn a_listener_of_a_native_program_is_refused() {
-    if !here() {
-        return;
-    }
     let hint = "hint: such a program opens its own sockets: remove `kind` and [[listen]], and give it the port as an \
                 argument\n";
     let listen = "[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n";

@@ -61,12 +61,16 @@ pub(super) fn start(
 /// The whole life of a Keep.
 fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) -> Result<End, RunError> {
     let served = service.serve(ours);
-    // Whatever it still wants: its platform is gone, or another takes its place.
-    now.kill();
+    // Whatever it still wants: its platform is gone, or another takes its place. A program that a shim put there ends by
+    // itself.
+    if !(matches!(served, Ok(Served::Closed)) && service.who() == Caller::Program) {
+        now.kill();
+    }
     let exec = left(child, now, Caller::Exec)?;
     let task = match served? {
         Served::Told(end) => return Ok(end),
-        Served::Closed => return Err(RunError::Silent(exec.status.to_string())),
+        Served::Closed if service.who() == Caller::Program => return ended(exec),
+        Served::Closed => return Err(silent(exec)),
         Served::Replaced(task) => task,
     };
     let (ours, theirs) = UnixStream::pair().map_err(RunError::Replace)?;
@@ -79,12 +83,25 @@ fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) ->
     }
     let program = left(child, now, service.who())?;
     served?;
+    ended(program)
+}
+
+/// How a program ended.
+fn ended(left: sys::Left) -> Result<End, RunError> {
     // No Keep makes the call that would be a program's own end by SIGKILL.
-    match (program.status.code(), program.status.signal()) {
-        (Some(status), _) => Ok(End::Exit(u8::try_from(status & 0xff).unwrap_or(u8::MAX))),
-        (None, Some(signal)) if signal != KILL => Ok(End::Signal(u8::try_from(signal).unwrap_or(u8::MAX))),
-        (None, _) => Err(RunError::Silent(program.status.to_string())),
+    match (&left.told, left.status.code(), left.status.signal()) {
+        (Some(sys::Told::Signal(signal, _)), ..) => Ok(End::Signal(*signal)),
+        (_, Some(status), _) => Ok(End::Exit(u8::try_from(status & 0xff).unwrap_or(u8::MAX))),
+        (_, None, Some(signal)) if signal != KILL => Ok(End::Signal(u8::try_from(signal).unwrap_or(u8::MAX))),
+        _ => Err(silent(left)),
     }
+}
+
+fn silent(left: sys::Left) -> RunError {
+    RunError::Silent(match left.told {
+        Some(sys::Told::Signal(_, said)) => said,
+        _ => left.status.to_string(),
+    })
 }
 
 /// Number of the signal that cannot be caught.
@@ -92,10 +109,11 @@ const KILL: i32 = 9;
 
 /// Waits for a child's end, and says what made it end, if that was not itself.
 fn left(child: sys::Child, now: &Now, who: Caller) -> Result<sys::Left, RunError> {
-    let mut left = child.wait()?;
-    match left.told.take() {
+    let left = child.wait()?;
+    match left.told {
         Some(sys::Told::Call(call)) => Err(RunError::Call { who, name: call.name, arguments: call.arguments }),
         Some(sys::Told::Broken(why)) => Err(RunError::Silent(why)),
+        Some(sys::Told::Signal(..)) => Ok(left),
         None if now.stopped() => Err(RunError::Stopped),
         None => Ok(left),
     }

@@ -6,6 +6,7 @@
 //! descriptor 4, one line, for the host process.
 
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use gate::plan::{PAGE, PROCESSORS, Platform, SHARED, start};
-use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, RESULT, WORDS};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, NO_CALL, RESULT, WORDS};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use rustix::io::Errno;
@@ -25,6 +26,7 @@ use super::layout::Layout;
 use super::state::{Segment, State, WISHED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory};
+use crate::sys::{CALL, SIGNAL};
 use crate::sys::processor::{self, Bell};
 
 /// How a machine ended.
@@ -38,8 +40,8 @@ enum Ended {
 
 /// Runs the machine to its end.
 pub(super) fn main() -> ExitCode {
-    // Open until the report is written: when it closes, the host process ends this one.
-    let platform = crate::sys::platform();
+    // Open until this process is gone: when it closes, the host process ends this one.
+    let platform = ManuallyDrop::new(crate::sys::platform());
     let ended = machine(platform.as_fd()).unwrap_or_else(|error| Ended::Broken(format!("monitor {error}")));
     match ended {
         Ended::Exit(status) => ExitCode::from(status),
@@ -194,7 +196,10 @@ impl Machine {
                 Kind::Exit if call.a & 0x7f == 0 => {
                     return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
                 }
-                Kind::Exit => return Ok(Some(Ended::Broken(format!("signal {} at {:#x}", call.a & 0x7f, call.b)))),
+                Kind::Exit => {
+                    return Ok(Some(Ended::Broken(format!("{SIGNAL}{} at {:#x}", call.a & 0x7f, call.b))));
+                }
+                Kind::Fatal if call.a == NO_CALL => return Ok(Some(Ended::Broken(format!("{CALL}{}", call.b)))),
                 Kind::Fatal => {
                     let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
                     let what = what.unwrap_or("something cannot be true");

@@ -33,6 +33,7 @@ pub(crate) struct Left {
 #[allow(dead_code, reason = "nobody is watched here")]
 pub(crate) enum Told {
     Call(Refused),
+    Signal(u8, String),
     Broken(String),
 }
 

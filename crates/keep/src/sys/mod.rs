@@ -16,7 +16,7 @@ mod monitor;
 pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
-pub(crate) use monitor::{Firmware, firmware, other, platform, report, spawn as spawn_monitor};
+pub(crate) use monitor::{CALL, Firmware, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor};
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -69,6 +69,8 @@ pub(crate) struct Process {
 pub(crate) enum Told {
     /// It made a call that no Keep answers.
     Call(Refused),
+    /// The shim ended it by the default of a signal; where, for people.
+    Signal(u8, String),
     /// For people.
     Broken(String),
 }
@@ -320,11 +322,16 @@ fn watch(from: &UnixStream, process: &Process, files: &[(String, OwnedFd)]) -> O
             std::thread::sleep(Duration::from_millis(1));
         }
         return Some(Refused {
-            name: Sysno::new(number).map_or_else(|| number.to_string(), |call| call.name().to_owned()),
+            name: name(number),
             arguments: call.data.args.map(|argument| format!("{argument:#x}")).join(", "),
         });
     }
     None
+}
+
+/// The name of a system call, or its number.
+fn name(number: usize) -> String {
+    Sysno::new(number).map_or_else(|| number.to_string(), |call| call.name().to_owned())
 }
 
 /// What a call opens, and whether it is to close at exec; else its error number. The path may change while it is looked

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::{Child, MemoryFile, Process, Told, inherit, parent, start};
+use super::{Child, MemoryFile, Process, Refused, Told, inherit, parent, start};
 use crate::launch::{StartError, Stdio};
 
 /// On which the monitor says why a Keep did not end by itself.
@@ -60,7 +60,7 @@ pub(crate) fn spawn(
         .spawn(move || {
             let mut text = String::new();
             _ = ours.take(LONGEST).read_to_string(&mut text);
-            (!text.is_empty()).then(|| Told::Broken(text.trim_end().to_owned()))
+            told(text.trim_end())
         })
         .map_err(failed("start a thread"))?;
     let run = move || {
@@ -89,9 +89,26 @@ pub(crate) fn platform() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) }
 }
 
+/// What the monitor says before the number of a signal, or of a call that no Keep answers.
+pub(crate) const SIGNAL: &str = "signal ";
+pub(crate) const CALL: &str = "call ";
+
+/// What it said.
+fn told(text: &str) -> Option<Told> {
+    let number = |before: &str| text.strip_prefix(before)?.split(' ').next()?.parse().ok();
+    if text.is_empty() {
+        return None;
+    }
+    Some(match (number(SIGNAL), number(CALL)) {
+        (Some(number), _) => Told::Signal(u8::try_from(number).unwrap_or(u8::MAX), text.to_owned()),
+        (_, Some(number)) => Told::Call(Refused { name: super::name(number), arguments: "..".to_owned() }),
+        _ => Told::Broken(text.to_owned()),
+    })
+}
+
 /// What the monitor has besides, if it was started with a firmware.
 pub(crate) fn firmware() -> Option<Firmware> {
-    told(WITH_FIRMWARE).then_some(())?;
+    started_with(WITH_FIRMWARE).then_some(())?;
     // SAFETY: the contract of `spawn`; the monitor asks once.
     let (memory, stream) = unsafe { (OwnedFd::from_raw_fd(MEMORY), OwnedFd::from_raw_fd(FIRMWARE)) };
     Some(Firmware { memory, stream: stream.into() })
@@ -105,7 +122,7 @@ pub(crate) fn report() -> File {
 
 /// What is to run in exec's place, if that is not exec.
 pub(crate) fn other() -> std::io::Result<Option<Vec<u8>>> {
-    if !told(WITH_PROGRAM) {
+    if !started_with(WITH_PROGRAM) {
         return Ok(None);
     }
     // SAFETY: the contract of `spawn`; the monitor asks once.
@@ -116,6 +133,6 @@ pub(crate) fn other() -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(program))
 }
 
-fn told(what: &str) -> bool {
+fn started_with(what: &str) -> bool {
     std::env::args_os().skip(1).any(|argument| argument == what)
 }

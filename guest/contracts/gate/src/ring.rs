@@ -145,6 +145,9 @@ pub const FATAL: [&str; 9] = [
     "the host does not carry its messages to the firmware as they are",
 ];
 
+/// Of these, the one whose `b` is the number of a system call.
+pub const NO_CALL: u64 = 7;
+
 /// A time without end.
 pub const FOREVER: u64 = u64::MAX;
 

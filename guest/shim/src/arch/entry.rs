@@ -155,6 +155,12 @@ pub(crate) fn stamp(to: u64) -> Result<(), ()> {
     excursion(to, 0, 0, super::user::stamp())
 }
 
+/// Empties the wide vector registers, where there are any. Ring 0 cannot everywhere.
+pub(crate) fn wipe() {
+    // Where there are none this is no instruction.
+    _ = excursion(0, 0, 0, super::user::wiper());
+}
+
 /// The space must not be locked: a fault on the way needs it, and so does whoever waits for this processor to forget.
 fn excursion(to: u64, from: u64, count: u64, code: u64) -> Result<(), ()> {
     let me = me();

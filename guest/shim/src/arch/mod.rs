@@ -68,6 +68,15 @@ pub(crate) fn forget() {
 pub(crate) struct Vectors([u8; 512]);
 
 impl Vectors {
+    /// As a program finds them (x86-64 psABI, "Initial Stack and Register State").
+    pub(crate) const NEW: Self = {
+        let mut area = [0; 512];
+        // Control word 0x37f, MXCSR 0x1f80.
+        [area[0], area[1]] = [0x7f, 0x03];
+        [area[24], area[25]] = [0x80, 0x1f];
+        Self(area)
+    };
+
     /// Those of this processor.
     pub(crate) fn save() -> Self {
         let mut area = Self([0; 512]);

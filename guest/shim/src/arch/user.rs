@@ -92,6 +92,13 @@ user_copier:
     ud2
 
 .balign 16
+.globl user_wiper
+user_wiper:
+    vzeroall
+    syscall
+    ud2
+
+.balign 16
 .globl user_stamp
 user_stamp:
     rdtsc
@@ -107,6 +114,7 @@ user_stamp:
 unsafe extern "C" {
     static shim_user: u8;
     static user_copier: u8;
+    static user_wiper: u8;
     static user_stamp: u8;
 }
 
@@ -135,6 +143,11 @@ fn seen(code: *const u8) -> u64 {
 /// Where ring 3 finds the copier.
 pub(crate) fn copier() -> u64 {
     seen(&raw const user_copier)
+}
+
+/// Where ring 3 finds what empties vector registers.
+pub(crate) fn wiper() -> u64 {
+    seen(&raw const user_wiper)
 }
 
 /// Where ring 3 finds the stamp.

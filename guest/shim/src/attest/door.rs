@@ -3,25 +3,30 @@
 //! Refuses a request that is not one frame in one write; parts of frames are passed on only while a frame that the host
 //! answers is under way.
 
+use core::fmt::{self, Write as _};
+
 use gate::frame::{self, HEADER};
-use gate::message::{ATTESTED, Purpose, Request};
+use gate::message::{ATTESTED, CHUNK, Purpose, Request};
 use gate::plan::Platform;
+use gate::program::{PATH, Path, STACK};
 use gate::ring::{Call, DATA, Kind, PLATFORM};
 use identity::{binding, sealing};
 use workload::brief::{self, BRIEF_LIMIT, Glance};
 use zeroize::Zeroize as _;
 
 use super::snp::{self, Channel, Message, NoAnswer, REPORT};
+use crate::arch::entry::Frame;
 use crate::arch::lock::Lock;
 use crate::arch::{shared, user};
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::READ;
-use crate::platform;
+use crate::{platform, program};
 use crate::syscall::error::{EINVAL, Errno};
 use crate::syscall::{get, put, space};
 
-/// The longest request that is answered here: an Attest with its kind, purpose and lengths.
-const REQUEST: usize = ATTESTED + 16;
+/// The longest request that is answered here: a Replace with its kind, lengths and streams, and an end to each text.
+const REQUEST: usize = STACK + 32;
+const _: () = assert!(REQUEST >= ATTESTED + 16);
 /// The longest reply but Brief: a report, its media type, lengths.
 const REPLY: usize = REPORT + 128;
 
@@ -114,6 +119,7 @@ impl Door {
                 let length = u32::try_from(self.length).map_err(|_| EINVAL)?;
                 self.reply(1, &[&length.to_le_bytes()], self.length);
             }
+            Request::Attest { purpose: Purpose::Issue, .. } if program::runs() => self.reply(UNAVAILABLE, &[], 0),
             Request::Attest { purpose, spki, nonce } if self.channel.is_some() => {
                 let purpose = match purpose {
                     Purpose::Issue => binding::Purpose::Issue,
@@ -146,10 +152,47 @@ impl Door {
                 self.reply(10, &[&key], 0);
                 key.zeroize();
             }
-            Request::Attest { .. } | Request::SealKey { .. } => self.reply(3, &[], 0),
+            Request::Attest { .. } | Request::SealKey { .. } => self.reply(UNAVAILABLE, &[], 0),
             _ => return Err(EINVAL),
         }
         Ok(())
+    }
+
+    /// Takes a request in whole.
+    fn take(&mut self, from: u64, whole: usize) -> Result<(), Errno> {
+        let place = self.request.get_mut(..whole).ok_or(EINVAL)?;
+        let mut space = space();
+        space.ready(from, place.len() as u64, READ)?;
+        user::read(from, place);
+        Ok(())
+    }
+
+    /// Puts a program in exec's place, and tells the host process, or leaves a reply why not.
+    fn replace(&mut self, length: usize) -> Result<Written, Errno> {
+        let payload = self.request.get(HEADER..length).ok_or(EINVAL)?;
+        let Ok(Request::Replace { arguments, environment, streams }) = Request::decode(payload) else {
+            return Err(EINVAL);
+        };
+        match program::replace(arguments, environment, streams) {
+            Ok(frame) => {
+                let notice = &program::NOTICE;
+                shared::block().put(0, notice);
+                let call = Call { length: notice.len() as u32, ..Call::new(Kind::Write, PLATFORM) };
+                if host::call(&call) != Ok(notice.len() as u64) {
+                    fatal(Fatal::Lie, Kind::Write as u64);
+                }
+                Ok(Written::Replaced(frame))
+            }
+            Err(why) => {
+                let mut reason = Reason { bytes: [0; 256], length: 0 };
+                // What does not fit is cut.
+                _ = write!(reason, "{why}");
+                let text = reason.bytes.get(..reason.length).unwrap_or_default();
+                let length = u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
+                self.reply(NOT_REPLACED, &[&length, text], 0);
+                Ok(Written::Taken)
+            }
+        }
     }
 
     /// Leaves a reply for the program: a kind and its fields, before so many bytes of the brief.
@@ -168,8 +211,16 @@ impl Door {
     }
 }
 
-/// Requests that are answered here: Brief, Attest, SealKey.
-const OURS: [u8; 3] = [1, 2, 6];
+/// Requests that are answered here: Brief, Attest, SealKey, and those of a program in exec's place: Replace, Part, File.
+const OURS: [u8; 6] = [1, 2, 6, REPLACE, PART, FILE];
+const REPLACE: u8 = 7;
+const PART: u8 = 13;
+const FILE: u8 = 14;
+
+/// Kinds of replies: Unavailable, Noted, NotReplaced.
+const UNAVAILABLE: u8 = 3;
+const NOTED: u8 = 7;
+const NOT_REPLACED: u8 = 11;
 
 /// What the program writes on descriptor 3: taken here, or how many bytes of it are for the host.
 pub(crate) fn write(from: u64, length: u64) -> Result<Written, Errno> {
@@ -187,14 +238,75 @@ pub(crate) fn write(from: u64, length: u64) -> Result<Written, Errno> {
         door.passing = length;
         return Ok(Written::Passed(length));
     }
-    let place = door.request.get_mut(..whole).ok_or(EINVAL)?;
+    match kind {
+        REPLACE | PART | FILE if program::runs() => door.reply(UNAVAILABLE, &[], 0),
+        PART => {
+            part(from, length)?;
+            door.reply(NOTED, &[], 0);
+        }
+        FILE => {
+            file(from, length)?;
+            door.reply(NOTED, &[], 0);
+        }
+        REPLACE => {
+            door.take(from, whole)?;
+            return door.replace(whole);
+        }
+        _ => {
+            door.take(from, whole)?;
+            door.answer(whole)?;
+        }
+    }
+    Ok(Written::Taken)
+}
+
+/// Bytes before those of a Part: the frame's length, kind, length.
+const BEFORE: u64 = HEADER as u64 + 5;
+
+/// A Part: its bytes stay where they are until the copier comes.
+fn part(from: u64, length: u64) -> Result<(), Errno> {
+    let bytes = u64::from(u32::from_le_bytes(get(from.wrapping_add(BEFORE).wrapping_sub(4))?));
+    if bytes > CHUNK as u64 || bytes.checked_add(BEFORE) != Some(length) {
+        return Err(EINVAL);
+    }
+    program::part(from.wrapping_add(BEFORE), bytes)
+}
+
+/// A File: a path, then bytes as in a Part.
+fn file(from: u64, length: u64) -> Result<(), Errno> {
+    let named = usize::try_from(u32::from_le_bytes(get(from.wrapping_add(BEFORE).wrapping_sub(4))?));
+    let mut path = [0; PATH];
+    let path = named.ok().and_then(|named| path.get_mut(..named)).ok_or(EINVAL)?;
     {
         let mut space = space();
-        space.ready(from, length, READ)?;
-        user::read(from, place);
+        space.ready(from.wrapping_add(BEFORE), path.len() as u64, READ)?;
+        user::read(from.wrapping_add(BEFORE), path);
     }
-    door.answer(whole)?;
-    Ok(Written::Taken)
+    let path = str::from_utf8(path).ok().and_then(Path::new).ok_or(EINVAL)?;
+    let rest = BEFORE.wrapping_add(path.text().len() as u64);
+    let bytes = u64::from(u32::from_le_bytes(get(from.wrapping_add(rest))?));
+    let before = rest.wrapping_add(4);
+    if bytes > CHUNK as u64 || bytes.checked_add(before) != Some(length) {
+        return Err(EINVAL);
+    }
+    program::file(path, from.wrapping_add(before), bytes)
+}
+
+/// A text in as many bytes as there are.
+struct Reason {
+    bytes: [u8; 256],
+    length: usize,
+}
+
+impl fmt::Write for Reason {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            let place = self.bytes.get_mut(self.length).ok_or(fmt::Error)?;
+            *place = byte;
+            self.length = self.length.saturating_add(1);
+        }
+        Ok(())
+    }
 }
 
 /// Where a write on descriptor 3 went.
@@ -203,6 +315,8 @@ pub(crate) enum Written {
     Taken,
     /// So many bytes are for the host.
     Passed(u64),
+    /// Nowhere: another program starts with this.
+    Replaced(Frame),
 }
 
 /// The host took so many bytes of a frame.

@@ -38,6 +38,11 @@ impl Frames {
         self.end = end.min(MOST as u64);
     }
 
+    /// How many there are.
+    pub(crate) fn free(&self) -> u64 {
+        self.end.saturating_sub(self.next).saturating_add(self.count as u64)
+    }
+
     pub(crate) fn take(&mut self) -> Option<Frame> {
         if self.next < self.end {
             let number = self.next;
@@ -77,9 +82,10 @@ mod tests {
         frames.start(100, 103);
         let first: Vec<_> = (0..3).map(|_| frames.take().unwrap()).collect();
         assert!(first.iter().all(|frame| !frame.used));
-        assert_eq!(frames.take(), None);
+        assert_eq!((frames.take(), frames.free()), (None, 0));
         frames.give(102);
         frames.give(100);
+        assert_eq!(frames.free(), 2);
         assert_eq!(frames.take(), Some(Frame { number: 100, used: true }));
         frames.give(100);
         assert_eq!(frames.take().unwrap().number, 100);

@@ -154,6 +154,37 @@ impl Space {
         Some(())
     }
 
+    /// Gives pages to a range of the shim's; whether there were enough.
+    pub(crate) fn fill(&mut self, start: u64, length: u64) -> bool {
+        let (mut at, end) = (start & !(PAGE.wrapping_sub(1)), start.saturating_add(length));
+        while at < end {
+            match pages::populate(&mut self.frames, at, end, READ | WRITE) {
+                Ok(next) => at = next,
+                Err(pages::NoMemory) => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes the pages of a range of the shim's back. No other processor has seen them.
+    pub(crate) fn release(&mut self, start: u64, length: u64) {
+        pages::unmap(&mut self.frames, start, start.saturating_add(length));
+    }
+
+    /// Lets a range of the shim's only be read. No other processor has seen it.
+    pub(crate) fn only_read(&mut self, start: u64, length: u64) {
+        pages::protect(start, start.saturating_add(length), READ);
+    }
+
+    /// Takes out everything but what is the shim's.
+    pub(crate) fn clear(&mut self) -> Option<()> {
+        loop {
+            let next = self.areas.within(0, TOP).find(|area| area.protection & KEPT == 0);
+            let Some(area) = next else { return Some(()) };
+            self.discard(area.start, area.end).ok()?;
+        }
+    }
+
     pub(crate) fn protect(&mut self, address: u64, length: u64, protection: u64) -> Result<u64, Errno> {
         let protection = protection_of(protection)?;
         if length == 0 {

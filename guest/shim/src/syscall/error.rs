@@ -16,5 +16,6 @@ pub(crate) const ENOTTY: Errno = Errno(25);
 pub(crate) const ENOSPC: Errno = Errno(28);
 pub(crate) const ENOENT: Errno = Errno(2);
 pub(crate) const ENOSYS: Errno = Errno(38);
+pub(crate) const ESPIPE: Errno = Errno(29);
 pub(crate) const ENOPROTOOPT: Errno = Errno(92);
 pub(crate) const ETIMEDOUT: Errno = Errno(110);

@@ -10,18 +10,20 @@ mod events;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use gate::plan::{PROCESSORS, SHARED};
+use gate::plan::{PAGE, PROCESSORS, SHARED};
+use gate::program::{PATH, Streams};
 use gate::ring::{self, BLOCK, CONTROL, Call, HANDLES, Kind};
 
-use super::error::{EBADF, EFAULT, EINVAL, EMFILE, ENOPROTOOPT, ENOTTY, Errno};
+use super::error::{EBADF, EFAULT, EINVAL, EMFILE, ENOENT, ENOPROTOOPT, ENOTTY, ESPIPE, Errno};
 use super::{get, put, word};
 use crate::arch::lock::Lock;
 use crate::arch::tables::me;
-use crate::arch::{entry, shared};
+use crate::arch::{entry, shared, user};
 use crate::attest::{self, Written};
 use crate::host;
 use crate::memory::areas::{Area, KEPT, READ, TOP, WRITE};
 use crate::memory::space::Space;
+use crate::program;
 
 pub(super) use events::{epoll, event, poll, wait, watch};
 use events::{read_counter, write_counter};
@@ -32,6 +34,8 @@ static WINDOWS: AtomicU64 = AtomicU64::new(0);
 const MOST: usize = HANDLES as usize;
 const NONE: u16 = u16::MAX;
 const DATA: u64 = ring::DATA as u64;
+/// The descriptor of the platform.
+const PLATFORM_FD: u64 = ring::PLATFORM as u64;
 
 /// What a descriptor can be of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,10 @@ enum Object {
     Busy,
     /// A set of watched descriptors.
     Set,
+    /// A stream that leads nowhere.
+    Null,
+    /// A file that exec gave: where the copier finds it, its length, and the place of the next byte.
+    File(u64, u64, u64),
     /// A counter, and whether it was counted up since that was told.
     Counter(u64, bool),
 }
@@ -224,6 +232,14 @@ pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
                 return ours;
             }
         }
+        Object::Null => return Ok(0),
+        Object::File(.., place) => {
+            let count = read_file(object, place, to, length)?;
+            if let Some(Object::File(.., now)) = FILES.lock().objects.get_mut(usize::from(index)) {
+                *now = place.saturating_add(count);
+            }
+            return Ok(count);
+        }
         Object::Host => {}
         _ => return Err(EINVAL),
     }
@@ -235,6 +251,75 @@ pub(super) fn read(fd: u64, to: u64, length: u64) -> Result<u64, Errno> {
         out_of_window(to.wrapping_add(done), 0, count)?;
         Ok(count)
     })
+}
+
+fn read_file(object: Object, place: u64, to: u64, length: u64) -> Result<u64, Errno> {
+    let Object::File(start, size, _) = object else { return Err(EBADF) };
+    let count = size.saturating_sub(place).min(length);
+    if to.checked_add(count).is_none_or(|end| end > TOP) {
+        return Err(EFAULT);
+    }
+    if count > 0 {
+        entry::copy(to, start.wrapping_add(place), count).map_err(|()| EFAULT)?;
+    }
+    Ok(count)
+}
+
+/// `pread64`.
+pub(super) fn read_at(fd: u64, to: u64, length: u64, place: u64) -> Result<u64, Errno> {
+    if place.cast_signed() < 0 {
+        return Err(EINVAL);
+    }
+    match of(fd)? {
+        (_, Object::Null) => Ok(0),
+        (_, object @ Object::File(..)) => read_file(object, place, to, length),
+        _ => Err(ESPIPE),
+    }
+}
+
+/// Opens a file that exec gave. `flags` are those of `open(2)`.
+pub(super) fn open_file(path: u64, flags: u64) -> Result<u64, Errno> {
+    let mut bytes = [0; PATH + 1];
+    let length = text(path, &mut bytes)?;
+    let found = length.and_then(|length| program::found(bytes.get(..length)?));
+    gate::calls::open(flags & 0xffff_ffff, found.is_some()).map_err(Errno)?;
+    let (start, size) = found.ok_or(ENOENT)?;
+    FILES.lock().open(Object::File(start, size, 0), false).map(|(fd, _)| fd)
+}
+
+/// Reads a text of the program's up to its NUL; its length, if that is in the room there is.
+fn text(from: u64, to: &mut [u8]) -> Result<Option<usize>, Errno> {
+    let (mut at, mut rest) = (from, to.len());
+    while rest > 0 {
+        // Not into the next page, unless the text goes on there.
+        let part = usize::try_from(PAGE.wrapping_sub(at % PAGE)).unwrap_or(rest).min(rest);
+        let done = to.len().saturating_sub(rest);
+        let place = to.get_mut(done..).and_then(|place| place.get_mut(..part)).ok_or(EFAULT)?;
+        {
+            let mut space = super::space();
+            space.ready(at, part as u64, READ)?;
+            user::read(at, place);
+        }
+        if let Some(end) = place.iter().position(|byte| *byte == 0) {
+            return Ok(Some(done.saturating_add(end)));
+        }
+        (at, rest) = (at.wrapping_add(part as u64), rest.saturating_sub(part));
+    }
+    Ok(None)
+}
+
+/// Leaves a new program these streams and the platform, and nothing else.
+pub(crate) fn keep_streams(streams: Streams) {
+    for fd in PLATFORM_FD.wrapping_add(1)..MOST as u64 {
+        // That it is not open, or that the host cannot close it: the program has it no more.
+        _ = close(fd);
+    }
+    let mut files = FILES.lock();
+    for (place, host) in files.objects.iter_mut().zip([streams.stdin, streams.stdout, streams.stderr]) {
+        if !host {
+            *place = Object::Null;
+        }
+    }
 }
 
 /// Moves as much as the data part holds at a time. What does not wait is moved until it is done or less is moved than
@@ -269,8 +354,11 @@ pub(super) fn write(fd: u64, from: u64, length: u64) -> Result<u64, Errno> {
                     attest::passed(count);
                     Ok(count)
                 }
+                Written::Replaced(frame) => entry::enter(frame),
             };
         }
+        Object::Null => return Ok(length),
+        Object::File(..) => return Err(EBADF),
         Object::Host => {}
         _ => return Err(EINVAL),
     }
@@ -385,11 +473,12 @@ pub(super) fn close(fd: u64) -> Result<u64, Errno> {
     Ok(0)
 }
 
-/// `struct stat` with nothing but what kind of file it is.
+/// `struct stat` with nothing but what kind of file it is, and the length of those that exec gave.
 pub(super) fn status(fd: u64, to: u64) -> Result<u64, Errno> {
     const PIPE: u32 = 0o010_600;
     const DEVICE: u32 = 0o020_600;
     const FILE: u32 = 0o100_600;
+    const READ_ONLY: u32 = 0o100_400;
     let (index, object) = of(fd)?;
     let mode = match object {
         Object::Host => match host::call(&Call::new(Kind::What, handle(index)))? {
@@ -397,9 +486,14 @@ pub(super) fn status(fd: u64, to: u64) -> Result<u64, Errno> {
             ring::file::TERMINAL => DEVICE,
             _ => PIPE,
         },
+        Object::Null => DEVICE,
+        Object::File(..) => READ_ONLY,
         _ => PIPE,
     };
     let mut bytes = [0u8; 144];
+    if let (Object::File(_, size, _), Some(place)) = (object, bytes.get_mut(48..56)) {
+        place.copy_from_slice(&size.to_le_bytes());
+    }
     if let Some(place) = bytes.get_mut(24..28) {
         place.copy_from_slice(&mode.to_le_bytes());
     }
@@ -407,6 +501,25 @@ pub(super) fn status(fd: u64, to: u64) -> Result<u64, Errno> {
 }
 
 pub(super) fn seek(fd: u64, offset: u64, origin: u64) -> Result<u64, Errno> {
+    const END: u64 = 2;
+    let mut files = FILES.lock();
+    let (index, object) = files.object(fd)?;
+    if object == Object::Null {
+        return Ok(0);
+    }
+    if let (Object::File(_, size, _), Some(Object::File(.., place))) =
+        (object, files.objects.get_mut(usize::from(index)))
+    {
+        let from = match origin & 0xffff_ffff {
+            0 => 0,
+            1 => *place,
+            END => size,
+            _ => return Err(EINVAL),
+        };
+        *place = from.checked_add_signed(offset.cast_signed()).filter(|to| to.cast_signed() >= 0).ok_or(EINVAL)?;
+        return Ok(*place);
+    }
+    drop(files);
     host::call(&Call { a: offset, b: origin & 0xffff_ffff, ..Call::new(Kind::Seek, held(fd)?) })
 }
 
@@ -452,6 +565,7 @@ pub(super) fn descriptor(fd: u64, what: u64, argument: u64) -> Result<u64, Errno
         // Nothing is ever executed here.
         1 => Ok(1),
         2 => Ok(0),
+        3 if matches!(object, Object::File(..)) => Ok(0),
         3 => Ok(READ_WRITE | if FILES.lock().does_not_wait(index) { NON_BLOCKING } else { 0 }),
         4 => set_waitless(index, object, argument & NON_BLOCKING != 0),
         _ => Err(EINVAL),

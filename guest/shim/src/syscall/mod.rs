@@ -10,7 +10,7 @@ pub(crate) mod files;
 mod futex;
 pub(crate) mod signals;
 
-use gate::calls::{Call, Is, REFUSED, TABLE};
+use gate::calls::{Call, Is, OPEN, REFUSED, TABLE};
 
 use crate::arch::entry::{Frame, KICK, PAGE_FAULT, SYSTEM_CALL};
 use crate::arch::lock::{Guard, Lock};
@@ -108,6 +108,10 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
     let [a, b, c, d, e, _] = arguments;
     let place = usize::try_from(number).ok().and_then(|number| INDEX.get(number)).copied().unwrap_or(0);
     let call = usize::from(place).checked_sub(1).and_then(|index| TABLE.get(index));
+    if let Some(open) = OPEN.iter().find(|open| u64::from(open.number) == number) {
+        let argument = |index: u8| arguments.get(usize::from(index)).copied().unwrap_or(0);
+        return Some(files::open_file(argument(open.path), argument(open.flags)));
+    }
     if !call.is_some_and(|call| allowed(call, &arguments)) {
         return match REFUSED.iter().find(|refused| u64::from(refused.number) == number) {
             Some(refused) => Some(Err(Errno(refused.error))),
@@ -122,6 +126,7 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         5 => files::status(fd, b),
         7 => files::poll(a, b, millis(c)),
         8 => files::seek(fd, b, c),
+        17 => files::read_at(fd, b, c, d),
         9 => space().map(a, b, c, d),
         10 => space().protect(a, b, c),
         11 => space().unmap(a, b),

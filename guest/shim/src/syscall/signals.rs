@@ -73,6 +73,12 @@ pub(crate) fn begin(seat: usize, mask: u64) {
     *of(seat) = Own { mask, stack: (0, NO_STACK, 0) };
 }
 
+/// Another program begins.
+pub(crate) fn forget() {
+    *ACTIONS.lock() = [DEFAULT; 65];
+    begin(me(), 0);
+}
+
 fn bit(signal: u64) -> u64 {
     1u64.wrapping_shl(u32::try_from(signal.saturating_sub(1)).unwrap_or(0))
 }

@@ -7,7 +7,7 @@
 
 use gate::ring::{self, Call, EVENT, FOREVER, Kind};
 
-use super::super::error::{EAGAIN, EBADF, EEXIST, EINVAL, EMFILE, ENOENT, ENOSPC, Errno};
+use super::super::error::{EAGAIN, EBADF, EEXIST, EINVAL, EMFILE, ENOENT, ENOSPC, EPERM, Errno};
 use super::super::{get, put, word};
 use super::{COUNTERS, FILES, NONE, Object, Watched, handle, of, open, short};
 use crate::arch::{shared, user};
@@ -120,6 +120,9 @@ pub(in crate::syscall) fn watch(set: u64, operation: u64, fd: u64, at: u64) -> R
     let (set, object) = {
         let mut files = FILES.lock();
         let ((set, Object::Set), (index, object)) = (files.object(set)?, files.object(fd)?) else { return Err(EINVAL) };
+        if let Object::Null | Object::File(..) = object {
+            return Err(EPERM);
+        }
         let place = files.watched.get_mut(usize::from(index)).ok_or(EBADF)?;
         *place = match (operation, *place) {
             (ADD, None) => Some(Watched { set, events, data }),
@@ -245,6 +248,7 @@ fn tell(to: u64, index: u64, bits: u32, data: u64) -> Result<(), Errno> {
 /// `poll` of one descriptor at a time waits; of several it looks at each.
 pub(in crate::syscall) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
     const INVALID: u64 = 0x20;
+    const ALWAYS_READY: u64 = 5;
     if count > 64 {
         return Err(EINVAL);
     }
@@ -269,6 +273,7 @@ pub(in crate::syscall) fn poll(list: u64, count: u64, time: u64) -> Result<u64, 
                     u64::from(wait_for(index, until)? == Woken::Yes)
                 }
                 Ok((_, Object::Counter(value, _))) => u64::from(value > 0) & wanted,
+                Ok((_, Object::Null | Object::File(..))) => wanted & ALWAYS_READY,
                 Ok(_) => 0,
                 Err(_) => INVALID,
             }
