@@ -148,8 +148,8 @@ pub(crate) fn replace(arguments: Texts<'_>, environment: Texts<'_>, streams: Str
     arch::write_msr(msr::FS_BASE, 0);
     Vectors::NEW.restore();
     entry::wipe();
-    let loaded = space().clear().and_then(|()| load(&elf, store.place));
-    let Some(base) = loaded else { fatal(Fatal::Memory, 1) };
+    let cleared = space().clear();
+    let Some(base) = cleared.and_then(|()| load(&elf, store.place)) else { fatal(Fatal::Memory, 1) };
     let mut space = space();
     space.release(store.place, PROGRAM);
     space.only_read(store.place.wrapping_add(PROGRAM), store.used);
