@@ -53,7 +53,7 @@ pub(crate) fn run(
                 Step::Program,
                 "elf.unsupported",
                 "the program is an ELF file, and this platform runs WebAssembly only",
-                "build for wasm32-wasip1 or wasm32-wasip2, or run it on the backends `nil` or `sim`",
+                "build for wasm32-wasip1 or wasm32-wasip2",
             ));
         }
     }

@@ -139,7 +139,13 @@ pub(crate) fn replace(arguments: Texts<'_>, environment: Texts<'_>, streams: Str
         return Err(NotReplaced::Threads);
     }
     let mut store = HANDED.lock();
-    let elf = store.judge()?;
+    let elf = match store.judge() {
+        Ok(elf) => elf,
+        Err(why) => {
+            store.forget();
+            return Err(why);
+        }
+    };
 
     // From here on there is no way back.
     CHANGED.store(true, Ordering::Relaxed);
@@ -179,6 +185,11 @@ impl Store {
         // What is missing is told when the program is to start.
         self.full |= !space().fill(to, length);
         if length == 0 || self.full { Ok(()) } else { entry::copy(to, from, length).map_err(|()| EFAULT) }
+    }
+
+    fn forget(&mut self) {
+        space().release(self.place, STORE);
+        (self.program, self.count, self.used, self.full) = (0, 0, 0, false);
     }
 
     /// Whether the program can be started.
@@ -308,4 +319,3 @@ pub(crate) fn stack(
 
 /// Tells the host process that the Keep's end is the program's from now on: a Replace of its own, without an answer.
 pub(crate) const NOTICE: [u8; 22] = *b"\x12\0\0\0\x07\x08\0\0\0program\0\0\0\0\0\x07";
-

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::ends;
-use crate::support::{BACKEND, Form, Input, folder, probe, program, run, skip};
+use crate::support::{Form, Input, folder, probe, program, run};
 
 #[test]
 fn a_c_program() {
@@ -201,19 +201,4 @@ fn a_packed_program_has_its_media_type() {
     let manifest = std::fs::read(dir.path().join("out/blobs/sha256").join(hex)).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.donjon.program.v1+elf");
-}
-
-/// What cannot be yet is said as clearly as what is wrong.
-#[test]
-fn a_micro_vm_says_that_it_does_not_run_them() {
-    if BACKEND != "kvm" {
-        return;
-    }
-    let probe = probe(Form::Native);
-    run(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "exit", "0"], Input::Nothing).assert(
-        125,
-        "",
-        "error: the program is an ELF file, and this platform runs WebAssembly only [elf.unsupported]\n\
-         hint: build for wasm32-wasip1 or wasm32-wasip2, or run it on the backends `nil` or `sim`\n",
-    );
 }

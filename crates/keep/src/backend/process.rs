@@ -61,15 +61,15 @@ pub(super) fn start(
 /// The whole life of a Keep.
 fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) -> Result<End, RunError> {
     let served = service.serve(ours);
-    // Whatever it still wants: its platform is gone, or another takes its place. A program that a shim put there ends by
-    // itself.
-    if !(matches!(served, Ok(Served::Closed)) && service.who() == Caller::Program) {
-        now.kill();
+    if let (Ok(Served::Closed), Caller::Program) = (&served, service.who()) {
+        // A shim put it there, and it ends by itself.
+        return ended(left(child, now, Caller::Program)?);
     }
+    // Whatever it still wants: its platform is gone, or another takes its place.
+    now.kill();
     let exec = left(child, now, Caller::Exec)?;
     let task = match served? {
         Served::Told(end) => return Ok(end),
-        Served::Closed if service.who() == Caller::Program => return ended(exec),
         Served::Closed => return Err(silent(exec)),
         Served::Replaced(task) => task,
     };

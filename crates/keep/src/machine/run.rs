@@ -26,8 +26,8 @@ use super::layout::Layout;
 use super::state::{Segment, State, WISHED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory};
-use crate::sys::{CALL, SIGNAL};
 use crate::sys::processor::{self, Bell};
+use crate::sys::{CALL, SIGNAL};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]

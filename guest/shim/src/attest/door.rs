@@ -20,9 +20,9 @@ use crate::arch::lock::Lock;
 use crate::arch::{shared, user};
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::READ;
-use crate::{platform, program};
 use crate::syscall::error::{EINVAL, Errno};
 use crate::syscall::{get, put, space};
+use crate::{platform, program};
 
 /// The longest request that is answered here: a Replace with its kind, lengths and streams, and an end to each text.
 const REQUEST: usize = STACK + 32;
@@ -177,7 +177,8 @@ impl Door {
             Ok(frame) => {
                 let notice = &program::NOTICE;
                 shared::block().put(0, notice);
-                let call = Call { length: notice.len() as u32, ..Call::new(Kind::Write, PLATFORM) };
+                let call =
+                    Call { length: u32::try_from(notice.len()).unwrap_or(0), ..Call::new(Kind::Write, PLATFORM) };
                 if host::call(&call) != Ok(notice.len() as u64) {
                     fatal(Fatal::Lie, Kind::Write as u64);
                 }
