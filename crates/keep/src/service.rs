@@ -274,12 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn where_no_program_takes_its_place_exec_is_told_at_once() {
+    fn where_a_shim_puts_programs_it_takes_them_and_tells() {
         let path = gate::program::Path::new("/a").unwrap();
-        let requests = [Request::Part { bytes: b"MZ" }, Request::File { path, bytes: b"" }, replace()];
-        let (answers, served) = ask(&mut service(false), &requests);
-        assert_eq!(answers, ["Unavailable"; 3]);
-        assert!(matches!(served, Ok(Served::Closed)));
+        let mut service = service(false);
+        let (answers, served) =
+            ask(&mut service, &[Request::Part { bytes: b"MZ" }, Request::File { path, bytes: b"" }]);
+        assert_eq!(answers, ["Unavailable"; 2]);
+        assert!(matches!(served, Ok(Served::Closed)) && service.who() == Caller::Exec);
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let mut frame = Vec::new();
+        replace().encode(&mut frame).unwrap();
+        ours.write_all(&frame).unwrap();
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(service.serve(theirs), Ok(Served::Closed)) && service.who() == Caller::Program);
+        assert_eq!(ours.read(&mut frame).unwrap(), 0, "it has no answer");
     }
 
     #[test]
