@@ -10,7 +10,14 @@ use sha2::{Digest, Sha384};
 
 /// The built-in shim and exec.
 #[cfg(guest)]
-static GUEST: Option<[&[u8]; 2]> = Some([include_bytes!(env!("DONJON_SHIM")), include_bytes!(env!("DONJON_EXEC"))]);
+static GUEST: Option<[&[u8]; 2]> = Some([include_bytes!(env!("DONJON_SHIM")), &EXEC.1]);
+
+/// exec as it lies in this program's file, where a micro-VM maps it from: its first byte begins a page.
+#[cfg(guest)]
+#[repr(C, align(4096))]
+struct Aligned<T: ?Sized>([u8; 0], T);
+#[cfg(guest)]
+static EXEC: &Aligned<[u8]> = &Aligned([], *include_bytes!(env!("DONJON_EXEC")));
 #[cfg(not(guest))]
 static GUEST: Option<[&[u8]; 2]> = None;
 

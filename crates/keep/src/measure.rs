@@ -131,11 +131,12 @@ impl Measurement {
     }
 
     #[cfg(guest)]
-    pub(crate) fn of_layout(layout: &crate::machine::layout::Layout) -> Self {
+    pub(crate) fn of_layout(layout: &crate::machine::layout::Layout<'_>) -> Self {
         let parts: Vec<Part> = layout
             .measured()
             .map(|part| {
                 let measured = matches!(part.kind, PageKind::Normal | PageKind::Processor);
+                let bytes = part.pages.to_vec();
                 let hash = |page: &[u8]| if measured { Sha384::digest(page).into() } else { [0; 48] };
                 let segment = |one: &gate::plan::Segment| Segment {
                     first: one.first,
@@ -146,8 +147,8 @@ impl Measurement {
                     name: part.name,
                     kind: part.kind,
                     at: part.at,
-                    digest: measured.then(|| Sha384::digest(&part.bytes).into()),
-                    pages: part.bytes.chunks(PAGE).map(hash).collect(),
+                    digest: measured.then(|| Sha384::digest(&bytes).into()),
+                    pages: bytes.chunks(PAGE).map(hash).collect(),
                     segments: part.segments.iter().map(segment).collect(),
                 }
             })
@@ -156,7 +157,7 @@ impl Measurement {
             .iter()
             .flat_map(Part::places)
             .fold([0; 48], |digest, (kind, at, page)| chained(&digest, kind, at, page));
-        Self { digest, parts, processor: layout.processor.bytes.clone() }
+        Self { digest, parts, processor: layout.processor.pages.to_vec() }
     }
 }
 
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
     use crate::machine::layout::Layout;
 
-    fn layout() -> Layout {
+    fn layout() -> Layout<'static> {
         let image = Image::built_in().unwrap();
         Layout::new(image.shim(), image.exec(), gate::plan::Platform::Snp, 0).unwrap()
     }
@@ -211,7 +212,7 @@ mod tests {
                     PageKind::Secrets => silicon::PageKind::Secrets,
                     PageKind::Features => silicon::PageKind::Cpuid,
                 };
-                for (page, at) in part.bytes.chunks(PAGE).zip((part.at..).step_by(PAGE)) {
+                for (page, at) in part.pages.to_vec().chunks(PAGE).zip((part.at..).step_by(PAGE)) {
                     launch.update(kind, at, &mut page.try_into().unwrap()).unwrap();
                 }
             }
@@ -241,7 +242,7 @@ mod tests {
         let before = Measurement::of_layout(&layout);
         let mut pages = 0;
         for (index, part) in before.parts.iter().enumerate().filter(|(_, part)| part.digest.is_some()) {
-            let bytes = layout.parts.get(index).unwrap_or(&layout.processor).bytes.clone();
+            let bytes = layout.parts.get(index).unwrap_or(&layout.processor).pages.to_vec();
             for ((kind, at, hash), page) in part.places().zip(bytes.chunks(PAGE)) {
                 let mut page = page.to_vec();
                 page[pages * 61 % PAGE] ^= 1 << (pages % 8);
@@ -254,18 +255,18 @@ mod tests {
         for (part, offset) in
             [("page tables", 0), ("shim", 0), ("shim", 0x1fff), ("plan", 8), ("plan", 4095), ("exec", 0x12_3456)]
         {
-            let change = |layout: &mut Layout| {
-                layout.parts.iter_mut().find(|one| one.name == part).unwrap().bytes[offset] ^= 0x10;
+            let change = |layout: &mut Layout<'_>| {
+                layout.parts.iter_mut().find(|one| one.name == part).unwrap().pages.flip(offset, 0x10);
             };
             change(&mut layout);
             assert_ne!(Measurement::of_layout(&layout).digest, before.digest, "{part} {offset:#x}");
             change(&mut layout);
         }
-        layout.processor.bytes[0x178] ^= 1;
+        layout.processor.pages.flip(0x178, 1);
         assert_ne!(Measurement::of_layout(&layout).digest, before.digest, "the first instruction");
-        layout.processor.bytes[0x178] ^= 1;
+        layout.processor.pages.flip(0x178, 1);
         assert_eq!(Measurement::of_layout(&layout), before, "control");
-        layout.parts.iter_mut().find(|part| part.kind == PageKind::Secrets).unwrap().bytes[7] ^= 1;
+        layout.parts.iter_mut().find(|part| part.kind == PageKind::Secrets).unwrap().pages.flip(7, 1);
         assert_eq!(Measurement::of_layout(&layout).digest, before.digest, "what the firmware fills is not measured");
     }
 }

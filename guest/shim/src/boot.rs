@@ -14,7 +14,7 @@ use crate::arch::{entry, pages, shared, tables, user};
 use crate::attest;
 use crate::host::{self, Fatal, fatal};
 use crate::memory::areas::{Area, EXECUTE, READ, WRITE};
-use crate::memory::space::Space;
+use crate::memory::space::{Measured, Space};
 use crate::program::{self, Image};
 use crate::syscall::{files, space};
 use crate::threads;
@@ -87,6 +87,9 @@ fn place(space: &mut Space, plan: &Plan) -> Option<Frame> {
         let protection = u8::try_from(segment.protection).ok()?;
         space.areas.insert(Area { touched: (first, end), ..Area::new(first, end, protection) }).ok()?;
     }
+    // They lie in memory before their tables.
+    let first = (plan.tables - (end - base)) / PAGE;
+    space.measured = Some(Measured { start: base, end, first });
     let top = program::arrange(space, end)?;
     // Code, how to make time of ticks, the latest time: neighbours, because the code finds the others from where it is.
     let own = space.areas.room(3 * PAGE, space.below)?;

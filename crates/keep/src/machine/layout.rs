@@ -16,7 +16,7 @@ use gate::plan::{
 };
 use gate::ring::BLOCK;
 
-use super::elf::{self, ElfError, Kind};
+use super::elf::{self, ElfError, Kind, Pages};
 use super::state::State;
 use crate::measure::PageKind;
 
@@ -28,25 +28,24 @@ const NEVER_EXECUTE: u64 = 1 << 63;
 
 /// Contents from a physical address on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct Part<'a> {
     /// For people.
     pub(crate) name: &'static str,
     /// How SNP firmware is to take its pages.
     pub(crate) kind: PageKind,
     pub(crate) at: u64,
-    /// Whole pages.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) pages: Pages<'a>,
     /// Those of the file it was, from `at` on.
     pub(crate) segments: Vec<Segment>,
 }
 
 /// A micro-VM before its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct Layout<'a> {
     /// What lies in memory: ascending, without overlap.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part<'a>>,
     /// The first state of the one processor that boots, as a page for SNP firmware.
-    pub(crate) processor: Part,
+    pub(crate) processor: Part<'a>,
     /// The first free physical address.
     pub(crate) free: u64,
     /// Where the first instruction is.
@@ -67,20 +66,20 @@ fn slot(address: u64, level: u32) -> usize {
 /// Where KVM says that a processor's state lies, when it has it measured.
 const PROCESSOR: u64 = 0xffff_ffff_f000;
 
-impl Layout {
+impl<'a> Layout<'a> {
     /// Of this shim and this exec, for a machine that takes memory for the guest's own where table entries have the bits
     /// `private` (APM volume 2, section 15.34.1): everything but the shared blocks.
-    pub(crate) fn new(shim: &[u8], exec: &[u8], platform: Platform, private: u64) -> Result<Self, ElfError> {
+    pub(crate) fn new(shim: &'a [u8], exec: &'a [u8], platform: Platform, private: u64) -> Result<Self, ElfError> {
         let shim = elf::load(shim, Kind::Shim(SHIM))?;
         let exec = elf::load(exec, Kind::Program)?;
-        if shim.bytes.len() as u64 > TABLE {
+        if shim.pages.len() as u64 > TABLE {
             return Err(ElfError::Segment { address: SHIM, why: "makes it larger than a page table maps" });
         }
 
-        let plan_at = IMAGE + shim.bytes.len() as u64;
+        let plan_at = IMAGE + shim.pages.len() as u64;
         let exec_at = plan_at + PAGE;
-        let tables_at = exec_at + exec.bytes.len() as u64;
-        let pages = exec.bytes.len() as u64 / PAGE;
+        let tables_at = exec_at + exec.pages.len() as u64;
+        let pages = exec.pages.len() as u64 / PAGE;
         let count = pages.div_ceil(512);
         let free = tables_at + count * PAGE;
 
@@ -133,27 +132,30 @@ impl Layout {
         let mut plan_page = [0; 512];
         plan_page[..gate::plan::WORDS].copy_from_slice(&plan.encode());
 
-        let part = |name, at, bytes| Part { name, kind: PageKind::Normal, at, bytes, segments: Vec::new() };
-        let zeroes = |name, kind, at| Part { kind, ..part(name, at, bytes(&[[0; 512]])) };
+        let part = |name, at, pages| Part { name, kind: PageKind::Normal, at, pages, segments: Vec::new() };
+        let zeroes = |name, kind, at| Part { kind, ..part(name, at, bytes(&[[0; 512]]).into()) };
         let state = State::first(SHIM + shim.entry);
         Ok(Self {
             entry: SHIM + shim.entry,
             free,
             parts: vec![
-                part("page tables", ROOT, bytes(&tables)),
+                part("page tables", ROOT, bytes(&tables).into()),
                 zeroes("secrets", PageKind::Secrets, SECRETS),
                 zeroes("features", PageKind::Features, FEATURES),
-                Part { segments: shim.segments, ..part("shim", IMAGE, shim.bytes) },
-                part("plan", plan_at, bytes(&[plan_page])),
-                Part { segments: exec.segments, ..part("exec", exec_at, exec.bytes) },
-                part("exec's page tables", tables_at, bytes(&leaves)),
+                Part { segments: shim.segments, ..part("shim", IMAGE, shim.pages) },
+                part("plan", plan_at, bytes(&[plan_page]).into()),
+                Part { segments: exec.segments, ..part("exec", exec_at, exec.pages) },
+                part("exec's page tables", tables_at, bytes(&leaves).into()),
             ],
-            processor: Part { kind: PageKind::Processor, ..part("processor", PROCESSOR, state.save_area().to_vec()) },
+            processor: Part {
+                kind: PageKind::Processor,
+                ..part("processor", PROCESSOR, state.save_area().to_vec().into())
+            },
         })
     }
 
     /// What is measured, in this order: the launcher gives it to the firmware, and [`crate::measure`] predicts it.
-    pub(crate) fn measured(&self) -> impl Iterator<Item = &Part> {
+    pub(crate) fn measured(&self) -> impl Iterator<Item = &Part<'a>> {
         self.parts.iter().chain([&self.processor])
     }
 }
@@ -169,7 +171,7 @@ fn entry(protection: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn layout() -> Layout {
+    fn layout() -> Layout<'static> {
         let image = crate::Image::built_in().unwrap();
         Layout::new(image.shim(), image.exec(), Platform::Plain, 0).unwrap()
     }
@@ -178,7 +180,7 @@ mod tests {
     fn word(layout: &Layout, at: u64) -> u64 {
         let part = layout.parts.iter().rfind(|part| part.at <= at).unwrap();
         let offset = usize::try_from(at - part.at).unwrap();
-        u64::from_le_bytes(part.bytes[offset..offset + 8].try_into().unwrap())
+        u64::from_le_bytes(part.pages.get(offset))
     }
 
     /// The physical address and flags of an address, as a processor finds them.
@@ -201,13 +203,13 @@ mod tests {
     fn parts_follow_each_other_in_whole_pages() {
         let layout = layout();
         for pair in layout.parts.windows(2) {
-            assert!(pair[0].at + pair[0].bytes.len() as u64 <= pair[1].at, "{} and {}", pair[0].name, pair[1].name);
+            assert!(pair[0].at + pair[0].pages.len() as u64 <= pair[1].at, "{} and {}", pair[0].name, pair[1].name);
         }
         for part in &layout.parts {
-            assert!(part.at.is_multiple_of(PAGE) && part.bytes.len().is_multiple_of(4096), "{}", part.name);
+            assert!(part.at.is_multiple_of(PAGE) && part.pages.len().is_multiple_of(4096), "{}", part.name);
         }
         let last = layout.parts.last().unwrap();
-        assert_eq!(last.at + last.bytes.len() as u64, layout.free);
+        assert_eq!(last.at + last.pages.len() as u64, layout.free);
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
         let (entry, flags) = walk(&layout, layout.entry).unwrap();
         assert_eq!((entry, flags & NEVER_EXECUTE), (IMAGE, 0));
         let shim = layout.parts.iter().find(|part| part.name == "shim").unwrap();
-        for page in 0..shim.bytes.len() as u64 / PAGE {
+        for page in 0..shim.pages.len() as u64 / PAGE {
             let (at, flags) = walk(&layout, SHIM + page * PAGE).unwrap();
             assert_eq!(at, IMAGE + page * PAGE);
             assert!(flags & USER == 0 && (flags & WRITABLE == 0 || flags & NEVER_EXECUTE != 0), "{flags:#x}");
@@ -242,7 +244,7 @@ mod tests {
                 assert_eq!(plain, part);
                 continue;
             }
-            for (plain, entry) in plain.bytes.chunks(8).zip(part.bytes.chunks(8)) {
+            for (plain, entry) in plain.pages.to_vec().chunks(8).zip(part.pages.to_vec().chunks(8)) {
                 let [plain, entry] = [plain, entry].map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
                 let block = (SHARED..SHARED + blocks as u64).contains(&(plain & 0x000f_ffff_ffff_f000));
                 let expected = if plain & PRESENT != 0 && !block { plain | PRIVATE } else { plain };

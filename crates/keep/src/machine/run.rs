@@ -5,6 +5,7 @@
 //! the processor; whichever says that the Keep is done ends it, whatever the others wait for. Says how it ended on
 //! descriptor 4, one line, for the host process.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,7 +26,7 @@ use super::firmware::Link;
 use super::layout::Layout;
 use super::state::{Segment, State, WISHED};
 use crate::measure::PageKind;
-use crate::sys::memory::{Block, Memory};
+use crate::sys::memory::{Block, Memory, Origin};
 use crate::sys::processor::{self, Bell};
 use crate::sys::{CALL, SIGNAL};
 
@@ -68,8 +69,21 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let shared = Memory::new((PROCESSORS * BLOCK) as u64).map_err(|error| failed("reserve memory")(&error))?;
     let kvm = Kvm::new().map_err(|error| failed("open /dev/kvm")(&error))?;
     let vm = kvm.create_vm().map_err(|error| failed("make a virtual machine")(&error))?;
+    // Firmware measures pages where they lie, so for it they must all be there.
+    let origin = if firmware.is_some() { None } else { Origin::of(image.exec()) };
     for part in &layout.parts {
-        memory.put(part.at, &part.bytes);
+        for (at, bytes) in part.pages.runs() {
+            let place = match (&origin, bytes) {
+                (Some(origin), Cow::Borrowed(bytes)) => origin.find(bytes).map(|offset| (origin, offset)),
+                _ => None,
+            };
+            match place {
+                Some((origin, offset)) => memory
+                    .map(part.at + at, bytes.len(), origin, offset)
+                    .map_err(|error| failed("map exec into memory")(&error))?,
+                None => memory.put(part.at + at, bytes),
+            }
+        }
     }
     let firmware = firmware.map(|firmware| launch(&layout, firmware.stream)).transpose();
     let firmware = firmware.map_err(|error| failed("launch the Keep")(&error))?;
@@ -104,12 +118,12 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
 }
 
 /// Has the firmware measure what lies in memory.
-fn launch(layout: &Layout, firmware: UnixStream) -> std::io::Result<Link> {
+fn launch(layout: &Layout<'_>, firmware: UnixStream) -> std::io::Result<Link> {
     let mut firmware = Link::new(firmware);
     for part in layout.measured() {
-        match (part.kind, part.bytes.first_chunk()) {
+        match (part.kind, part.pages.runs().next().and_then(|(_, run)| run.first_chunk())) {
             (PageKind::Processor, Some(state)) => firmware.processor(part.at, state)?,
-            (kind, _) => firmware.update(kind, part.at, part.bytes.len() as u64 / PAGE)?,
+            (kind, _) => firmware.update(kind, part.at, part.pages.len() as u64 / PAGE)?,
         }
     }
     firmware.finish()?;

@@ -92,6 +92,19 @@ impl Memory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) }
     }
 
+    /// Lets whole pages begin as those of a file: what is written to them is not written to it. To be called before the
+    /// machine has the memory.
+    pub(crate) fn map(&self, at: u64, length: usize, origin: &Origin, offset: u64) -> std::io::Result<()> {
+        let place = usize::try_from(at).ok().and_then(|at| self.range(at, length)).expect("within the memory");
+        // SAFETY: it replaces a range of our own mapping, to which nobody has a reference.
+        let mapped = unsafe {
+            let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+            rustix::mm::mmap(place.cast(), length, ProtFlags::READ | ProtFlags::WRITE, flags, &origin.file, offset)?
+        };
+        debug_assert_eq!(mapped, place.cast());
+        Ok(())
+    }
+
     /// Copies bytes out; `None` if they are not all there.
     pub(crate) fn get(&self, at: u64, bytes: &mut [u8]) -> Option<()> {
         let place = usize::try_from(at).ok().and_then(|at| self.range(at, bytes.len()))?;
@@ -103,6 +116,40 @@ impl Memory {
     /// The block of a processor.
     pub(crate) fn block(&self, processor: usize) -> Block<'_> {
         Block { memory: self, at: processor * BLOCK }
+    }
+}
+
+/// Where bytes of this program lie in its file.
+pub(crate) struct Origin {
+    file: std::fs::File,
+    /// The bytes, as addresses.
+    bytes: std::ops::Range<usize>,
+    /// Where the first is in the file.
+    offset: usize,
+}
+
+impl Origin {
+    /// `None` where that cannot be found out, or where they do not begin with a page.
+    pub(crate) fn of(bytes: &'static [u8]) -> Option<Self> {
+        let range = bytes.as_ptr() as usize..bytes.as_ptr() as usize + bytes.len();
+        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        // start-end rights offset device inode path
+        let offset = maps.lines().find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let (start, end) = fields.next()?.split_once('-')?;
+            let (start, end, offset) = (number(start)?, number(end)?, number(fields.nth(1)?)?);
+            (start <= range.start && range.end <= end).then(|| offset + (range.start - start))
+        })?;
+        let file = std::fs::File::open("/proc/self/exe").ok()?;
+        offset.is_multiple_of(4096).then_some(Self { file, bytes: range, offset })
+    }
+
+    /// Where a part of the bytes begins in the file.
+    pub(crate) fn find(&self, part: &[u8]) -> Option<u64> {
+        let start = part.as_ptr() as usize;
+        let within = self.bytes.contains(&start) && start + part.len() <= self.bytes.end;
+        within.then(|| (self.offset + (start - self.bytes.start)) as u64)
     }
 }
 

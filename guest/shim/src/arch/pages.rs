@@ -172,6 +172,16 @@ pub(crate) fn link(frames: &mut Frames, base: u64, tables: u64, count: u64) -> R
     Ok(())
 }
 
+/// Takes away last-level tables whole, with what they map: the opposite of [`link`]. `start` begins a table.
+pub(crate) fn unlink(frames: &mut Frames, start: u64, end: u64) {
+    for address in (start..end).step_by(TABLE as usize) {
+        let table = read(1, address);
+        write(1, address, 0);
+        frames.give((table & ADDRESS) / PAGE);
+    }
+    super::forget();
+}
+
 /// Shows one page of the shim's image, or of the shared blocks, to ring 3.
 pub(crate) fn show(frames: &mut Frames, at: u64, physical: u64, protection: u8) -> Result<(), NoMemory> {
     descend(frames, at, 0)?;

@@ -72,9 +72,43 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// Takes back pages that follow each other.
+    pub(crate) fn give_range(&mut self, first: u64, count: u64) {
+        let end = first.saturating_add(count);
+        let mut at = first;
+        while at < end {
+            let (index, bit) = (usize::try_from(at / 64).unwrap_or(WORDS), at % 64);
+            let some = end.saturating_sub(at).min(64u64.saturating_sub(bit));
+            // Ones, as many as are given back within this word.
+            let ones = u64::MAX.checked_shr(u32::try_from(64u64.saturating_sub(some)).unwrap_or(64)).unwrap_or(0);
+            if let Some(word) = self.back.get_mut(index) {
+                *word |= ones << bit;
+                self.lowest = if self.count == 0 { index } else { self.lowest.min(index) };
+                self.count = self.count.saturating_add(usize::try_from(some).unwrap_or(0));
+            }
+            at = at.saturating_add(some);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every range of some words, against giving its pages one by one.
+    #[test]
+    fn a_range_comes_back_as_its_pages_do() {
+        for (first, count) in (60..70).flat_map(|first| (0..140).map(move |count| (first, count))) {
+            let (mut range, mut single) = (Box::new(Frames::new()), Box::new(Frames::new()));
+            range.give(300);
+            single.give(300);
+            range.give_range(first, count);
+            (first..first + count).for_each(|number| single.give(number));
+            assert_eq!((range.count, range.lowest), (single.count, single.lowest), "{first} {count}");
+            assert!(range.back == single.back, "{first} {count}");
+        }
+    }
 
     #[test]
     fn fresh_pages_come_first_and_every_page_has_one_owner() {

@@ -25,6 +25,17 @@ pub(crate) struct Space {
     pub(crate) below: u64,
     /// Where the heap of `brk` starts, and ends now.
     pub(crate) heap: (u64, u64),
+    /// exec's own pages, as long as all of them are where they were measured.
+    pub(crate) measured: Option<Measured>,
+}
+
+/// Pages that lie in memory as they lie for the program, with tables of their own.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// The number of the first page of memory.
+    pub(crate) first: u64,
 }
 
 /// `MAP_FIXED`, `MAP_FIXED_NOREPLACE`, `MREMAP_MAYMOVE`.
@@ -33,7 +44,7 @@ const FIXED_NOREPLACE: u64 = 0x10_0000;
 
 impl Space {
     pub(crate) const fn new() -> Self {
-        Self { areas: Areas::new(), frames: Frames::new(), below: 0, heap: (0, 0) }
+        Self { areas: Areas::new(), frames: Frames::new(), below: 0, heap: (0, 0), measured: None }
     }
 
     /// Makes an access possible that just failed; whether it is.
@@ -110,6 +121,9 @@ impl Space {
     /// Takes out pages: whoever touches them next finds zeroes.
     fn forget(&mut self, start: u64, end: u64) -> Result<(), Errno> {
         self.not_kept(start, end)?;
+        if self.measured.is_some_and(|measured| start < measured.end && measured.start < end) {
+            self.measured = None;
+        }
         let mut taken = false;
         for area in self.areas.within(start, end) {
             pages::unmap(&mut self.frames, area.touched.0, area.touched.1);
@@ -178,6 +192,13 @@ impl Space {
 
     /// Takes out everything but what is the shim's.
     pub(crate) fn clear(&mut self) -> Option<()> {
+        // exec is thousands of pages; together they go with their tables.
+        if let Some(Measured { start, end, first }) = self.measured.take() {
+            pages::unlink(&mut self.frames, start, end);
+            self.frames.give_range(first, end.saturating_sub(start) / PAGE);
+            threads::others_forget();
+            self.areas.remove(start, end).ok()?;
+        }
         loop {
             let next = self.areas.within(0, TOP).find(|area| area.protection & KEPT == 0);
             let Some(area) = next else { return Some(()) };

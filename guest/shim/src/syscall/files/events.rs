@@ -261,7 +261,8 @@ pub(in crate::syscall) fn poll(list: u64, count: u64, time: u64) -> Result<u64, 
         let at = list.wrapping_add(index.wrapping_mul(8));
         let entry = word(at)?;
         let (fd, wanted) = (entry & 0xffff_ffff, entry >> 32 & 0xffff);
-        let found = if fd > 0x7fff_ffff {
+        let found = if fd > 0x7fff_ffff || wanted == 0 && time == 0 && of(fd).is_ok() {
+            // Nothing is asked but whether it is open.
             0
         } else {
             match of(fd) {
