@@ -5,6 +5,7 @@
 
 #[path = "foreign.rs"]
 mod foreign;
+mod ring;
 mod sim_snp;
 #[path = "run/main.rs"]
 mod suite;

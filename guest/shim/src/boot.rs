@@ -48,6 +48,10 @@ pub(crate) fn boot() -> ! {
         Ok(count @ 1..=MOST) => OFFERED.store(count, Ordering::Relaxed),
         _ => fatal(Fatal::Start, 4),
     }
+    match shared::block().read(start::SERVED) {
+        served @ 0..=1 => host::SERVED.store(served == 1, Ordering::Relaxed),
+        _ => fatal(Fatal::Start, 5),
+    }
     start_clock();
     entry::enter(frame)
 }

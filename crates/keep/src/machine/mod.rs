@@ -13,6 +13,7 @@ mod confine;
 pub(crate) mod elf;
 pub(crate) mod firmware;
 pub(crate) mod layout;
+mod looker;
 pub(crate) mod run;
 pub(crate) mod state;
 

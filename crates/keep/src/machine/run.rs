@@ -24,11 +24,12 @@ use super::MEMORY;
 use super::answers::Answers;
 use super::firmware::Link;
 use super::layout::Layout;
+use super::looker::Looker;
 use super::state::{Segment, State, WISHED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory, Origin};
 use crate::sys::processor::{self, Bell};
-use crate::sys::{CALL, SIGNAL};
+use crate::sys::{CALL, SERVED, SIGNAL};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +103,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
         shared,
         answers,
         processors: std::array::from_fn(|_| Processor::default()),
+        looker: Looker::default(),
         ended,
     }));
     let first = machine.make(0).map_err(|error| failed("make a processor")(&error))?;
@@ -110,9 +112,15 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     block.set_word(start::MEMORY, MEMORY);
     block.set_word(start::TICKS, u64::from(first.get_tsc_khz().unwrap_or(0)) * 1000);
     block.set_word(start::PROCESSORS, offered as u64);
+    let served = std::env::var_os(SERVED).is_some_and(|how| how == "served");
+    block.set_word(start::SERVED, u64::from(served));
     processor::prepare().map_err(|error| failed("prepare for signals")(&error))?;
 
     super::confine::confine()?;
+    if served {
+        let look = || machine.looker.look(|index| machine.look(index));
+        std::thread::Builder::new().spawn(look).map_err(|error| failed("start a thread")(&error))?;
+    }
     machine.start(0, first).map_err(|error| failed("start a thread")(&error))?;
     end.recv().map_err(|error| error.to_string())?
 }
@@ -140,6 +148,7 @@ struct Machine {
     shared: Memory,
     answers: Answers,
     processors: [Processor; PROCESSORS],
+    looker: Looker,
     ended: mpsc::Sender<Result<Ended, String>>,
 }
 
@@ -180,9 +189,12 @@ impl Machine {
             }
             match vcpu.run() {
                 Ok(VcpuExit::IoOut(DOORBELL, _)) => {
+                    let turn = self.looker.turn(index);
                     if let Some(ended) = self.serve(index, block)? {
                         return Ok(ended);
                     }
+                    drop(turn);
+                    self.looker.wake();
                     // It is in ring 0, where whoever kicked it wanted it to be.
                     _ = bell.answer();
                     kicked = false;
@@ -199,7 +211,18 @@ impl Machine {
         }
     }
 
-    /// Answers what waits behind the bell.
+    /// Answers a call that does not wait, if there is one; whether there was.
+    fn look(&'static self, index: usize) -> bool {
+        let block = self.shared.block(index);
+        if block.word(COUNT) != 1 {
+            return false;
+        }
+        let words = std::array::from_fn(|word| block.word(FIRST + word));
+        // What is wrong with it is said when the bell rings.
+        Call::decode(words).is_ok_and(|call| call.is_quick()) && matches!(self.serve(index, block), Ok(None))
+    }
+
+    /// Answers what waits.
     fn serve(&'static self, index: usize, block: Block<'_>) -> Result<Option<Ended>, String> {
         let count = usize::try_from(block.word(COUNT)).ok().filter(|count| *count <= CALLS).ok_or("too many calls")?;
         for call in 0..count {
@@ -229,6 +252,7 @@ impl Machine {
             };
             block.set_word(first + RESULT, result);
         }
+        block.set_word(COUNT, 0);
         Ok(None)
     }
 

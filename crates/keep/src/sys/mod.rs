@@ -16,7 +16,7 @@ mod monitor;
 pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
-pub(crate) use monitor::{CALL, Firmware, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor};
+pub(crate) use monitor::{CALL, Firmware, SERVED, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor};
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

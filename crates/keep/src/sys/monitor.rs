@@ -66,6 +66,7 @@ pub(crate) fn spawn(
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
         command.env_clear().arg0(crate::machine::NAME);
+        command.envs(std::env::var_os(SERVED).map(|how| (SERVED, how)));
         if firmware.is_some() {
             command.arg(WITH_FIRMWARE);
         }
@@ -88,6 +89,9 @@ pub(crate) fn platform() -> OwnedFd {
     // SAFETY: the contract of `spawn`; the monitor asks once.
     unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) }
 }
+
+/// The variable by which whoever starts Keeps asks for a thread that serves the ring.
+pub(crate) const SERVED: &str = "DONJON_RING";
 
 /// What the monitor says before the number of a signal, or of a call that no Keep answers.
 pub(crate) const SIGNAL: &str = "signal ";

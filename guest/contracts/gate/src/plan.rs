@@ -127,6 +127,8 @@ pub mod start {
     pub const TICKS: usize = 259;
     /// How many processors can run at the same time: 1 to [`PROCESSORS`](super::PROCESSORS). A hint for programs.
     pub const PROCESSORS: usize = 260;
+    /// 1 if the host serves calls that do not wait before the bell rings, else 0.
+    pub const SERVED: usize = 261;
 }
 
 #[cfg(test)]

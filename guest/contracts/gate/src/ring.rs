@@ -181,6 +181,26 @@ pub struct Lie;
 pub struct NoCall(pub [u64; 6]);
 
 impl Call {
+    /// Whether the host answers without waiting for anybody.
+    #[must_use]
+    pub const fn is_quick(&self) -> bool {
+        match self.kind {
+            // Streams and the platform are as slow as whoever is at their other end.
+            Kind::Read | Kind::Write => self.handle > PLATFORM,
+            Kind::Exit
+            | Kind::Fatal
+            | Kind::Wait
+            | Kind::Poll
+            | Kind::Accept
+            | Kind::Connect
+            | Kind::Sleep
+            | Kind::Park
+            | Kind::Processor
+            | Kind::Firmware => false,
+            _ => true,
+        }
+    }
+
     /// A call with nothing but a kind and a handle.
     #[must_use]
     pub const fn new(kind: Kind, handle: u32) -> Self {

@@ -76,6 +76,8 @@ struct Files {
     /// The objects that are counters, and how many there are.
     counters: [u16; COUNTERS],
     counted: usize,
+    /// No descriptor from here on was ever used.
+    end: usize,
 }
 
 /// The most counters at a time: a runtime has one for each thread that waits.
@@ -101,6 +103,7 @@ static FILES: Lock<Files> = Lock::new(Files {
     waitless: [false; MOST],
     counters: [NONE; COUNTERS],
     counted: 0,
+    end: 4,
 });
 
 impl Files {
@@ -130,6 +133,7 @@ impl Files {
             *place = index;
             *users = users.saturating_add(1);
         }
+        self.end = self.end.max(fd.saturating_add(1));
         Ok(fd as u64)
     }
 
@@ -310,7 +314,8 @@ fn text(from: u64, to: &mut [u8]) -> Result<Option<usize>, Errno> {
 
 /// Leaves a new program these streams and the platform, and nothing else.
 pub(crate) fn keep_streams(streams: Streams) {
-    for fd in PLATFORM_FD.wrapping_add(1)..MOST as u64 {
+    let end = FILES.lock().end as u64;
+    for fd in PLATFORM_FD.wrapping_add(1)..end {
         // That it is not open, or that the host cannot close it: the program has it no more.
         _ = close(fd);
     }
