@@ -67,6 +67,7 @@ const ROOMS: &[Room] = &[
     ),
     room("greeter", &[], &[], PROGRAM),
     room("probe", &[], &[], PROGRAM),
+    room("meter", &[], &[], PROGRAM),
     room("threads", &[], &[], PROGRAM),
     room("tnetennba", &[], &[], PROGRAM),
     room("testkit", EVERYTHING, &[], TOOL),
