@@ -9,6 +9,7 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod floor;
+mod start;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ const TURNS: usize = 9;
 const BULK: usize = 64 << 20;
 
 fn main() -> ExitCode {
+    // A micro-VM's monitor is this program, started once more.
+    if let Some(status) = keep::monitor() {
+        return status;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +70,11 @@ fn run() -> Result<()> {
         let arguments: Vec<&str> = arguments.split(' ').collect();
         bench.compare(&backends, [what, "meter.wasm"], &arguments, "wasm32-wasip1", 0, said)?;
     }
+    let program: &'static [u8] = Vec::leak(std::fs::read(bench.program("x86_64-unknown-linux-musl", "tnetennba"))?);
+    compare(&backends, "start of a Keep, to exec's first request", |backend| start::exec(&*start::backend(backend)))?;
+    compare(&backends, "hello in exec's place, start to end", |backend| {
+        start::instead(&*start::backend(backend), program)
+    })?;
     floor();
     Ok(())
 }
@@ -144,7 +154,7 @@ impl Bench {
         Ok((String::from_utf8(ended.stdout)?, start.elapsed()))
     }
 
-    /// Measures a program on all backends in turns, and prints a row for each with its ratio to the first.
+    /// Compares what a program takes.
     fn compare(
         &self,
         backends: &[&str],
@@ -155,22 +165,29 @@ impl Bench {
         take: impl Fn(&str, Duration) -> Result<Duration>,
     ) -> Result<()> {
         let program = self.program(target, program);
-        let mut all = vec![Vec::new(); backends.len()];
-        for _ in 0..TURNS {
-            for (backend, found) in backends.iter().zip(&mut all) {
-                let (stdout, wall) = self.once(backend, &program, arguments, bytes)?;
-                found.push(take(&stdout, wall)?);
-            }
-        }
-        let medians = all.into_iter().map(|mut found| {
-            found.sort();
-            found[found.len() / 2]
-        });
-        let mut first = None;
-        for (backend, median) in backends.iter().zip(medians) {
-            let first = *first.get_or_insert(median);
-            row(&format!("{what}: {backend}"), median, Some(median.as_secs_f64() / first.as_secs_f64()));
-        }
-        Ok(())
+        compare(backends, what, |backend| {
+            let (stdout, wall) = self.once(backend, &program, arguments, bytes)?;
+            take(&stdout, wall)
+        })
     }
+}
+
+/// Measures on all backends in turns, and prints a row for each with its ratio to the first.
+fn compare(backends: &[&str], what: &str, measure: impl Fn(&str) -> Result<Duration>) -> Result<()> {
+    let mut all = vec![Vec::new(); backends.len()];
+    for _ in 0..TURNS {
+        for (backend, found) in backends.iter().zip(&mut all) {
+            found.push(measure(backend)?);
+        }
+    }
+    let medians = all.into_iter().map(|mut found| {
+        found.sort();
+        found[found.len() / 2]
+    });
+    let mut first = None;
+    for (backend, median) in backends.iter().zip(medians) {
+        let first = *first.get_or_insert(median);
+        row(&format!("{what}: {backend}"), median, Some(median.as_secs_f64() / first.as_secs_f64()));
+    }
+    Ok(())
 }
