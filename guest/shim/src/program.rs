@@ -24,7 +24,7 @@ use crate::memory::areas::{Area, KEPT, READ, TOP, WRITE};
 use crate::memory::space::Space;
 use crate::syscall::error::{EFAULT, EINVAL, Errno};
 use crate::syscall::{files, random_word, signals, space};
-use crate::threads::SEATS;
+use crate::threads::{self, SEATS};
 
 /// What a stack may grow to.
 const STACK: u64 = 8 << 20;
@@ -151,6 +151,7 @@ pub(crate) fn replace(arguments: Texts<'_>, environment: Texts<'_>, streams: Str
     CHANGED.store(true, Ordering::Relaxed);
     files::keep_streams(streams);
     signals::forget();
+    threads::forget();
     arch::write_msr(msr::FS_BASE, 0);
     Vectors::NEW.restore();
     entry::wipe();
