@@ -57,9 +57,15 @@ fn work(arguments: &[String]) -> Result<bool, String> {
             Err(finding) => {
                 clean = false;
                 let file = format!("fuzz-{}-{seed}.bin", target.name);
-                println!("{}: FOUND after {} executions, seed {seed}: {}", target.name, finding.executions, finding.why);
+                println!(
+                    "{}: FOUND after {} executions, seed {seed}: {}",
+                    target.name, finding.executions, finding.why
+                );
                 std::fs::write(&file, &finding.input).map_err(|error| format!("cannot write {file}: {error}"))?;
-                println!("hint: repeat it alone with  cargo run --profile fuzz -p fuzz -- {} --input {file}", target.name);
+                println!(
+                    "hint: repeat it alone with  cargo run --profile fuzz -p fuzz -- {} --input {file}",
+                    target.name
+                );
             }
         }
     }

@@ -38,8 +38,8 @@ const NUMBERS: [u64; 24] = [
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
+    /// The next word.
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -49,11 +49,11 @@ impl Random {
     /// One below `bound`, or 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % bound).unwrap_or(0)
+        usize::try_from(self.word() % bound).unwrap_or(0)
     }
 
     fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.word().to_le_bytes()[0]
     }
 
     /// Two places of which the second is not before the first.
@@ -91,7 +91,7 @@ fn change(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
             if let Some(place) = input.get_mut(at..at + size) {
                 let mut word = [0; 8];
                 word[..size].copy_from_slice(place);
-                let near = random.next() % 17;
+                let near = random.word() % 17;
                 let number = match random.below(3) {
                     0 => u64::from_le_bytes(word).wrapping_add(near).wrapping_sub(8),
                     1 => NUMBERS[random.below(NUMBERS.len())].wrapping_add(near).wrapping_sub(8),

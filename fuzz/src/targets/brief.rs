@@ -8,8 +8,13 @@ use workload::digest::Digest;
 
 use crate::{Defect, Target, shape};
 
-pub(crate) const BRIEF: Target =
-    Target { name: "brief", reads: "workload::brief::Brief and Glance, over the same bytes", short: 20_000, seeds, run };
+pub(crate) const BRIEF: Target = Target {
+    name: "brief",
+    reads: "workload::brief::Brief and Glance, over the same bytes",
+    short: 20_000,
+    seeds,
+    run,
+};
 
 fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     let mut glance = Glance::new(input);
@@ -24,7 +29,8 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
             assert_eq!(glance.owner, brief.owner.as_ref().map(Digest::as_bytes));
             assert_eq!((glance.deployment, glance.role), (brief.deployment.as_str(), brief.role.as_str()));
             assert_eq!(glance.workload, brief.workload.as_bytes());
-            let Brief { trust_domain: _, steward, source, owner, deployment: _, role: _, workload: _, args, env } = brief;
+            let Brief { trust_domain: _, steward, source, owner, deployment: _, role: _, workload: _, args, env } =
+                brief;
             shape(&(steward.is_some(), source == Source::Host, owner.is_some(), args.is_empty(), env.is_empty()))
         }
         // Names the text that was found.

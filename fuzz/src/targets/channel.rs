@@ -14,7 +14,8 @@ mod snp;
 
 use snp::{Channel, LONGEST, Message, NoAnswer, REPORT};
 
-pub(crate) const CHANNEL: Target = Target { name: "channel", reads: "the shim's attest::snp::Channel", short: 500, seeds, run };
+pub(crate) const CHANNEL: Target =
+    Target { name: "channel", reads: "the shim's attest::snp::Channel", short: 500, seeds, run };
 
 const KEY: [u8; 32] = [7; 32];
 /// The most messages of a conversation.
@@ -79,9 +80,8 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
         };
         // STATUS and what follows it, then what was asked for and nothing more.
         let length = if wants_report { REPORT } else { 32 };
-        let expected = said.filter(|said| {
-            said.len() == 0x20 + length && (!wants_report || said[4..8] == 1184_u32.to_le_bytes())
-        });
+        let expected =
+            said.filter(|said| said.len() == 0x20 + length && (!wants_report || said[4..8] == 1184_u32.to_le_bytes()));
         assert_eq!(heard.as_deref().ok(), expected.as_deref().map(|said| &said[0x20..]), "{numbers:?}");
         happened.push(number(&(wants_report, heard.is_ok(), message.length, how, before)));
         before = how;

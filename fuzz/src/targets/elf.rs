@@ -72,7 +72,7 @@ fn loaded(file: &[u8], elf: &Elf, pages: u64) {
     let layout = Layout::new(&shim(), file, Platform::Plain, 0).expect("what is judged good is laid out");
     let mut free = PAGE;
     for part in &layout.parts {
-        assert!(part.at >= free && part.bytes.len() as u64 % PAGE == 0, "{} overlaps", part.name);
+        assert!(part.at >= free && (part.bytes.len() as u64).is_multiple_of(PAGE), "{} overlaps", part.name);
         free = part.at + part.bytes.len() as u64;
     }
     assert_eq!(layout.free, free);

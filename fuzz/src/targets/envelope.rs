@@ -31,7 +31,8 @@ impl Letter {
         let (header, body) = page.split_at_mut(HEADER);
         let body = &mut body[..payload.len()];
         body.copy_from_slice(payload);
-        let tag = Aes256Gcm::new(key.into()).encrypt_inout_detached(&nonce(*number).into(), &header[0x30..], body.into());
+        let tag =
+            Aes256Gcm::new(key.into()).encrypt_inout_detached(&nonce(*number).into(), &header[0x30..], body.into());
         header[..0x10].copy_from_slice(&tag.expect("a page is short"));
         page
     }

@@ -108,7 +108,9 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
                 next[index] += 2;
                 number_of(&(asked.kind, payload.first()))
             }
-            (None, Ok(_)) => panic!("an answer to what is no question, or to one that was answered: {:02x?}", &page[..0x60]),
+            (None, Ok(_)) => {
+                panic!("an answer to what is no question, or to one that was answered: {:02x?}", &page[..0x60])
+            }
             (Some(asked), Err(error)) => {
                 let known = KINDS.contains(&asked.kind) && [1, 2].contains(&asked.version);
                 let length = [(3, 1, 0x20), (3, 2, 0x28), (5, 1, 0x60), (17, 1, 0x80)];

@@ -25,7 +25,8 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
         Ok(call) => call,
         Err(_) if defect == Defect::Planted => {
             // Planted: offset and length are added in 32 bits.
-            let [offset, length] = [words[2] & 0xffff_ffff, words[2] >> 32].map(|half| u32::try_from(half).unwrap_or(0));
+            let [offset, length] =
+                [words[2] & 0xffff_ffff, words[2] >> 32].map(|half| u32::try_from(half).unwrap_or(0));
             let mut elsewhere = words;
             elsewhere[2] = 0;
             match Call::decode(elsewhere) {
