@@ -2,7 +2,7 @@
 //! lane's result.
 
 use crate::call::{Failed, Repository, Workspace, required};
-use crate::{deny, layers, reproducible, suite};
+use crate::{deny, layers, reproducible, suite, tcg};
 
 /// What every change must pass.
 pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
@@ -18,9 +18,17 @@ pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
 
 /// `ci`, and what takes too long for it.
 pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
-    let skips = checks(repository)?;
+    let mut skips = checks(repository)?;
     reproducible::run(repository)?;
+    fuzz(repository)?;
+    skips.extend(tcg::run(repository)?);
     suite::run(repository, skips)
+}
+
+/// Hostile input from a new seed; the short run from a known one is among the tests.
+pub(crate) fn fuzz(repository: &Repository) -> Result<(), Failed> {
+    let fuzz = ["run", "--locked", "--profile", "fuzz", "--package", "fuzz", "--", "all", "--seconds", "60"];
+    repository.cargo(Workspace::Root, &fuzz).run("hostile input, a minute for each target")
 }
 
 /// Everything but the tests; gives back what could not be checked.

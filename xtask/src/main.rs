@@ -7,6 +7,8 @@
 //! | `layers` | compares the dependencies with the picture of `ARCHITECTURE.md` |
 //! | `deny` | licences, sources and bans; advisories where the network allows |
 //! | `reproducible` | builds the guest a second time elsewhere and compares bytes |
+//! | `fuzz` | hostile input for whatever reads across a border, a minute for each target |
+//! | `tcg` | programs in micro-VMs on a processor that QEMU interprets |
 //! | `nightly` | `ci` and the lanes that are too long for it |
 //!
 //! Refuses to hide anything: each step says what runs and how long it took, a failure says which command repeats it,
@@ -21,12 +23,13 @@ mod lanes;
 mod layers;
 mod reproducible;
 mod suite;
+mod tcg;
 
 use std::process::ExitCode;
 
 use crate::call::{Failed, Repository};
 
-const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | nightly";
+const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | fuzz | tcg | nightly";
 
 fn main() -> ExitCode {
     let repository = Repository::of_this_build();
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(&repository),
         ["deny"] => deny::run(&repository).map(|skips| skips.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["reproducible"] => reproducible::run(&repository),
+        ["fuzz"] => lanes::fuzz(&repository),
+        ["tcg"] => tcg::run(&repository).map(|skip| skip.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["nightly"] => lanes::nightly(&repository),
         _ => {
             eprintln!("{USAGE}");
