@@ -59,7 +59,7 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
 /// What lies in memory: the file's bytes at their places, zeroes elsewhere, and tables that map each page once.
 fn loaded(file: &[u8], elf: &Elf, pages: u64) {
     let size = |number: u64| usize::try_from(number).expect("below 1 MiB");
-    let Image { bytes, segments, entry, headers, headers_count } =
+    let Image { pages: bytes, segments, entry, headers, headers_count } =
         load(file, Kind::Program).expect("what is judged good is loaded");
     assert_eq!((entry, headers, headers_count), (elf.entry, elf.headers, elf.headers_count));
     let mut expected = vec![0; size(pages * PAGE)];
@@ -67,18 +67,20 @@ fn loaded(file: &[u8], elf: &Elf, pages: u64) {
         let from = &file[size(load.offset)..size(load.offset + load.length)];
         expected[size(load.at)..size(load.at + load.length)].copy_from_slice(from);
     }
-    assert!(bytes == expected, "{elf:?}");
+    assert!(bytes.to_vec() == expected, "{elf:?}");
 
-    let layout = Layout::new(&shim(), file, Platform::Plain, 0).expect("what is judged good is laid out");
+    let shim = shim();
+    let layout = Layout::new(&shim, file, Platform::Plain, 0).expect("what is judged good is laid out");
     let mut free = PAGE;
     for part in &layout.parts {
-        assert!(part.at >= free && (part.bytes.len() as u64).is_multiple_of(PAGE), "{} overlaps", part.name);
-        free = part.at + part.bytes.len() as u64;
+        assert!(part.at >= free && (part.pages.len() as u64).is_multiple_of(PAGE), "{} overlaps", part.name);
+        free = part.at + part.pages.len() as u64;
     }
     assert_eq!(layout.free, free);
     let [.., program, tables] = &layout.parts[..] else { panic!("there are parts") };
-    assert!(program.bytes == expected);
-    let entries = tables.bytes.as_chunks().0.iter().map(|entry| u64::from_le_bytes(*entry));
+    assert!(program.pages.to_vec() == expected);
+    let tables = tables.pages.to_vec();
+    let entries = tables.as_chunks().0.iter().map(|entry| u64::from_le_bytes(*entry));
     for (page, entry) in (0..).zip(entries) {
         let of = segments.iter().find(|segment| (segment.first..segment.first + segment.pages).contains(&page));
         let writable = |protection: u64| u64::from(protection & 2 != 0) << 1;
