@@ -31,7 +31,7 @@ impl Census {
     /// Waits until everything is as it was: threads that nobody waits for, such as a firmware's, take a moment to end.
     #[track_caller]
     pub(crate) fn is_again(self) {
-        eventually(&format!("what there was: {self:?}, not {:?}", Self::take()), || Self::take() == self);
+        eventually(&format!("it is {:?} and was {self:?}", Self::take()), || Self::take() == self);
     }
 }
 

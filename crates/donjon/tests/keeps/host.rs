@@ -41,8 +41,9 @@ impl Setting {
         Self { backend, machine: 0, manifest: "", owner: None, deployment: "run", role: "main", args, env: &[] }
     }
 
-    fn built(manifest: &str) -> Built {
-        let program = std::fs::read(probe(Form::Native)).expect("the probe reads");
+    /// The program under this manifest.
+    pub(crate) fn built(program: &Path, manifest: &str) -> Built {
+        let program = std::fs::read(program).expect("the program reads");
         let manifest = Manifest::from_toml("Donjon.toml", manifest).expect("a manifest");
         Package::build(&manifest, Program::detect(program).expect("a program")).expect("it can be packed")
     }
@@ -55,7 +56,7 @@ impl Setting {
             owner: self.owner.map(|owner| Digest::of(&[owner])),
             deployment: self.deployment.parse().expect("a name"),
             role: self.role.parse().expect("a name"),
-            workload: Self::built(self.manifest).digest,
+            workload: Self::built(&probe(Form::Native), self.manifest).digest,
             args: self.args.iter().map(|text| (*text).to_owned()).collect(),
             env: self.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
@@ -66,8 +67,8 @@ impl Setting {
     /// `stop`.
     pub(crate) fn host(&self, folder: &Path) -> Command {
         let mut command = Command::new("/proc/self/exe");
-        command.args([HOST, self.backend, &self.machine.to_string(), self.manifest, &hex::encode(self.brief())]);
-        // Another process has other settings; where the probe lies it knows by itself.
+        command.args([HOST, self.backend, &self.machine.to_string()]).arg(probe(Form::Native));
+        command.args([self.manifest, &hex::encode(self.brief())]);
         command.current_dir(folder).env("TMPDIR", folder).env_remove("RUST_BACKTRACE").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -80,14 +81,15 @@ const HOST: &str = "host";
 /// Becomes a host process if this process was started as one.
 pub(crate) fn main() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, HOST, backend, machine, manifest, brief] = &*arguments.iter().map(String::as_str).collect::<Vec<_>>()
+    let [_, HOST, backend, machine, program, manifest, brief] =
+        &*arguments.iter().map(String::as_str).collect::<Vec<_>>()
     else {
         return None;
     };
     let machine = machine.parse().expect("a number");
     let brief = hex::decode(brief).expect("hexadecimal");
     let before = Census::take();
-    let running = start(backend, machine, manifest, brief, keep::Stdio::Inherit);
+    let running = start(backend, machine, Setting::built(Path::new(program), manifest), brief, keep::Stdio::Inherit);
     let stop = running.stopper();
     std::thread::spawn(move || {
         while !Path::new("stop").exists() {
@@ -96,8 +98,8 @@ pub(crate) fn main() -> Option<ExitCode> {
         stop.stop();
     });
     let ended = running.wait();
-    // The thread above is there still.
-    Census { threads: before.threads + 1, ..before }.is_again();
+    // The thread above is there still, and what it has of the Keep.
+    Census { threads: before.threads + 1, descriptors: before.descriptors + 1, ..before }.is_again();
     eprintln!("{}", told(&ended));
     Some(ExitCode::from(u8::from(!matches!(ended, Ok(End::Exit(0))))))
 }
@@ -110,9 +112,8 @@ pub(crate) fn told(ended: &Result<End, RunError>) -> String {
     }
 }
 
-/// A Keep with the probe under this manifest.
-pub(crate) fn start(backend: &str, machine: u8, manifest: &str, brief: Vec<u8>, stdio: keep::Stdio) -> Running {
-    let built = Setting::built(manifest);
+/// A Keep with this workload.
+pub(crate) fn start(backend: &str, machine: u8, built: Built, brief: Vec<u8>, stdio: keep::Stdio) -> Running {
     let mut blobs: BTreeMap<_, _> =
         built.blobs.into_iter().map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
     blobs.insert(built.digest, built.manifest);

@@ -65,7 +65,8 @@ impl Life {
 }
 
 fn whole(setting: Setting) -> Running {
-    start(setting.backend, setting.machine, setting.manifest, setting.brief(), keep::Stdio::Null)
+    let built = Setting::built(&probe(Form::Native), setting.manifest);
+    start(setting.backend, setting.machine, built, setting.brief(), keep::Stdio::Null)
 }
 
 /// The probe, which every Keep's image borrows.
