@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use keep::backend::{MicroVm, Nil, Sim};
@@ -91,15 +92,18 @@ pub(crate) fn main() -> Option<ExitCode> {
     let before = Census::take();
     let running = start(backend, machine, Setting::built(Path::new(program), manifest), brief, keep::Stdio::Inherit);
     let stop = running.stopper();
-    std::thread::spawn(move || {
-        while !Path::new("stop").exists() {
-            std::thread::sleep(Duration::from_millis(2));
+    let (over, until) = mpsc::channel::<()>();
+    let stopper = std::thread::spawn(move || {
+        while until.recv_timeout(Duration::from_millis(2)) == Err(RecvTimeoutError::Timeout) {
+            if Path::new("stop").exists() {
+                return stop.stop();
+            }
         }
-        stop.stop();
     });
     let ended = running.wait();
-    // The thread above is there still, and what it has of the Keep.
-    Census { threads: before.threads + 1, descriptors: before.descriptors + 1, ..before }.is_again();
+    drop(over);
+    stopper.join().expect("it does not panic");
+    before.is_again();
     eprintln!("{}", told(&ended));
     Some(ExitCode::from(u8::from(!matches!(ended, Ok(End::Exit(0))))))
 }
