@@ -13,14 +13,14 @@ pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
         // Two more builds of the guest. The lane itself is tested in every run, on a guest of a few lines.
         skips.push("the whole guest built twice: `cargo xtask nightly` does it".to_owned());
     }
-    suite::run(repository, skips)
+    suite::run(repository, skips, false)
 }
 
 /// `ci`, and what takes too long for it.
 pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     let skips = checks(repository)?;
     reproducible::run(repository)?;
-    suite::run(repository, skips)
+    suite::run(repository, skips, true)
 }
 
 /// Everything but the tests; gives back what could not be checked.
