@@ -43,13 +43,17 @@ impl Setting {
     }
 
     /// The program under this manifest.
-    pub(crate) fn built(program: &Path, manifest: &str) -> Built {
-        let program = std::fs::read(program).expect("the program reads");
+    pub(crate) fn built(program: Vec<u8>, manifest: &str) -> Built {
         let manifest = Manifest::from_toml("Donjon.toml", manifest).expect("a manifest");
         Package::build(&manifest, Program::detect(program).expect("a program")).expect("it can be packed")
     }
 
     pub(crate) fn brief(&self) -> Vec<u8> {
+        self.brief_of(&Self::built(read(&probe(Form::Native)), self.manifest))
+    }
+
+    /// For another workload than the probe.
+    pub(crate) fn brief_of(&self, built: &Built) -> Vec<u8> {
         let brief = Brief {
             trust_domain: "local".parse().expect("a trust domain"),
             steward: None,
@@ -57,7 +61,7 @@ impl Setting {
             owner: self.owner.map(|owner| Digest::of(&[owner])),
             deployment: self.deployment.parse().expect("a name"),
             role: self.role.parse().expect("a name"),
-            workload: Self::built(&probe(Form::Native), self.manifest).digest,
+            workload: built.digest,
             args: self.args.iter().map(|text| (*text).to_owned()).collect(),
             env: self.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
@@ -90,7 +94,8 @@ pub(crate) fn main() -> Option<ExitCode> {
     let machine = machine.parse().expect("a number");
     let brief = hex::decode(brief).expect("hexadecimal");
     let before = Census::take();
-    let running = start(backend, machine, Setting::built(Path::new(program), manifest), brief, keep::Stdio::Inherit);
+    let built = Setting::built(read(Path::new(program)), manifest);
+    let running = start(backend, machine, built, brief, keep::Stdio::Inherit);
     let stop = running.stopper();
     let (over, until) = mpsc::channel::<()>();
     let stopper = std::thread::spawn(move || {
@@ -106,6 +111,10 @@ pub(crate) fn main() -> Option<ExitCode> {
     before.is_again();
     eprintln!("{}", told(&ended));
     Some(ExitCode::from(u8::from(!matches!(ended, Ok(End::Exit(0))))))
+}
+
+pub(crate) fn read(program: &Path) -> Vec<u8> {
+    std::fs::read(program).expect("the program reads")
 }
 
 /// How a Keep ended, for whoever reads the standard error of a host.

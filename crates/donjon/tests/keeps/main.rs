@@ -1,6 +1,6 @@
 //! Keeps as a host process of any kind starts them, by `keep` and without the command: what a program can ask of its
-//! platform ([`gate`]), and that nothing stays behind, however many there were ([`many`]) and however they ended
-//! ([`ends`]).
+//! platform ([`gate`]), what a Keep refuses to run ([`refused`]), and that nothing stays behind, however many there were
+//! ([`many`]) and however they ended ([`ends`]).
 //!
 //! Owns its `main`, because monitors and hosts are this program, started once more. With `DONJON_ROUNDS=N`
 //! what is about chance or growth is done N times as often; `cargo xtask nightly` does so.
@@ -14,6 +14,7 @@ mod ends;
 mod gate;
 mod host;
 mod many;
+mod refused;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 /// By name.
 type Test = (&'static str, fn());
 
-const TESTS: &[&[Test]] = &[gate::TESTS, ends::TESTS, many::TESTS];
+const TESTS: &[&[Test]] = &[gate::TESTS, refused::TESTS, ends::TESTS, many::TESTS];
 
 /// How often something is done that is done `short` times in one round.
 fn rounds(short: usize) -> usize {

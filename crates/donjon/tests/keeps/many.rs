@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use keep::{End, Host, Image, Launch, RunError, Running};
 
 use crate::census::{Census, memory};
-use crate::host::{Setting, of_name, start, told};
+use crate::host::{Setting, of_name, read, start, told};
 use crate::support::{Form, probe};
 use crate::{Test, rounds};
 
@@ -65,14 +65,15 @@ impl Life {
 }
 
 fn whole(setting: Setting) -> Running {
-    let built = Setting::built(&probe(Form::Native), setting.manifest);
-    start(setting.backend, setting.machine, built, setting.brief(), keep::Stdio::Null)
+    let built = Setting::built(read(&probe(Form::Native)), setting.manifest);
+    let brief = setting.brief_of(&built);
+    start(setting.backend, setting.machine, built, brief, keep::Stdio::Null)
 }
 
 /// The probe, which every Keep's image borrows.
 fn program() -> &'static [u8] {
     static PROGRAM: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    PROGRAM.get_or_init(|| std::fs::read(probe(Form::Native)).expect("the probe reads"))
+    PROGRAM.get_or_init(|| read(&probe(Form::Native)))
 }
 
 const LIVES: [Life; 10] = [

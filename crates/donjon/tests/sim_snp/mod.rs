@@ -1,6 +1,11 @@
 //! Keeps on simulated SEV-SNP: micro-VMs that firmware launched, measured and attests.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use crate::support::{Form, Input, finish, probe, skip};
 
 fn donjon(arguments: &[&str]) -> (Output, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_donjon"))
@@ -34,4 +39,55 @@ fn rule_1_the_shim_refuses_another_brief_than_the_hardware_carries() {
     let (output, out, err) = donjon(&["demo", "--attack", "--backend", "sim-snp"]);
     assert!(output.status.success(), "{out}{err}");
     assert!(out.contains("the brief is not the one it was launched with"), "{out}");
+}
+
+/// Both backends of micro-VMs, and both as a person and a script see them.
+#[test]
+fn platform_names_what_micro_vms_need() {
+    let (output, out, err) = donjon(&["platform"]);
+    assert!(output.status.success(), "{err}");
+    let (_, json, _) = donjon(&["platform", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for name in ["kvm", "sim-snp"] {
+        let line = out.lines().find(|line| line.starts_with(&format!("yes {name:<7} none: "))).expect(&out);
+        let backend = json["backends"].as_array().unwrap().iter().find(|backend| backend["name"] == name).unwrap();
+        assert_eq!((&backend["available"], &backend["hint"]), (&true.into(), &serde_json::Value::Null));
+        assert!(line.ends_with(backend["protection"].as_str().unwrap()), "{line}");
+        assert_eq!(backend["detail"], "/dev/kvm makes virtual machines");
+    }
+}
+
+/// Who may not open the device reads that, and what to do, before anything is started.
+#[test]
+fn who_may_not_use_the_device_is_told() {
+    const NOBODY: u32 = 65534;
+    let device = std::fs::metadata("/dev/kvm").unwrap();
+    let us = std::fs::metadata("/proc/self").unwrap().uid();
+    if us != 0 || device.mode() & 0o006 != 0 {
+        return skip("kvm-rights", "needs root, and a /dev/kvm that is not everybody's");
+    }
+    let program = probe(Form::Native);
+    // Somewhere that everybody can read, wherever the build lies.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let [donjon, program] = [Path::new(env!("CARGO_BIN_EXE_donjon")), &program].map(|from| {
+        let to = dir.path().join(from.file_name().unwrap());
+        std::fs::copy(from, &to).unwrap();
+        to
+    });
+    let hint = "join the group that owns it, usually `kvm` (`sudo usermod -aG kvm $USER`), and log in again";
+    let why = "/dev/kvm does not open: Permission denied (os error 13)";
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new(&donjon);
+        command.args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/").env_clear();
+        finish(command, Input::Nothing)
+    };
+    for backend in ["kvm", "sim-snp"] {
+        let ran = nobody(&["run", "-q", "--backend", backend, program.to_str().unwrap(), "exit", "3"]);
+        ran.assert(125, "", &format!("error: cannot start the Keep: {why}\nhint: {hint}\n"));
+        let ran = nobody(&["platform"]);
+        let told = format!("\n            {why}\n            hint: {hint}\n");
+        assert!(ran.text().contains(&format!("\nno  {backend:<7} ")) && ran.text().contains(&told), "{}", ran.text());
+    }
+    nobody(&["run", "-q", "--backend", "nil", program.to_str().unwrap(), "exit", "3"]).assert(3, "", "");
 }

@@ -250,11 +250,11 @@ fn tell(to: u64, index: u64, bits: u32, data: u64) -> Result<(), Errno> {
 }
 
 /// The most descriptors of one `poll`.
-const POLLED: u64 = 64;
+const POLLED: usize = 64;
 
 /// `poll`. One descriptor the host waits for; several are watched by a set of their own meanwhile.
 pub(in crate::syscall) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
-    if count > POLLED {
+    if count > POLLED as u64 {
         return Err(EINVAL);
     }
     let until = if time == FOREVER { None } else { Some(user::now().since.saturating_add(time)) };
@@ -314,7 +314,7 @@ fn look(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
 /// Sleeps until one may be ready.
 fn rest(list: u64, count: u64, time: u64) -> Result<(), Errno> {
     // Those that the host has, each once, with all that is asked of it.
-    let mut hosts = [(NONE, 0); POLLED as usize];
+    let mut hosts = [(NONE, 0); POLLED];
     for index in 0..count {
         let Some((fd, wanted)) = polled(list.wrapping_add(index.wrapping_mul(8)))? else { continue };
         if let Ok((object, Object::Host | Object::Platform)) = of(fd)
