@@ -13,7 +13,7 @@ pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
         // Two more builds of the guest. The lane itself is tested in every run, on a guest of a few lines.
         skips.push("the whole guest built twice: `cargo xtask nightly` does it".to_owned());
     }
-    suite::run(repository, skips)
+    suite::run(repository, skips, false)
 }
 
 /// `ci`, and what takes too long for it.
@@ -22,7 +22,7 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     reproducible::run(repository)?;
     fuzz(repository)?;
     skips.extend(tcg::run(repository)?);
-    suite::run(repository, skips)
+    suite::run(repository, skips, true)
 }
 
 /// Hostile input from a new seed; the short run from a known one is among the tests.

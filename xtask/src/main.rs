@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
     let result = match tasks.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => lanes::ci(&repository),
-        ["test"] => suite::run(&repository, Vec::new()),
+        ["test"] => suite::run(&repository, Vec::new(), false),
         ["layers"] => layers::run(&repository),
         ["deny"] => deny::run(&repository).map(|skips| skips.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["reproducible"] => reproducible::run(&repository),

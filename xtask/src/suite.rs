@@ -13,8 +13,11 @@ use std::process::Stdio;
 
 use crate::call::{Call, Failed, Repository, Workspace, required, step};
 
+/// How often tests about chance and growth do in a long run what they do once in a short one.
+const ROUNDS: &str = "10";
+
 /// Runs all tests. `skips` are those of the steps before; they belong to the sum.
-pub(crate) fn run(repository: &Repository, skips: Vec<String>) -> Result<(), Failed> {
+pub(crate) fn run(repository: &Repository, skips: Vec<String>, long: bool) -> Result<(), Failed> {
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     let mut tests: Vec<(String, Call)> = Vec::new();
@@ -36,6 +39,7 @@ pub(crate) fn run(repository: &Repository, skips: Vec<String>) -> Result<(), Fai
         Err(error) => skipped.push(format!("kvm: all programs in micro-VMs: /dev/kvm does not open: {error}")),
     }
     for (what, call) in tests {
+        let call = if long { call.env("DONJON_ROUNDS", ROUNDS) } else { call };
         if let Err(failed) = step(&what, || runner(&what, &call, &mut tally, &mut std::io::stdout())) {
             failures.push(failed);
         }

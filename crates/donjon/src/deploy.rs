@@ -124,9 +124,9 @@ fn launch(
         stdio: request.stdio,
         events: Box::new(steps),
     };
-    let keep = backend.start(&launch, host).map_err(|error| {
-        Failure::caused("cannot start the Keep", &error).hint("`donjon platform` shows what this machine can run")
-    })?;
+    let keep = backend
+        .start(&launch, host)
+        .map_err(|error| Failure::caused("cannot start the Keep", &error).hint(error.hint()))?;
     Ok((keep, brief))
 }
 

@@ -58,6 +58,7 @@ fn program(file: &PathBuf) -> Result<Program, Failure> {
     let program = Program::detect(bytes).map_err(|error| {
         let hint = match error {
             ProgramError::Truncated { .. } => "the file is cut short: build or download it again",
+            ProgramError::TooLong { .. } => "take data out of it: the program can be given them when it runs",
             _ => "build for wasm32-wasip1 or wasm32-wasip2, and give the .wasm file itself",
         };
         Failure::caused(none(), &error).hint(hint)

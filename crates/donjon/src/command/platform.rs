@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use keep::backend::kvm;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -21,6 +22,9 @@ struct Backend {
     available: bool,
     protection: &'static str,
     detail: String,
+    /// What to do where it is not available.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
 }
 
 impl Platform {
@@ -33,9 +37,12 @@ impl Platform {
             println!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        for Backend { name, available, protection, detail } in backends {
-            println!("{} {name:<4} {protection}", if available { "yes" } else { "no " });
-            println!("         {detail}");
+        for Backend { name, available, protection, detail, hint } in backends {
+            println!("{} {name:<7} {protection}", if available { "yes" } else { "no " });
+            println!("            {detail}");
+            if let Some(hint) = hint {
+                println!("            hint: {hint}");
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -48,39 +55,20 @@ fn probe() -> Vec<Backend> {
         Err(unsupported) => unsupported.to_string(),
     };
     let available = image.is_ok() && Path::new("/proc/self/fd").exists();
+    let process = |name, protection| Backend { name, available, protection, detail: detail.clone(), hint: None };
+    let (runs, why, hint) = match (&image, kvm()) {
+        (Err(unsupported), _) => (false, unsupported.to_string(), None),
+        (Ok(_), Ok(())) => (true, "/dev/kvm makes virtual machines".to_owned(), None),
+        (Ok(_), Err(error)) => (false, error.to_string(), Some(error.hint())),
+    };
+    let machine = |name, protection| Backend { name, available: runs, protection, detail: why.clone(), hint };
     vec![
-        Backend {
-            name: "nil",
-            available,
-            protection: "none: the host can read and change everything; no evidence",
-            detail: detail.clone(),
-        },
-        Backend {
-            name: "sim",
-            available,
-            protection: "none: as nil, with evidence of simulated SEV-SNP for trials",
-            detail,
-        },
-        kvm(&image),
+        process("nil", "none: the host can read and change everything; no evidence"),
+        process("sim", "none: as nil, with evidence of simulated SEV-SNP for trials"),
+        machine("kvm", "none: a micro-VM, which this host can read and change; no evidence"),
+        machine("sim-snp", "none: as kvm, launched and attested by simulated SEV-SNP firmware for trials"),
     ]
 }
-
-fn kvm(image: &Result<keep::Image, keep::image::Unsupported>) -> Backend {
-    let opened = std::fs::OpenOptions::new().read(true).write(true).open(KVM);
-    let (available, detail) = match (image, opened) {
-        (Err(unsupported), _) => (false, unsupported.to_string()),
-        (Ok(_), Ok(_)) => (true, format!("{KVM} opens")),
-        (Ok(_), Err(error)) => (false, format!("{KVM} does not open: {error}")),
-    };
-    Backend {
-        name: "kvm",
-        available,
-        protection: "none: a micro-VM, which this host can read and change; no evidence",
-        detail,
-    }
-}
-
-const KVM: &str = "/dev/kvm";
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -78,9 +78,9 @@ impl Run {
                 }
             }),
         };
-        let keep = backend.start(&launch, host).map_err(|error| {
-            Failure::caused("cannot start the Keep", &error).hint("`donjon platform` shows what this machine can run")
-        })?;
+        let keep = backend
+            .start(&launch, host)
+            .map_err(|error| Failure::caused("cannot start the Keep", &error).hint(error.hint()))?;
         let end = keep.wait();
         if let Some(file) = &self.outcome {
             std::fs::write(file, outcome(&end).to_string())
@@ -166,6 +166,8 @@ pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
                  spec/gate.md lists the calls"
             }
         })),
+        Err(error @ RunError::Machine(_)) => Err(Failure::caused("the Keep did not end by itself", &error)
+            .hint("`donjon platform` shows what this machine can run, `dmesg` may say why it did not")),
         Err(error) => Err(Failure::caused("the Keep did not end by itself", &error)),
     }
 }

@@ -22,6 +22,8 @@ fn what_is_not_a_program() {
         ("version.wasm", b"\0asm\x02\0\0\0"),
         ("right.wasm", &wat(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)),
     ]);
+    // Zeroes that take no place on the disk.
+    std::fs::File::create(dir.path().join("long")).unwrap().set_len((512 << 20) + 1).unwrap();
     let build = "build for wasm32-wasip1 or wasm32-wasip2, and give the .wasm file itself";
     for command in ["run", "pack"] {
         refused(
@@ -56,6 +58,12 @@ fn what_is_not_a_program() {
             &[command, "absent.wasm"],
             "cannot read the program absent.wasm: No such file or directory (os error 2)",
             "build it first, or correct the path (`program` in Donjon.toml)",
+        );
+        refused(
+            dir.path(),
+            &[command, "long"],
+            "long is not a program that a Keep runs: a program has at most 536870912 bytes, this one has 536870913",
+            "take data out of it: the program can be given them when it runs",
         );
         let ran = run(dir.path(), [command, "right.wasm"], Input::Nothing);
         assert_eq!(ran.code(), 0, "the control: {}", ran.stderr);

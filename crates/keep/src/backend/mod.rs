@@ -8,9 +8,11 @@
 //!
 //! Weak is named and chosen: nothing here picks a backend.
 
+mod kvm;
 mod process;
 mod sim;
 
+pub use kvm::{NoKvm, kvm};
 pub use sim::Sim;
 
 use crate::launch::{Host, Launch, Running, StartError};
@@ -81,6 +83,7 @@ impl Backend for MicroVm {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
+        kvm::opens()?;
         process::start(launch, host, process::Child::Monitor(None), std::sync::Arc::new(Nil))
     }
 }

@@ -112,6 +112,7 @@ fn left(child: sys::Child, now: &Now, who: Caller) -> Result<sys::Left, RunError
     let left = child.wait()?;
     match left.told {
         Some(sys::Told::Call(call)) => Err(RunError::Call { who, name: call.name, arguments: call.arguments }),
+        Some(sys::Told::Machine(why)) => Err(RunError::Machine(why)),
         Some(sys::Told::Broken(why)) => Err(RunError::Silent(why)),
         Some(sys::Told::Signal(..)) => Ok(left),
         None if now.stopped() => Err(RunError::Stopped),

@@ -29,7 +29,7 @@ use super::state::{Segment, State, WISHED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory, Origin};
 use crate::sys::processor::{self, Bell};
-use crate::sys::{CALL, SERVED, SIGNAL};
+use crate::sys::{CALL, FAILED, SERVED, SIGNAL};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ enum Ended {
 pub(super) fn main() -> ExitCode {
     // Open until this process is gone: when it closes, the host process ends this one.
     let platform = ManuallyDrop::new(crate::sys::platform());
-    let ended = machine(platform.as_fd()).unwrap_or_else(|error| Ended::Broken(format!("monitor {error}")));
+    let ended = machine(platform.as_fd()).unwrap_or_else(|error| Ended::Broken(format!("{FAILED}{error}")));
     match ended {
         Ended::Exit(status) => ExitCode::from(status),
         Ended::Broken(why) => {

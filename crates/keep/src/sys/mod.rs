@@ -16,7 +16,9 @@ mod monitor;
 pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
-pub(crate) use monitor::{CALL, Firmware, SERVED, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor};
+pub(crate) use monitor::{
+    CALL, FAILED, Firmware, SERVED, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor,
+};
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -71,6 +73,8 @@ pub(crate) enum Told {
     Call(Refused),
     /// The shim ended it by the default of a signal; where, for people.
     Signal(u8, String),
+    /// The monitor failed; how, for people.
+    Machine(String),
     /// For people.
     Broken(String),
 }

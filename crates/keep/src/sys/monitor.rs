@@ -97,11 +97,17 @@ pub(crate) const SERVED: &str = "DONJON_RING";
 pub(crate) const SIGNAL: &str = "signal ";
 pub(crate) const CALL: &str = "call ";
 
+/// What the monitor says before what it failed to do itself.
+pub(crate) const FAILED: &str = "monitor ";
+
 /// What it said.
 fn told(text: &str) -> Option<Told> {
     let number = |before: &str| text.strip_prefix(before)?.split(' ').next()?.parse().ok();
     if text.is_empty() {
         return None;
+    }
+    if let Some(why) = text.strip_prefix(FAILED) {
+        return Some(Told::Machine(why.to_owned()));
     }
     Some(match (number(SIGNAL), number(CALL)) {
         (Some(number), _) => Told::Signal(u8::try_from(number).unwrap_or(u8::MAX), text.to_owned()),

@@ -25,6 +25,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "threads.rs", status: 42 },
     Program { name: "memory.rs", status: 42 },
     Program { name: "wakes.rs", status: 42 },
+    Program { name: "polls.rs", status: 42 },
     Program { name: "pthreads.c", status: 42 },
 ];
 

@@ -10,6 +10,11 @@
 //! | `trap unreachable`, `trap oob`, `trap stack` | traps in that way |
 //! | `call` | makes a system call that no Keep answers, where a program can make one |
 //! | `sleep MS` | waits, then ends with status 0 |
+//! | `spin N` | says a line, and has N threads compute for ever |
+//! | `gate …` | for each line of standard input: writes on descriptor 3, and what is answered |
+//!
+//! A line for `gate` has the bytes of each write in hexadecimal, separated by blanks. What comes back is the payload of one
+//! reply, in hexadecimal, or `error` and the number with which a write failed.
 //!
 //! Anything else ends with status 64 and this list in short. It is built for `wasm32-wasip1`, `wasm32-wasip2` and as a
 //! native program.
@@ -57,12 +62,21 @@ fn main() -> io::Result<ExitCode> {
             }
             Err(_) => Ok(usage()),
         },
+        ["spin", threads] => match threads.parse() {
+            Ok(threads) => spin(threads),
+            Err(_) => Ok(usage()),
+        },
+        #[cfg(target_os = "linux")]
+        ["gate", ..] => gate::talk(),
         _ => Ok(usage()),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: probe exit N | file PATH … | cat | args … | env | trap unreachable|oob|stack | call | sleep MS");
+    eprintln!(
+        "usage: probe exit N | file PATH … | cat | args … | env | trap unreachable|oob|stack | call | sleep MS | spin N | \
+         gate"
+    );
     ExitCode::from(64)
 }
 
@@ -82,6 +96,56 @@ fn cat() -> io::Result<ExitCode> {
     }
     eprintln!("{total}");
     Ok(ExitCode::SUCCESS)
+}
+
+fn spin(threads: usize) -> ! {
+    for _ in 1..threads {
+        std::thread::spawn(spin_alone);
+    }
+    println!("spins");
+    spin_alone()
+}
+
+fn spin_alone() -> ! {
+    loop {
+        black_box(());
+    }
+}
+
+/// Descriptor 3, byte by byte as somebody outside wants it.
+#[cfg(target_os = "linux")]
+mod gate {
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::os::fd::FromRawFd;
+    use std::process::ExitCode;
+
+    pub(crate) fn talk() -> io::Result<ExitCode> {
+        // SAFETY: it is open from the start (spec/gate.md), and nothing else here uses it.
+        let mut gate = unsafe { File::from_raw_fd(3) };
+        for line in io::stdin().lines() {
+            let writes: Vec<Vec<u8>> = line?.split_whitespace().map(bytes).collect();
+            let answer = match writes.iter().try_for_each(|part| gate.write_all(part)) {
+                Ok(()) => reply(&mut gate)?.iter().map(|byte| format!("{byte:02x}")).collect(),
+                Err(error) => format!("error {}", error.raw_os_error().unwrap_or(0)),
+            };
+            println!("{answer}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn reply(gate: &mut File) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        gate.read_exact(&mut length)?;
+        let mut payload = vec![0; u32::from_le_bytes(length) as usize];
+        gate.read_exact(&mut payload)?;
+        Ok(payload)
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |byte: u8| (byte as char).to_digit(16).expect("hexadecimal") as u8;
+        hex.as_bytes().chunks(2).map(|pair| pair.iter().fold(0, |value, byte| value << 4 | digit(*byte))).collect()
+    }
 }
 
 #[inline(never)]

@@ -326,6 +326,11 @@ pub(crate) fn passed(count: u64) {
     door.passing = door.passing.saturating_sub(count);
 }
 
+/// Whether a reply of this side waits.
+pub(crate) fn replies() -> bool {
+    DOOR.lock().waiting.0 > 0
+}
+
 /// What the program reads on descriptor 3; `None` if the reply is the host's.
 pub(crate) fn read(to: u64, length: u64) -> Option<Result<u64, Errno>> {
     let mut door = DOOR.lock();

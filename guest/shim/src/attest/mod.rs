@@ -13,4 +13,4 @@ mod door;
 pub(crate) mod snp;
 
 #[cfg(target_os = "none")]
-pub(crate) use door::{Written, passed, read, start, write};
+pub(crate) use door::{Written, passed, read, replies, start, write};

@@ -38,6 +38,11 @@ impl Frames {
         self.end = end.min(MOST as u64);
     }
 
+    /// Where memory ends.
+    pub(crate) fn all(&self) -> u64 {
+        self.end
+    }
+
     /// How many there are.
     pub(crate) fn free(&self) -> u64 {
         self.end.saturating_sub(self.next).saturating_add(self.count as u64)

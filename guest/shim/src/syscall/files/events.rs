@@ -9,10 +9,11 @@ use gate::ring::{self, Call, EVENT, FOREVER, Kind};
 
 use super::super::error::{EAGAIN, EBADF, EEXIST, EINVAL, EMFILE, ENOENT, ENOSPC, EPERM, Errno};
 use super::super::{get, put, word};
-use super::{COUNTERS, FILES, NONE, Object, Watched, handle, of, open, short};
+use super::{COUNTERS, FILES, NONE, Object, Watched, close, handle, of, open, short};
 use crate::arch::{shared, user};
+use crate::attest;
 use crate::host;
-use crate::threads::{self, Woken, waits};
+use crate::threads::{self, waits};
 
 pub(in crate::syscall) fn event(start: u64, flags: u64) -> Result<u64, Errno> {
     const NON_BLOCKING: u64 = 0o4000;
@@ -39,6 +40,9 @@ fn set_key(index: u16) -> u64 {
     1 << 63 | 1 << 32 | u64::from(index)
 }
 
+/// For whoever polls, and looks again by itself.
+const ANY_COUNTER: u64 = 1 << 63 | 2 << 32;
+
 pub(super) fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errno> {
     if length < 8 {
         return Err(EINVAL);
@@ -61,17 +65,16 @@ pub(super) fn read_counter(index: u16, to: u64, length: u64) -> Result<u64, Errn
         if threads::SEATS.alone() {
             return Err(EINVAL);
         }
-        wait_for(index, None)?;
+        wait_for(index);
     };
     put(to, &value.to_le_bytes()).map(|()| 8)
 }
 
 /// Waits until a counter that is 0 may be more.
-fn wait_for(index: u16, until: Option<u64>) -> Result<Woken, Errno> {
+fn wait_for(index: u16) {
     let zero = || matches!(FILES.lock().objects.get(usize::from(index)), Some(Object::Counter(0, _)));
-    let waited = threads::wait(counter_key(index), waits::ANY, until, || if zero() { Ok(()) } else { Err(()) });
-    // It was more already.
-    Ok(waited.unwrap_or(Woken::Yes))
+    // An error: it was more already.
+    _ = threads::wait(counter_key(index), waits::ANY, None, || if zero() { Ok(()) } else { Err(()) });
 }
 
 pub(super) fn write_counter(index: u16, from: u64, length: u64) -> Result<u64, Errno> {
@@ -99,7 +102,8 @@ fn tell_others(counter: Option<u16>, set: Option<u16>) {
     if threads::SEATS.alone() {
         return;
     }
-    for key in [counter.map(counter_key), set.map(set_key)].into_iter().flatten() {
+    let any = counter.map(|_| ANY_COUNTER);
+    for key in [counter.map(counter_key), any, set.map(set_key)].into_iter().flatten() {
         threads::wake(key, waits::ANY, u64::MAX);
     }
 }
@@ -245,43 +249,97 @@ fn tell(to: u64, index: u64, bits: u32, data: u64) -> Result<(), Errno> {
     put(to.wrapping_add(index.wrapping_mul(12)), &event)
 }
 
-/// `poll` of one descriptor at a time waits; of several it looks at each.
+/// The most descriptors of one `poll`.
+const POLLED: usize = 64;
+
+/// `poll`. One descriptor the host waits for; several are watched by a set of their own meanwhile.
 pub(in crate::syscall) fn poll(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
-    const INVALID: u64 = 0x20;
-    const ALWAYS_READY: u64 = 5;
-    if count > 64 {
+    if count > POLLED as u64 {
         return Err(EINVAL);
     }
-    let time = if count == 1 { time } else { 0 };
-    if count == 0 && time != 0 && time != FOREVER {
-        return host::call(&Call { a: time, ..Call::new(Kind::Sleep, 0) });
+    let until = if time == FOREVER { None } else { Some(user::now().since.saturating_add(time)) };
+    let mut time = time;
+    loop {
+        let listens = time != 0 && !threads::SEATS.alone();
+        if listens {
+            threads::listen(ANY_COUNTER);
+        }
+        let ready = look(list, count, time);
+        let slept = if time != 0 && matches!(ready, Ok(0)) { rest(list, count, time) } else { Ok(()) };
+        if listens {
+            // Whether or not it was woken: it looks again.
+            _ = threads::heard();
+        }
+        let (ready, ()) = (ready?, slept?);
+        if ready > 0 || time == 0 {
+            return Ok(ready);
+        }
+        time = until.map_or(FOREVER, |until| until.saturating_sub(user::now().since));
     }
+}
+
+/// A descriptor of `poll`, and the bits that are asked for; none for a place that is to be left out.
+fn polled(at: u64) -> Result<Option<(u64, u64)>, Errno> {
+    let entry = word(at)?;
+    let fd = entry & 0xffff_ffff;
+    Ok((fd <= 0x7fff_ffff).then_some((fd, entry >> 32 & 0xffff)))
+}
+
+/// Tells which are ready, waiting for the host if there is nothing else to wait for; how many.
+fn look(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
+    const INVALID: u64 = 0x20;
+    const ALWAYS_READY: u64 = 5;
+    let time = if count == 1 { time } else { 0 };
     let mut ready = 0u64;
     for index in 0..count {
         let at = list.wrapping_add(index.wrapping_mul(8));
-        let entry = word(at)?;
-        let (fd, wanted) = (entry & 0xffff_ffff, entry >> 32 & 0xffff);
-        let found = if fd > 0x7fff_ffff || wanted == 0 && time == 0 && of(fd).is_ok() {
+        let found = match polled(at)?.map(|(fd, wanted)| (of(fd), wanted)) {
+            None => 0,
             // Nothing is asked but whether it is open.
-            0
-        } else {
-            match of(fd) {
-                Ok((index, Object::Host)) => {
-                    host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
-                }
-                Ok((index, Object::Counter(0, _))) if wanted & 1 != 0 && time != 0 => {
-                    let until = if time == FOREVER { None } else { Some(user::now().since.saturating_add(time)) };
-                    u64::from(wait_for(index, until)? == Woken::Yes)
-                }
-                Ok((_, Object::Counter(value, _))) => u64::from(value > 0) & wanted,
-                Ok((_, Object::Null | Object::File(..))) => wanted & ALWAYS_READY,
-                Ok(_) => 0,
-                Err(_) => INVALID,
+            Some((Ok(_), 0)) if time == 0 => 0,
+            Some((Ok((_, Object::Platform)), wanted)) if attest::replies() => wanted & ALWAYS_READY,
+            Some((Ok((index, Object::Host | Object::Platform)), wanted)) => {
+                host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
             }
+            Some((Ok((_, Object::Counter(value, _))), wanted)) => wanted & if value > 0 { ALWAYS_READY } else { 4 },
+            Some((Ok((_, Object::Null | Object::File(..))), wanted)) => wanted & ALWAYS_READY,
+            Some((Ok(_), _)) => 0,
+            Some((Err(_), _)) => INVALID,
         };
         ready = ready.wrapping_add(u64::from(found != 0));
         let found = u16::try_from(found & 0xffff).unwrap_or(0);
         put(at.wrapping_add(6), &found.to_le_bytes())?;
     }
     Ok(ready)
+}
+
+/// Sleeps until one may be ready.
+fn rest(list: u64, count: u64, time: u64) -> Result<(), Errno> {
+    // Those that the host has, each once, with all that is asked of it.
+    let mut hosts = [(NONE, 0); POLLED];
+    for index in 0..count {
+        let Some((fd, wanted)) = polled(list.wrapping_add(index.wrapping_mul(8)))? else { continue };
+        if let Ok((object, Object::Host | Object::Platform)) = of(fd)
+            && let Some(place) = hosts.iter_mut().find(|(known, _)| *known == object || *known == NONE)
+        {
+            *place = (object, place.1 | wanted | u64::from(ring::ALWAYS));
+        }
+    }
+    let mut hosts = hosts.into_iter().take_while(|(object, _)| *object != NONE).peekable();
+    if hosts.peek().is_none() {
+        return host::call(&Call { a: time, ..Call::new(Kind::Park, 0) }).map(drop);
+    }
+    if count == 1 {
+        // The host has waited already.
+        return Ok(());
+    }
+    let fd = epoll()?;
+    let slept = of(fd).and_then(|(set, _)| {
+        for (object, wanted) in hosts {
+            host::call(&Call { a: u64::from(object), b: wanted, ..Call::new(Kind::Watch, handle(set)) })?;
+        }
+        ready(set, 1, time)
+    });
+    close(fd)?;
+    slept.map(drop)
 }
