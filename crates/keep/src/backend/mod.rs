@@ -8,7 +8,7 @@
 //!
 //! Weak is named and chosen: nothing here picks a backend.
 
-mod process;
+pub(crate) mod process;
 mod sim;
 
 pub use sim::Sim;
@@ -81,7 +81,7 @@ impl Backend for MicroVm {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        process::start(launch, host, process::Child::Monitor(None), std::sync::Arc::new(Nil))
+        process::start(launch, host, process::Child::Monitor(crate::sys::Given::default()), std::sync::Arc::new(Nil))
     }
 }
 
