@@ -170,7 +170,10 @@ impl Board {
             lies: self.get(LIES_TOLD),
             calls: self.get(CALLS),
             rewrites: self.get(REWRITES),
-            cells: cells(true).map(|cell| (cell, self.get(TABLE + place(cell)))).filter(|(_, count)| *count > 0).collect(),
+            cells: cells(true)
+                .map(|cell| (cell, self.get(TABLE + place(cell))))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             broken,
         }
     }

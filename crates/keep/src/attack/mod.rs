@@ -31,7 +31,7 @@ use crate::backend::{MicroVm, Nil, Sim};
 use crate::launch::{End, Host, Launch, RunError, StartError, Stdio};
 use crate::{Backend, machine, sys};
 pub(crate) use board::{Board, Flag};
-use lies::{Cell, cells};
+use lies::{Cell, Row, Start, cells};
 
 /// How much is lied about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +156,12 @@ pub struct Told {
     pub broken: Option<Broken>,
 }
 
+impl Told {
+    fn about(&self, word: Start) -> bool {
+        self.cells.iter().any(|(cell, _)| cell.row == Row::Start(word))
+    }
+}
+
 /// What no Keep may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -274,17 +280,16 @@ pub fn judge(honest: &Run, run: &Run) -> Outcome {
             Outcome::Finding(format!("the shim has a defect: {why}"))
         }
         // How a program ends that is in exec's place from the start: its own status, which nobody was told.
-        Err(RunError::Silent(why)) if why.starts_with("exit status: ") => match &honest.end {
+        Err(RunError::Silent(why)) if why.starts_with("exit status: ") || why.starts_with(sys::SIGNAL) => match &honest
+            .end
+        {
             Err(RunError::Silent(honest)) if honest == why => Outcome::Correct,
-            _ => Outcome::Finding(format!("the program that checks itself ended with {why}")),
+            Err(RunError::Silent(_)) => Outcome::Finding(format!("the program that checks itself ended with {why}")),
+            _ => Outcome::Error,
         },
-        Err(RunError::Silent(why)) if why.starts_with(ENDED) || why.starts_with(sys::SIGNAL) => {
-            if why.starts_with(ENDED) {
-                Outcome::Ended
-            } else {
-                Outcome::Error
-            }
-        }
+        Err(RunError::Silent(why)) if why.starts_with(ENDED) => Outcome::Ended,
+        // Memory that the host said was there is not.
+        Err(RunError::Silent(_)) if run.told.about(Start::Memory) => Outcome::Ended,
         Err(RunError::Silent(why)) => Outcome::Finding(format!("the machine ended: {why}")),
         Err(RunError::Call { .. } | RunError::Protocol(_) | RunError::Replace(_) | RunError::Start(_)) => {
             Outcome::Ended
@@ -339,7 +344,10 @@ mod tests {
         assert_eq!(judged(Ok(End::Exit(0))), Outcome::Correct);
         assert_eq!(judged(Ok(End::Exit(1))), Outcome::Error);
         assert_eq!(judged(Ok(End::Trap)), Outcome::Error);
-        assert_eq!(judged(silent("it ended itself: the host's answer to a call cannot be true (1 0x1)")), Outcome::Ended);
+        assert_eq!(
+            judged(silent("it ended itself: the host's answer to a call cannot be true (1 0x1)")),
+            Outcome::Ended
+        );
         let finding = |run: &Run| matches!(judge(&honest, run), Outcome::Finding(_));
         for end in [
             silent("it ended itself: a fault in ring 0, a defect: report it (5 0x0)"),

@@ -85,7 +85,10 @@ impl Backend for Sim {
             };
             let firmware = firmware(&self.firmware, launch.brief_hash, prepare);
             let failed = |source| StartError::System { what: "start the simulated firmware", source };
-            process::Child::Monitor(crate::sys::Given { firmware: Some(firmware.map_err(failed)?), ..Default::default() })
+            process::Child::Monitor(crate::sys::Given {
+                firmware: Some(firmware.map_err(failed)?),
+                ..Default::default()
+            })
         } else {
             process::Child::Exec
         };

@@ -14,6 +14,7 @@ pub(crate) mod elf;
 pub(crate) mod firmware;
 pub(crate) mod layout;
 mod liar;
+mod rewriter;
 pub(crate) mod run;
 pub(crate) mod state;
 
