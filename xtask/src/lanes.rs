@@ -2,7 +2,7 @@
 //! lane's result.
 
 use crate::call::{Failed, Repository, Workspace, required};
-use crate::{deny, layers, reproducible, suite};
+use crate::{deny, layers, mutants, reproducible, suite};
 
 /// What every change must pass.
 pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
@@ -20,7 +20,17 @@ pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
 pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     let skips = checks(repository)?;
     reproducible::run(repository)?;
+    hostile(repository)?;
     suite::run(repository, skips)
+}
+
+/// A million lies of a hostile host, on both kinds of micro-VM, and the mutants that show that it would notice.
+pub(crate) fn hostile(repository: &Repository) -> Result<(), Failed> {
+    let test = ["test", "--locked", "--release", "--package", "keep", "--test", "hostile", "--"];
+    let lies = |more: &[&str]| repository.cargo(Workspace::Root, &[&test[..], more].concat());
+    lies(&["--all-cells", "--lies", "1000000"]).run("a million lies")?;
+    lies(&["--all-cells", "--firmware", "--lies", "100000"]).run("lies on simulated firmware")?;
+    mutants::run(repository)
 }
 
 /// Everything but the tests; gives back what could not be checked.

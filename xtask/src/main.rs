@@ -7,6 +7,7 @@
 //! | `layers` | compares the dependencies with the picture of `ARCHITECTURE.md` |
 //! | `deny` | licences, sources and bans; advisories where the network allows |
 //! | `reproducible` | builds the guest a second time elsewhere and compares bytes |
+//! | `hostile` | a million lies of a hostile host, and shims without a check that it has to find |
 //! | `nightly` | `ci` and the lanes that are too long for it |
 //!
 //! Refuses to hide anything: each step says what runs and how long it took, a failure says which command repeats it,
@@ -19,6 +20,7 @@ mod call;
 mod deny;
 mod lanes;
 mod layers;
+mod mutants;
 mod reproducible;
 mod suite;
 
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 
 use crate::call::{Failed, Repository};
 
-const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | nightly";
+const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | hostile | nightly";
 
 fn main() -> ExitCode {
     let repository = Repository::of_this_build();
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(&repository),
         ["deny"] => deny::run(&repository).map(|skips| skips.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["reproducible"] => reproducible::run(&repository),
+        ["hostile"] => lanes::hostile(&repository),
         ["nightly"] => lanes::nightly(&repository),
         _ => {
             eprintln!("{USAGE}");
