@@ -70,7 +70,7 @@ impl Plan {
     #[must_use]
     pub fn of(seed: u64, most: u64, scope: Scope, firmware: bool) -> Self {
         let mut random = Random(seed);
-        let plan = Self { seed, most, rate: 512, aim: None, scope, canary: None };
+        let plan = Self { seed, most, rate: 768, aim: None, scope, canary: None };
         if is_long(seed) {
             return plan;
         }
