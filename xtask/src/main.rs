@@ -8,6 +8,7 @@
 //! | `deny` | licences, sources and bans; advisories where the network allows |
 //! | `reproducible` | builds the guest a second time elsewhere and compares bytes |
 //! | `hostile` | a million lies of a hostile host, and shims without a check that it has to find |
+//! | `mutants` | only the latter |
 //! | `nightly` | `ci` and the lanes that are too long for it |
 //!
 //! Refuses to hide anything: each step says what runs and how long it took, a failure says which command repeats it,
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use crate::call::{Failed, Repository};
 
-const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | hostile | nightly";
+const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | hostile | mutants | nightly";
 
 fn main() -> ExitCode {
     let repository = Repository::of_this_build();
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["deny"] => deny::run(&repository).map(|skips| skips.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["reproducible"] => reproducible::run(&repository),
         ["hostile"] => lanes::hostile(&repository),
+        ["mutants"] => mutants::run(&repository),
         ["nightly"] => lanes::nightly(&repository),
         _ => {
             eprintln!("{USAGE}");
