@@ -2,7 +2,7 @@
 //! lane's result.
 
 use crate::call::{Failed, Repository, Workspace, required};
-use crate::{deny, layers, reproducible, suite, tcg};
+use crate::{deny, layers, mutants, reproducible, suite, tcg};
 
 /// What every change must pass.
 pub(crate) fn ci(repository: &Repository) -> Result<(), Failed> {
@@ -22,6 +22,7 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     reproducible::run(repository)?;
     fuzz(repository)?;
     skips.extend(tcg::run(repository)?);
+    hostile(repository)?;
     suite::run(repository, skips, true)
 }
 
@@ -29,6 +30,15 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
 pub(crate) fn fuzz(repository: &Repository) -> Result<(), Failed> {
     let fuzz = ["run", "--locked", "--profile", "fuzz", "--package", "fuzz", "--", "all", "--seconds", "60"];
     repository.cargo(Workspace::Root, &fuzz).run("hostile input, a minute for each target")
+}
+
+/// A million lies of a hostile host, on both kinds of micro-VM, and the mutants that show that it would notice.
+pub(crate) fn hostile(repository: &Repository) -> Result<(), Failed> {
+    let test = ["test", "--locked", "--release", "--package", "keep", "--test", "hostile", "--"];
+    let lies = |more: &[&str]| repository.cargo(Workspace::Root, &[&test[..], more].concat());
+    lies(&["--all-cells", "--lies", "1000000"]).run("a million lies")?;
+    lies(&["--all-cells", "--firmware", "--lies", "100000"]).run("lies on simulated firmware")?;
+    mutants::run(repository)
 }
 
 /// Everything but the tests; gives back what could not be checked.

@@ -9,6 +9,8 @@
 //! | `reproducible` | builds the guest a second time elsewhere and compares bytes |
 //! | `fuzz` | hostile input for whatever reads across a border, a minute for each target |
 //! | `tcg` | programs in micro-VMs on a processor that QEMU interprets |
+//! | `hostile` | a million lies of a hostile host, and shims without a check that it has to find |
+//! | `mutants` | only the latter |
 //! | `nightly` | `ci` and the lanes that are too long for it |
 //!
 //! Refuses to hide anything: each step says what runs and how long it took, a failure says which command repeats it,
@@ -21,6 +23,7 @@ mod call;
 mod deny;
 mod lanes;
 mod layers;
+mod mutants;
 mod reproducible;
 mod suite;
 mod tcg;
@@ -29,7 +32,8 @@ use std::process::ExitCode;
 
 use crate::call::{Failed, Repository};
 
-const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | fuzz | tcg | nightly";
+const USAGE: &str =
+    "usage: cargo xtask ci | test | layers | deny | reproducible | fuzz | tcg | hostile | mutants | nightly";
 
 fn main() -> ExitCode {
     let repository = Repository::of_this_build();
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         ["reproducible"] => reproducible::run(&repository),
         ["fuzz"] => lanes::fuzz(&repository),
         ["tcg"] => tcg::run(&repository).map(|skip| skip.iter().for_each(|skip| println!("skipped: {skip}"))),
+        ["hostile"] => lanes::hostile(&repository),
+        ["mutants"] => mutants::run(&repository),
         ["nightly"] => lanes::nightly(&repository),
         _ => {
             eprintln!("{USAGE}");

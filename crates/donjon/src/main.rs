@@ -4,7 +4,7 @@
 //! to do. Standard output is data, standard error is talk.
 //!
 //! Exit codes: the program's own status for `run`; 125 when Donjon itself failed; 134 for a trap; 1 when `measure --diff`
-//! finds another measurement; 2 for a command line that cannot be read (clap's).
+//! finds another measurement or `attack` finds anything; 2 for a command line that cannot be read (clap's).
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +42,8 @@ enum Command {
     Drawbridge(command::drawbridge::Drawbridge),
     Platform(command::platform::Platform),
     Measure(command::measure::Measure),
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Attack(command::attack::Attack),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         Command::Drawbridge(drawbridge) => drawbridge.run(),
         Command::Platform(platform) => platform.run(),
         Command::Measure(measure) => measure.run(),
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        Command::Attack(attack) => attack.run(),
     };
     result.unwrap_or_else(|failure| failure.show())
 }

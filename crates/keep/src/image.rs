@@ -60,6 +60,19 @@ impl Image {
         Self { shim: GUEST.map_or(&[], |[shim, _]| shim), exec }
     }
 
+    /// The same with another shim: for showing that what the shim checks is missed where it does not.
+    #[must_use]
+    pub fn with_shim(self, shim: &'static [u8]) -> Self {
+        Self { shim, ..self }
+    }
+
+    /// What is in the shim's place, if that is not the built-in one.
+    #[cfg_attr(not(guest), allow(dead_code, reason = "a micro-VM is built of it"))]
+    pub(crate) fn other_shim(&self) -> Option<&'static [u8]> {
+        let built_in = GUEST.is_some_and(|[shim, _]| std::ptr::eq(shim, self.shim));
+        (!built_in).then_some(self.shim)
+    }
+
     /// What is in exec's place, if that is not exec.
     #[cfg_attr(not(guest), allow(dead_code, reason = "a micro-VM is built of it"))]
     pub(crate) fn other(&self) -> Option<&'static [u8]> {

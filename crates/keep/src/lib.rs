@@ -17,6 +17,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(guest)]
+pub mod attack;
 pub mod backend;
 pub mod id_block;
 pub mod image;

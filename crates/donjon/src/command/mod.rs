@@ -1,5 +1,7 @@
 //! One file a command: its arguments, and what it does with them.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod attack;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod drawbridge;

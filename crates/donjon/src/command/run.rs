@@ -64,7 +64,8 @@ impl Run {
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         }
-        let launch = self.launch(&built)?;
+        let args = self.program.get(1..).unwrap_or_default().to_vec();
+        let launch = launch(&built, args, self.env.clone())?;
         let quiet = self.quiet;
         let host = Host {
             blobs: Box::new(blobs(built)),
@@ -112,29 +113,28 @@ impl Run {
         }
         Ok(listen)
     }
+}
 
-    /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
-    fn launch(&self, built: &Built) -> Result<Launch, Failure> {
-        let mut env: Vec<_> = self.env.clone();
-        env.sort();
-        let brief = Brief {
-            trust_domain: "local".parse().map_err(|error| Failure::caused("cannot name the trust domain", &error))?,
-            steward: None,
-            source: Source::Host,
-            owner: None,
-            deployment: name("run")?,
-            role: name("main")?,
-            workload: built.digest,
-            args: self.program.get(1..).unwrap_or_default().to_vec(),
-            env,
-        };
-        let brief = brief.try_encode().map_err(|error| {
-            Failure::caused("these arguments and variables cannot be given to a Keep", &error)
-                .hint("arguments and environment together may take 64 KiB, each variable once")
-        })?;
-        let image = Image::built_in().map_err(Failure::new)?;
-        Launch::new(image, brief, None).map_err(|error| Failure::caused("cannot fix the brief", &error))
-    }
+/// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
+pub(crate) fn launch(built: &Built, args: Vec<String>, mut env: Vec<(String, String)>) -> Result<Launch, Failure> {
+    env.sort();
+    let brief = Brief {
+        trust_domain: "local".parse().map_err(|error| Failure::caused("cannot name the trust domain", &error))?,
+        steward: None,
+        source: Source::Host,
+        owner: None,
+        deployment: name("run")?,
+        role: name("main")?,
+        workload: built.digest,
+        args,
+        env,
+    };
+    let brief = brief.try_encode().map_err(|error| {
+        Failure::caused("these arguments and variables cannot be given to a Keep", &error)
+            .hint("arguments and environment together may take 64 KiB, each variable once")
+    })?;
+    let image = Image::built_in().map_err(Failure::new)?;
+    Launch::new(image, brief, None).map_err(|error| Failure::caused("cannot fix the brief", &error))
 }
 
 /// Everything of the package, by digest.

@@ -9,7 +9,7 @@
 //! Weak is named and chosen: nothing here picks a backend.
 
 mod kvm;
-mod process;
+pub(crate) mod process;
 mod sim;
 
 pub use kvm::{NoKvm, kvm};
@@ -84,7 +84,7 @@ impl Backend for MicroVm {
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
         kvm::opens()?;
-        process::start(launch, host, process::Child::Monitor(None), std::sync::Arc::new(Nil))
+        process::start(launch, host, process::Child::Monitor(crate::sys::Given::default()), std::sync::Arc::new(Nil))
     }
 }
 

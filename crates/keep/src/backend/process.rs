@@ -25,17 +25,17 @@ impl Drop for EndsWith {
 }
 
 /// What the child is.
-pub(super) enum Child {
+pub(crate) enum Child<'a> {
     /// exec, with the call table as a seccomp filter.
     Exec,
-    /// The monitor of a micro-VM that has shim and exec, and the firmware that measures them.
-    Monitor(Option<sys::Firmware>),
+    /// The monitor of a micro-VM that has shim and exec, and perhaps the firmware that measures them.
+    Monitor(sys::Given<'a>),
 }
 
-pub(super) fn start(
+pub(crate) fn start(
     launch: &Launch,
     host: Host,
-    child: Child,
+    child: Child<'_>,
     attester: Arc<dyn Attester>,
 ) -> Result<Running, StartError> {
     let failed = |what| move |source| StartError::System { what, source };
@@ -46,7 +46,10 @@ pub(super) fn start(
             let task = Task::exec(launch.image.exec(), stdio).map_err(failed("put exec into memory"))?;
             (sys::spawn(task, theirs)?, true)
         }
-        Child::Monitor(firmware) => (sys::spawn_monitor(launch.image.other(), theirs, firmware, stdio)?, false),
+        Child::Monitor(given) => {
+            let given = sys::Given { program: launch.image.other(), shim: launch.image.other_shim(), ..given };
+            (sys::spawn_monitor(given, theirs, stdio)?, false)
+        }
     };
     let service = Service::new(launch.clone(), host, attester, replaces);
     let now = Arc::new(Now::new(Arc::clone(&child.process)));

@@ -86,7 +86,10 @@ impl Backend for Sim {
             };
             let firmware = firmware(&self.firmware, launch.brief_hash, prepare);
             let failed = |source| StartError::System { what: "start the simulated firmware", source };
-            process::Child::Monitor(Some(firmware.map_err(failed)?))
+            process::Child::Monitor(crate::sys::Given {
+                firmware: Some(firmware.map_err(failed)?),
+                ..Default::default()
+            })
         } else {
             process::Child::Exec
         };

@@ -67,6 +67,11 @@ impl Answers {
         }
     }
 
+    /// Wakes one that nobody asked to wake.
+    pub(super) fn wakes(&self, processor: u64) {
+        _ = self.wake(processor);
+    }
+
     /// Waits until the processor is woken, or `or` is ready, or it is that time; whether it was woken.
     fn sleep(&self, processor: usize, or: Option<BorrowedFd<'_>>, until: &Until) -> Result<bool, Errno> {
         let sleeper = self.sleepers.get(processor).ok_or(Errno::INVAL)?;

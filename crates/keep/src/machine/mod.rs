@@ -13,7 +13,9 @@ mod confine;
 pub(crate) mod elf;
 pub(crate) mod firmware;
 pub(crate) mod layout;
+mod liar;
 mod looker;
+mod rewriter;
 pub(crate) mod run;
 pub(crate) mod state;
 
@@ -39,8 +41,13 @@ pub fn monitor() -> Option<ExitCode> {
 
 /// What the machine is made of.
 fn image() -> Result<Image, String> {
-    match crate::sys::other().map_err(|error| format!("cannot read the program: {error}"))? {
-        Some(exec) => Ok(Image::of(Vec::leak(exec))),
-        None => Image::built_in().map_err(|error| error.to_string()),
+    let [shim, exec] = crate::sys::others().map_err(|error| format!("cannot read what it was given: {error}"))?;
+    let mut image = Image::built_in().map_err(|error| error.to_string())?;
+    if let Some(exec) = exec {
+        image = Image::of(Vec::leak(exec));
     }
+    Ok(match shim {
+        Some(shim) => image.with_shim(Vec::leak(shim)),
+        None => image,
+    })
 }

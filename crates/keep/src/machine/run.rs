@@ -24,8 +24,10 @@ use super::MEMORY;
 use super::answers::Answers;
 use super::firmware::Link;
 use super::layout::Layout;
+use super::liar::Liar;
 use super::looker::Looker;
 use super::state::{Segment, State, WISHED};
+use crate::attack::{Board, ENDED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory, Origin};
 use crate::sys::processor::{self, Bell};
@@ -33,7 +35,7 @@ use crate::sys::{CALL, FAILED, SERVED, SIGNAL};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// The program's status.
     Exit(u8),
     /// What the host process is to know.
@@ -92,6 +94,12 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     shared.give(&vm, 1, SHARED).map_err(|error| failed("give memory to the machine")(&error))?;
 
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(|error| failed("ask for features")(&error))?;
+    let liar = match crate::sys::board() {
+        Some(board) => {
+            Some(Liar::new(Board::of(board).map_err(|error| failed("read the plan")(&error))?, firmware.is_some()))
+        }
+        None => None,
+    };
     let answers = Answers::new(platform, firmware).map_err(|error| failed("start")(&error))?;
     let (ended, end) = mpsc::channel();
     // Never dropped: its threads run until this process ends.
@@ -102,6 +110,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
         _memory: memory,
         shared,
         answers,
+        liar,
         processors: std::array::from_fn(|_| Processor::default()),
         looker: Looker::default(),
         ended,
@@ -115,11 +124,17 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
     let served = std::env::var_os(SERVED).is_some_and(|how| how == "served");
     block.set_word(start::SERVED, u64::from(served));
     processor::prepare().map_err(|error| failed("prepare for signals")(&error))?;
+    if let Some(liar) = &machine.liar {
+        liar.begin(block, layout.free);
+    }
 
     super::confine::confine()?;
     if served {
         let look = || machine.looker.look(|index| machine.look(index));
         std::thread::Builder::new().spawn(look).map_err(|error| failed("start a thread")(&error))?;
+    }
+    if let Some(liar) = &machine.liar {
+        liar.start(machine).map_err(|error| failed("start a thread")(&error))?;
     }
     machine.start(0, first).map_err(|error| failed("start a thread")(&error))?;
     end.recv().map_err(|error| error.to_string())?
@@ -139,14 +154,16 @@ fn launch(layout: &Layout<'_>, firmware: UnixStream) -> std::io::Result<Link> {
 }
 
 /// What all processors of a Keep have.
-struct Machine {
+pub(super) struct Machine {
     vm: VmFd,
     cpuid: CpuId,
     entry: u64,
     /// The Keep's, which this process does not touch any more.
     _memory: Memory,
-    shared: Memory,
+    pub(super) shared: Memory,
     answers: Answers,
+    /// What answers in place of the truth, if this is a hostile host.
+    liar: Option<Liar>,
     processors: [Processor; PROCESSORS],
     looker: Looker,
     ended: mpsc::Sender<Result<Ended, String>>,
@@ -229,31 +246,41 @@ impl Machine {
             let first = FIRST + call * WORDS;
             let words = std::array::from_fn(|word| block.word(first + word));
             let call = Call::decode(words).map_err(|error| error.to_string())?;
-            let result = match call.kind {
-                Kind::Exit if call.a & 0x7f == 0 => {
-                    return Ok(Some(Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255))));
-                }
-                Kind::Exit => {
-                    return Ok(Some(Ended::Broken(format!("{SIGNAL}{} at {:#x}", call.a & 0x7f, call.b))));
-                }
-                Kind::Fatal if call.a == NO_CALL => return Ok(Some(Ended::Broken(format!("{CALL}{}", call.b)))),
-                Kind::Fatal => {
-                    let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
-                    let what = what.unwrap_or("something cannot be true");
-                    return Ok(Some(Ended::Broken(format!("it ended itself: {what} ({} {:#x})", call.a, call.b))));
-                }
-                Kind::Processor => self.processor(call.a),
-                Kind::Kick => self.kick(call.a),
-                _ => self.answers.answer(index, block, &call),
+            let result = match &self.liar {
+                None => ended(&call).map_or_else(|| Ok(self.done(index, block, &call)), Err),
+                Some(liar) => liar.serve(self, index, block, first, &call),
             };
             let result = match result {
-                Ok(value) => value,
-                Err(error) => 0u64.wrapping_sub(u64::try_from(error.raw_os_error()).unwrap_or(5)),
+                Ok(result) => result,
+                Err(ended) => return Ok(Some(ended)),
             };
             block.set_word(first + RESULT, result);
         }
         block.set_word(COUNT, 0);
         Ok(None)
+    }
+
+    /// Does what is asked; the word that says how it went.
+    pub(super) fn done(&'static self, index: usize, block: Block<'_>, call: &Call) -> u64 {
+        let result = match call.kind {
+            Kind::Processor => self.processor(call.a),
+            Kind::Kick => self.kick(call.a),
+            _ => self.answers.answer(index, block, call),
+        };
+        result.unwrap_or_else(|error| 0u64.wrapping_sub(u64::try_from(error.raw_os_error()).unwrap_or(5)))
+    }
+
+    /// Starts one that nobody asked for; whether there was one left.
+    pub(super) fn extra(&'static self) -> bool {
+        (1..PROCESSORS as u64).any(|index| self.processor(index).is_ok())
+    }
+
+    pub(super) fn wake(&self, processor: u64) {
+        self.answers.wakes(processor);
+    }
+
+    pub(super) fn kick_all(&self) {
+        _ = self.kick(u64::MAX);
     }
 
     /// Starts one more, once.
@@ -281,6 +308,21 @@ impl Machine {
         std::thread::yield_now();
         Ok(0)
     }
+}
+
+/// How a call that has no answer ends the machine.
+pub(super) fn ended(call: &Call) -> Option<Ended> {
+    Some(match call.kind {
+        Kind::Exit if call.a & 0x7f == 0 => Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255)),
+        Kind::Exit => Ended::Broken(format!("{SIGNAL}{} at {:#x}", call.a & 0x7f, call.b)),
+        Kind::Fatal if call.a == NO_CALL => Ended::Broken(format!("{CALL}{}", call.b)),
+        Kind::Fatal => {
+            let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
+            let what = what.unwrap_or("something cannot be true");
+            Ended::Broken(format!("{ENDED}{what} ({} {:#x})", call.a, call.b))
+        }
+        _ => return None,
+    })
 }
 
 /// Puts the processor into its first state.

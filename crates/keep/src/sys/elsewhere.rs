@@ -99,12 +99,16 @@ pub(crate) fn spawn(_: Task, _: UnixStream) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }
 
+/// What a monitor would be given.
+#[derive(Default)]
+#[allow(dead_code, reason = "nobody is given it here")]
+pub(crate) struct Given<'a> {
+    pub(crate) firmware: Option<Firmware>,
+    pub(crate) program: Option<&'a [u8]>,
+    pub(crate) shim: Option<&'a [u8]>,
+}
+
 /// Says that it cannot be.
-pub(crate) fn spawn_monitor(
-    _: Option<&'static [u8]>,
-    _: UnixStream,
-    _: Option<Firmware>,
-    _: Stdio,
-) -> Result<Child, StartError> {
+pub(crate) fn spawn_monitor(_: Given<'_>, _: UnixStream, _: Stdio) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use gate::ring::{BLOCK, CONTROL, DATA};
 use kvm_bindings::kvm_userspace_memory_region;
@@ -113,6 +114,14 @@ impl Memory {
         Some(())
     }
 
+    /// A word that several threads and processes use; all of them as this.
+    pub(crate) fn counter(&self, index: usize) -> &AtomicU64 {
+        let place = self.range(8 * index, 8).expect("a word of the memory");
+        // SAFETY: aligned, because mappings begin on a page; within the mapping, which lives as long as this. Whoever
+        // counts in a memory does nothing else with it.
+        unsafe { AtomicU64::from_ptr(place.cast()) }
+    }
+
     /// The block of a processor.
     pub(crate) fn block(&self, processor: usize) -> Block<'_> {
         Block { memory: self, at: processor * BLOCK }
@@ -177,6 +186,11 @@ impl Block<'_> {
         let place = self.range(8 * index, 8).expect("a word of the control part");
         // SAFETY: as for `word`.
         unsafe { place.cast::<u64>().write_volatile(value) }
+    }
+
+    /// Where this word stands in the block, at any multiple of 8.
+    pub(crate) fn find(&self, value: u64) -> Option<usize> {
+        (0..BLOCK / 8).find(|index| self.word(*index) == value)
     }
 
     fn data(&self, offset: u32, length: usize) -> Option<*mut u8> {

@@ -17,7 +17,8 @@ pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
 pub(crate) use monitor::{
-    CALL, FAILED, Firmware, SERVED, SIGNAL, firmware, other, platform, report, spawn as spawn_monitor,
+    CALL, FAILED, Firmware, Given, Hostile, SERVED, SIGNAL, board, firmware, others, platform, report,
+    spawn as spawn_monitor,
 };
 
 use std::io::{IoSlice, IoSliceMut};
@@ -141,19 +142,25 @@ pub(crate) fn spawn(task: Task, platform: UnixStream) -> Result<Child, StartErro
         // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing else: no
         // allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
         unsafe { command.pre_exec(move || confine(parent, raw_platform, raw_theirs, &program)) };
-        let spawned = start(command, streams);
+        let spawned = start(command, streams.map(std::process::Stdio::from));
         drop((image, platform, theirs, high_image, high_platform, high_theirs));
         spawned
     };
     parent(run, process, told)
 }
 
+impl From<Stdio> for std::process::Stdio {
+    fn from(stream: Stdio) -> Self {
+        match stream {
+            Stdio::Inherit => Self::inherit(),
+            Stdio::Null => Self::null(),
+        }
+    }
+}
+
 /// Starts a command with nothing of this process but the streams.
-fn start(mut command: Command, streams: [Stdio; 3]) -> std::io::Result<std::process::Child> {
-    let [stdin, stdout, stderr] = streams.map(|stream| match stream {
-        Stdio::Inherit => std::process::Stdio::inherit(),
-        Stdio::Null => std::process::Stdio::null(),
-    });
+fn start(mut command: Command, streams: [std::process::Stdio; 3]) -> std::io::Result<std::process::Child> {
+    let [stdin, stdout, stderr] = streams;
     command.current_dir("/").stdin(stdin).stdout(stdout).stderr(stderr).spawn()
 }
 

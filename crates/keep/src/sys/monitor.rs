@@ -22,6 +22,12 @@ const WITH_FIRMWARE: &str = "firmware";
 const PROGRAM: RawFd = 7;
 /// The monitor's argument if it is not.
 const WITH_PROGRAM: &str = "program";
+/// From which it reads another shim, and its argument if there is one.
+const SHIM: RawFd = 8;
+const WITH_SHIM: &str = "shim";
+/// The memory with the plan of a hostile host, and the monitor's argument if it is to be one.
+const BOARD: RawFd = 9;
+const WITH_BOARD: &str = "hostile";
 /// The most it may say.
 const LONGEST: u64 = 4096;
 
@@ -31,16 +37,32 @@ pub(crate) struct Firmware {
     pub(crate) stream: UnixStream,
 }
 
-/// Starts the monitor with `platform` as its descriptor 3, and perhaps another program in exec's place.
-pub(crate) fn spawn(
-    other: Option<&[u8]>,
-    platform: UnixStream,
-    firmware: Option<Firmware>,
-    stdio: Stdio,
-) -> Result<Child, StartError> {
+/// What a monitor is given, besides descriptor 3.
+#[derive(Default)]
+pub(crate) struct Given<'a> {
+    pub(crate) firmware: Option<Firmware>,
+    /// In exec's place.
+    pub(crate) program: Option<&'a [u8]>,
+    /// In the shim's place.
+    pub(crate) shim: Option<&'a [u8]>,
+    pub(crate) hostile: Option<Hostile>,
+}
+
+/// What makes a monitor a hostile one.
+pub(crate) struct Hostile {
+    /// Its plan, and what it did.
+    pub(crate) board: OwnedFd,
+    /// Standard output and error.
+    pub(crate) output: OwnedFd,
+}
+
+/// Starts the monitor with `platform` as its descriptor 3.
+pub(crate) fn spawn(given: Given<'_>, platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
+    let Given { firmware, program, shim, hostile } = given;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-    let program = other.map(MemoryFile::sealed).transpose().map_err(failed("put the program into memory"))?;
+    let program = program.map(MemoryFile::sealed).transpose().map_err(failed("put the program into memory"))?;
+    let shim = shim.map(MemoryFile::sealed).transpose().map_err(failed("put the shim into memory"))?;
     // As for exec: away from the numbers that they will get.
     let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
     if let Some(firmware) = &firmware {
@@ -48,6 +70,12 @@ pub(crate) fn spawn(
     }
     if let Some(program) = &program {
         given.push((program.as_fd(), PROGRAM));
+    }
+    if let Some(shim) = &shim {
+        given.push((shim.as_fd(), SHIM));
+    }
+    if let Some(hostile) = &hostile {
+        given.push((hostile.board.as_fd(), BOARD));
     }
     let lifted = given
         .into_iter()
@@ -67,18 +95,21 @@ pub(crate) fn spawn(
         let mut command = Command::new("/proc/self/exe");
         command.env_clear().arg0(crate::machine::NAME);
         command.envs(std::env::var_os(SERVED).map(|how| (SERVED, how)));
-        if firmware.is_some() {
-            command.arg(WITH_FIRMWARE);
-        }
-        if program.is_some() {
-            command.arg(WITH_PROGRAM);
+        let with =
+            [(firmware.is_some(), WITH_FIRMWARE), (program.is_some(), WITH_PROGRAM), (shim.is_some(), WITH_SHIM)];
+        command.args(with.into_iter().filter_map(|(is, argument)| is.then_some(argument)));
+        let mut streams = [stdio; 3].map(std::process::Stdio::from);
+        if let Some(hostile) = hostile {
+            command.arg(WITH_BOARD);
+            streams[1] = hostile.output.try_clone()?.into();
+            streams[2] = hostile.output.into();
         }
         let places: Vec<_> = lifted.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
         // SAFETY: `inherit` makes system calls and nothing else: no allocation, no lock, no panic. The descriptors live
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
-        let spawned = start(command, [stdio; 3]);
-        drop((platform, theirs, firmware, program, lifted));
+        let spawned = start(command, streams);
+        drop((platform, theirs, firmware, program, shim, lifted));
         spawned
     };
     parent(run, process, told)
@@ -130,17 +161,25 @@ pub(crate) fn report() -> File {
     unsafe { File::from_raw_fd(REPORT) }
 }
 
-/// What is to run in exec's place, if that is not exec.
-pub(crate) fn other() -> std::io::Result<Option<Vec<u8>>> {
-    if !started_with(WITH_PROGRAM) {
-        return Ok(None);
-    }
+/// What is to run in the shim's place, and in exec's, if that is not they.
+pub(crate) fn others() -> std::io::Result<[Option<Vec<u8>>; 2]> {
+    let read = |argument, number| {
+        if !started_with(argument) {
+            return Ok(None);
+        }
+        // SAFETY: the contract of `spawn`; the monitor asks once.
+        let mut file = unsafe { File::from_raw_fd(number) };
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map(|_| Some(bytes))
+    };
+    Ok([read(WITH_SHIM, SHIM)?, read(WITH_PROGRAM, PROGRAM)?])
+}
+
+/// The plan, if it is to be a hostile host.
+pub(crate) fn board() -> Option<OwnedFd> {
     // SAFETY: the contract of `spawn`; the monitor asks once.
-    let mut file = unsafe { File::from_raw_fd(PROGRAM) };
-    file.rewind()?;
-    let mut program = Vec::new();
-    file.read_to_end(&mut program)?;
-    Ok(Some(program))
+    started_with(WITH_BOARD).then(|| unsafe { OwnedFd::from_raw_fd(BOARD) })
 }
 
 fn started_with(what: &str) -> bool {

@@ -1,0 +1,218 @@
+//! `donjon attack`: a workload in a micro-VM whose host lies by plan, run after run; whether it was right, was told an error,
+//! or its Keep ended, and never anything else.
+//!
+//! Owns the sum over the runs and what people read of it. A run is known by its seed: `--seed` with the seed of a finding
+//! and `--lies 1` is that run once more.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use keep::attack::lies::cells;
+use keep::attack::{Attack as Attacked, Outcome, Plan, Run, Scope, judge};
+use keep::{Host, Launch, Stdio};
+use silicon::{Amd, Product};
+
+use super::run;
+use crate::command::say;
+use crate::failure::Failure;
+use crate::project::Project;
+
+/// Run a program in a Keep whose host lies to it, and look what becomes of that.
+///
+/// The program is to end by itself, and to write the same each time: what a run writes is compared with a run without
+/// lies. Bytes of its streams and sockets are not changed, because nothing protects them on the way through the host.
+/// Exits with 1 if anything was found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Attack {
+    /// A program (WebAssembly or static-PIE ELF), a Donjon.toml, or a folder that has one; then arguments for the program.
+    #[arg(trailing_var_arg = true, value_name = "PROJECT [ARGS]", default_values_t = [".".to_owned()])]
+    program: Vec<String>,
+    /// Go on until so many lies were told.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    lies: u64,
+    /// The first run's seed; each further run has the next.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// What the Keep is made of: `kvm` is a micro-VM, `sim-snp` a micro-VM on simulated SEV-SNP.
+    #[arg(long, value_enum, default_value_t = Kind::Kvm)]
+    backend: Kind,
+    /// How long a run may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+    /// Report as JSON, with every cell of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Kvm,
+    SimSnp,
+}
+
+/// The most lies of one run that can be true.
+const EACH: u64 = 1000;
+
+/// What is told of runs that were not as they should be.
+struct Finding {
+    seed: u64,
+    why: String,
+}
+
+/// The sum.
+struct Sum {
+    seed: u64,
+    runs: u64,
+    lies: u64,
+    calls: u64,
+    rewrites: u64,
+    /// Correct, error, ended, withheld.
+    outcomes: [u64; 4],
+    findings: Vec<Finding>,
+    /// How often each cell was lied about.
+    table: BTreeMap<String, u64>,
+}
+
+const OUTCOMES: [&str; 4] = ["correct", "error to the program", "Keep ended", "waited for its host"];
+
+impl Attack {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        let built = project.pack()?;
+        let launch = run::launch(&built, self.program.get(1..).unwrap_or_default().to_vec(), Vec::new())?;
+        let blobs = run::blobs(built);
+        let host = || Host {
+            blobs: Box::new(blobs.clone()),
+            listen: BTreeMap::new(),
+            stdio: Stdio::Null,
+            events: Box::new(|_| {}),
+        };
+        let firmware = (self.backend == Kind::SimSnp).then(|| Arc::new(Amd::from_seed([0; 32], Product::Genoa)));
+        let attacked =
+            Attacked { launch: &launch, host: &host, firmware, patience: Duration::from_secs(self.patience.max(1)) };
+        let honest = self.honest(&attacked)?;
+        let sum = self.sum(&attacked, &honest)?;
+        if self.json {
+            sum.json()
+        } else {
+            sum.show(&self.again())
+        }
+        Ok(ExitCode::from(u8::from(!sum.findings.is_empty())))
+    }
+
+    /// What is right: a run without lies, and another that is the same.
+    fn honest(&self, attacked: &Attacked<'_>) -> Result<Run, Failure> {
+        let run = || {
+            attacked.honest().map_err(|error| {
+                Failure::caused("cannot start the Keep", &error)
+                    .hint("`donjon platform` shows what this machine can run")
+            })
+        };
+        let (honest, again) = (run()?, run()?);
+        if honest.late.is_some() {
+            return Err(Failure::new(format_args!("without lies the program does not end in {} s", self.patience))
+                .hint("attack a program that ends by itself, or raise --patience"));
+        }
+        if let Err(error) = &honest.end {
+            return Err(Failure::caused("without lies the Keep does not end by itself", error)
+                .hint("try it with `donjon run --backend kvm` first"));
+        }
+        if judge(&honest, &again) != Outcome::Correct {
+            return Err(Failure::new("without lies the program does not do the same twice")
+                .hint("attack a program that writes the same each time: no times, no random numbers"));
+        }
+        Ok(honest)
+    }
+
+    fn sum(&self, attacked: &Attacked<'_>, honest: &Run) -> Result<Sum, Failure> {
+        let firmware = attacked.firmware.is_some();
+        let mut sum = Sum {
+            seed: self.seed,
+            runs: 0,
+            lies: 0,
+            calls: 0,
+            rewrites: 0,
+            outcomes: [0; 4],
+            findings: Vec::new(),
+            table: cells(firmware).map(|cell| (cell.to_string(), 0)).collect(),
+        };
+        let bar = ProgressBar::new(self.lies);
+        bar.set_style(
+            ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} lies")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar.set_message("attacking");
+        while sum.runs == 0 || sum.lies < self.lies {
+            let seed = self.seed.wrapping_add(sum.runs);
+            let plan = Plan::of(seed, EACH, Scope::Guarded, firmware);
+            let run = attacked.lie(&plan).map_err(|error| Failure::caused("cannot start the Keep", &error))?;
+            sum.add(seed, honest, &run);
+            bar.set_position(sum.lies.min(self.lies));
+        }
+        bar.finish_and_clear();
+        Ok(sum)
+    }
+
+    /// How to see a finding once more, but for its seed.
+    fn again(&self) -> String {
+        let backend = if self.backend == Kind::SimSnp { " --backend sim-snp" } else { "" };
+        let project = self.program.first().map_or(PathBuf::from("."), PathBuf::from);
+        format!("donjon attack{backend} --lies 1 --seed {{}} {}", project.display())
+    }
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, honest: &Run, run: &Run) {
+        self.runs += 1;
+        self.lies += run.told.lies;
+        self.calls += run.told.calls;
+        self.rewrites += run.told.rewrites;
+        for (cell, count) in &run.told.cells {
+            *self.table.entry(cell.to_string()).or_default() += count;
+        }
+        let place = match judge(honest, run) {
+            Outcome::Correct => 0,
+            Outcome::Error => 1,
+            Outcome::Ended => 2,
+            Outcome::Withheld => 3,
+            Outcome::Finding(why) => return self.findings.push(Finding { seed, why }),
+        };
+        self.outcomes[place] += 1;
+    }
+
+    fn hit(&self) -> usize {
+        self.table.values().filter(|count| **count > 0).count()
+    }
+
+    fn show(&self, again: &str) {
+        let Self { seed, runs, lies, calls, rewrites, .. } = self;
+        say(&format!("{lies} lies in {runs} runs, seeds {seed} to {}", seed.wrapping_add(runs.saturating_sub(1))));
+        say(&format!("{calls} calls answered, {rewrites} words rewritten while they could be read"));
+        for (what, count) in OUTCOMES.iter().zip(self.outcomes) {
+            say(&format!("{count:>8}  {what}"));
+        }
+        say(&format!("{:>8}  findings", self.findings.len()));
+        say(&format!("{} of {} cells of the table hit; --json shows them", self.hit(), self.table.len()));
+        say("not lied about: bytes of streams and sockets, which the host can change");
+        for Finding { seed, why } in &self.findings {
+            say(&format!("finding: seed {seed}: {why}"));
+            say(&format!("  again: {}", again.replace("{}", &seed.to_string())));
+        }
+    }
+
+    fn json(&self) {
+        let findings: Vec<_> =
+            self.findings.iter().map(|Finding { seed, why }| serde_json::json!({ "seed": seed, "why": why })).collect();
+        let [correct, error, ended, withheld] = self.outcomes;
+        let report = serde_json::json!({
+            "seed": self.seed, "runs": self.runs, "lies": self.lies, "calls": self.calls, "rewrites": self.rewrites,
+            "outcomes": { "correct": correct, "error": error, "ended": ended, "withheld": withheld },
+            "findings": findings, "cells": self.table,
+        });
+        say(&report.to_string());
+    }
+}
