@@ -225,7 +225,8 @@ impl Liar {
             if self.chances.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_err() {
                 let told = self.tell(machine, seat, index, block, first, call, cell.lie, true);
                 if let (result, true) = told {
-                    self.aimed.store(true, Ordering::SeqCst);
+                    // Whether two looks see different words is a matter of luck, which gets its chances.
+                    self.aimed.store(cell.lie != Lie::Double, Ordering::SeqCst);
                     self.board.lied(cell);
                     if call.check(result).is_err() {
                         seat.caught = Some(cell);
@@ -367,8 +368,8 @@ impl Liar {
                 if lie == Lie::Rewrite && call.check(value).is_err() {
                     return (honest, false);
                 }
-                let data = self.plan.scope == Scope::All;
-                self.rewriter.begin(index, first, [honest, value], data.then(|| random.next()));
+                let data = (lie == Lie::Rewrite && self.plan.scope == Scope::All).then(|| random.next());
+                self.rewriter.begin(index, first, [honest, value], data);
                 (honest, true)
             }
         }

@@ -14,8 +14,11 @@ use super::run::Machine;
 use crate::attack::{Board, Random};
 use crate::sys::memory::Block;
 
-/// How long it goes on after an answer, at most: longer than the shim needs to take it in where ring 0 is interpreted.
-const LONGEST: Duration = Duration::from_micros(400);
+/// How long data changes after an answer, at most: longer than the shim needs to take it in where ring 0 is interpreted, and
+/// not until the next call's data is there.
+const DATA: Duration = Duration::from_micros(400);
+/// How long a result changes, which nobody but the shim reads.
+const RESULTS: Duration = Duration::from_millis(20);
 /// Words of the data part that change: events, addresses, the first bytes read.
 const WORDS: u64 = 16;
 /// Changes between two looks at whether it is to stop.
@@ -77,7 +80,7 @@ impl Rewriter {
                 block.put_data(at, &random.next().to_le_bytes());
             }
         }
-        if burst.since.elapsed() > LONGEST {
+        if burst.since.elapsed() > if burst.data.is_some() { DATA } else { RESULTS } {
             // With the true one.
             block.set_word(burst.first + RESULT, burst.results[0]);
             *slot = None;
