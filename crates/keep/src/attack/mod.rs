@@ -105,6 +105,11 @@ impl Random {
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
+
+    /// Of so many things one.
+    pub(crate) fn index(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).unwrap_or(0)
+    }
 }
 
 /// A Keep to attack.
@@ -348,12 +353,12 @@ mod tests {
             judged(silent("it ended itself: the host's answer to a call cannot be true (1 0x1)")),
             Outcome::Ended
         );
+        assert_eq!(judged(silent("exit status: 3")), Outcome::Error, "nobody was told");
         let finding = |run: &Run| matches!(judge(&honest, run), Outcome::Finding(_));
         for end in [
             silent("it ended itself: a fault in ring 0, a defect: report it (5 0x0)"),
             silent("it ended itself: a panic, a defect: report it (6 0x0)"),
             silent("machine Shutdown rip 0x0"),
-            silent("exit status: 3"),
             Err(RunError::Stopped),
         ] {
             assert!(finding(&run(end)));

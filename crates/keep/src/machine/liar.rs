@@ -170,7 +170,7 @@ impl Liar {
         if let Some(canary) = self.plan.canary
             && let Some(word) = block.find(u64::from_ne_bytes([canary; 8]))
         {
-            self.board.broken(Flag::Leaked, ((index as u64) << 32) | 8 * word as u64);
+            self.board.broken(Flag::Leaked, ((index as u64) << 32) | (8 * word as u64));
         }
     }
 
@@ -236,7 +236,7 @@ impl Liar {
             }
         }
         if seat.random.below(1024) < self.plan.rate && self.board.lies() < self.plan.most {
-            let lie = (0..8).map(|_| LIES[seat.random.below(LIES.len() as u64) as usize]);
+            let lie = (0..8).map(|_| LIES[seat.random.index(LIES.len())]);
             let lies: Vec<Lie> = lie.filter(|lie| row.takes(*lie) && self.may(*lie, call, false)).collect();
             if let Some(lie) = lies.first() {
                 let (result, changed) = self.tell(machine, seat, index, block, first, call, *lie, false);
@@ -264,7 +264,7 @@ impl Liar {
             return false;
         }
         // The other thread has to get its turn first, which takes as long as many calls.
-        if !aimed && lie == Lie::Rewrite && self.board.lies() % 16 != 0 {
+        if !aimed && lie == Lie::Rewrite && !self.board.lies().is_multiple_of(16) {
             return false;
         }
         if !aimed && (last || platform || call.kind == Kind::Firmware || !self.booted.load(Ordering::SeqCst)) {
@@ -399,7 +399,7 @@ impl Liar {
             },
             Lie::Errno => minus(1 + random.below(133)),
             Lie::Stale => self.last[index % PROCESSORS].load(Ordering::Relaxed),
-            Lie::Others => self.last[(index + 1 + random.below(3) as usize) % PROCESSORS].load(Ordering::Relaxed),
+            Lie::Others => self.last[(index + 1 + random.index(3)) % PROCESSORS].load(Ordering::Relaxed),
             _ => random.next(),
         }
     }
@@ -429,8 +429,8 @@ impl Liar {
             Lie::Flip if count > 0 => {
                 // Of a guest message, what is authenticated: the tag, the number, the header's fields, the first of the body.
                 let at = match call.kind {
-                    Kind::Firmware => [0, 0x20, 0x30, 0x60][random.below(4) as usize] + random.below(8) as usize,
-                    _ => random.below(count as u64) as usize,
+                    Kind::Firmware => [0, 0x20, 0x30, 0x60][random.index(4)] + random.index(8),
+                    _ => random.index(count),
                 };
                 new[at] ^= 1 << random.below(8);
                 if self.firmware && (call.kind == Kind::Firmware || !self.booted.load(Ordering::SeqCst)) {
@@ -501,7 +501,7 @@ impl Liar {
             }
             Kind::Wake => self.withheld.store(true, Ordering::SeqCst),
             Kind::Read | Kind::Write => return (random.below(u64::from(call.length) + 1), true),
-            Kind::Accept | Kind::Name => return ([0, 8, 16, 28][random.below(4) as usize], true),
+            Kind::Accept | Kind::Name => return ([0, 8, 16, 28][random.index(4)], true),
             _ => {}
         }
         (0, true)
