@@ -166,8 +166,9 @@ pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
     let place = repository.target().join("mutants");
     // Cargo's own folder stays: what does not change is not compiled again.
     let copy = place.join("guest");
+    let mut missed = None;
     for (number, mutant) in MUTANTS.iter().enumerate() {
-        step(&format!("mutant {} of {}: {}", number + 1, MUTANTS.len(), mutant.name), || {
+        let found = step(&format!("mutant {} of {}: {}", number + 1, MUTANTS.len(), mutant.name), || {
             let shim = build(repository, &copy, &place.join("target"), mutant)?;
             let mut arguments = vec!["test", "--locked", "--release", "--package", "keep", "--test", "hostile", "--"];
             arguments.extend(["--stop", "--lies", LIES, "--aim", mutant.aim, "--shim"]);
@@ -183,9 +184,14 @@ pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
                 }
                 _ => Err(call.failed(mutant.name, format_args!("not found; {}", said.trim()))),
             }
-        })?;
+        });
+        // All are tried: which are missed says more than that one is.
+        if let Err(failed) = found {
+            println!("  {failed}", failed = failed.why);
+            missed.get_or_insert(failed);
+        }
     }
-    Ok(())
+    missed.map_or(Ok(()), Err)
 }
 
 /// The shim without the check.

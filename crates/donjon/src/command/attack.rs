@@ -13,7 +13,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use keep::attack::lies::cells;
 use keep::attack::{Attack as Attacked, Outcome, Plan, Run, Scope, judge};
-use keep::{Host, Launch, Stdio};
+use keep::{Host, Stdio};
 use silicon::{Amd, Product};
 
 use super::run;

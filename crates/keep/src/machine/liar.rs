@@ -441,7 +441,7 @@ impl Liar {
                 let events = new.as_chunks_mut::<{ EVENT as usize }>().0;
                 let told = random.below(events.len().min(64) as u64 + 1);
                 for event in events {
-                    let handle = if random.below(8) == 0 { random.next() >> 32 } else { random.below(48) };
+                    let handle = if random.below(8) == 0 { random.next() >> 32 } else { random.below(16) };
                     *event = (handle | random.next() << 32).to_le_bytes();
                 }
                 result = told * u64::from(EVENT);
