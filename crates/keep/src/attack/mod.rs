@@ -107,6 +107,11 @@ impl Random {
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
+
+    /// A place among so many.
+    pub(crate) fn place(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).unwrap_or(0)
+    }
 }
 
 /// A Keep to attack.
