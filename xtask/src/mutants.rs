@@ -3,6 +3,9 @@
 //! Owns the list. A mutant is a text of the guest's sources that becomes another in a copy of them; a text that is not
 //! there any more, or there twice, is a failure: whoever changes the check changes the mutant.
 //!
+//! Not in the list: that a page is forgotten by all processors before it has another use. A KVM that keeps page tables of
+//! its own makes them forget by itself, so there nobody would notice.
+//!
 //! Invariant: the shim as it is passes the same lies.
 
 use std::fs;
@@ -96,12 +99,6 @@ const MUTANTS: &[Mutant] = &[
         firmware: false,
     },
     Mutant {
-        name: "nobody waits until a page is forgotten",
-        changes: &[("shim/src/threads/bound.rs", "        if behind == 0 {\n", "        if behind < u64::MAX {\n")],
-        aim: "Kick × Deed",
-        firmware: false,
-    },
-    Mutant {
         name: "memory of the program is written unseen",
         changes: &[(
             "shim/src/syscall/mod.rs",
@@ -166,8 +163,9 @@ pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
     let place = repository.target().join("mutants");
     // Cargo's own folder stays: what does not change is not compiled again.
     let copy = place.join("guest");
+    let mut missed = None;
     for (number, mutant) in MUTANTS.iter().enumerate() {
-        step(&format!("mutant {} of {}: {}", number + 1, MUTANTS.len(), mutant.name), || {
+        let found = step(&format!("mutant {} of {}: {}", number + 1, MUTANTS.len(), mutant.name), || {
             let shim = build(repository, &copy, &place.join("target"), mutant)?;
             let mut arguments = vec!["test", "--locked", "--release", "--package", "keep", "--test", "hostile", "--"];
             arguments.extend(["--stop", "--lies", LIES, "--aim", mutant.aim, "--shim"]);
@@ -183,9 +181,14 @@ pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
                 }
                 _ => Err(call.failed(mutant.name, format_args!("not found; {}", said.trim()))),
             }
-        })?;
+        });
+        // All are tried: which are missed says more than that one is.
+        if let Err(failed) = found {
+            println!("  {failed}", failed = failed.why);
+            missed.get_or_insert(failed);
+        }
     }
-    Ok(())
+    missed.map_or(Ok(()), Err)
 }
 
 /// The shim without the check.

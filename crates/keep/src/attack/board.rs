@@ -33,7 +33,7 @@ const STATES: usize = 32;
 const TABLE: usize = STATES + PROCESSORS;
 const ROWS: usize = KINDS.len() + 3;
 const LENGTH: u64 = 16384;
-const _: () = assert!(((TABLE + ROWS * LIES.len()) * 8) as u64 <= LENGTH);
+const _: () = assert!((TABLE + ROWS * LIES.len()) as u64 * 8 <= LENGTH);
 
 /// None yet; runs; waits in a call.
 const AWAY: u64 = 0;

@@ -78,7 +78,9 @@ impl Plan {
         let place = (seed - seed / LONG) % count.max(1);
         let aim = usize::try_from(place).ok().and_then(|place| cells(firmware).nth(place));
         // Most runs lie about little else, so that it is clear what a finding comes from.
-        let (rate, after) = (random.below(64), random.below(12));
+        // A workload that was not made for this makes few calls.
+        let rate = random.below(if scope == Scope::All { 64 } else { 512 });
+        let after = random.below(12);
         Self { most: most.min(200), rate, aim: aim.map(|cell| (cell, after)), ..plan }
     }
 }
@@ -106,9 +108,9 @@ impl Random {
         self.next() % end.max(1)
     }
 
-    /// Of so many things one.
-    pub(crate) fn index(&mut self, count: usize) -> usize {
-        usize::try_from(self.below(count as u64)).unwrap_or(0)
+    /// A place among so many.
+    pub(crate) fn place(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).unwrap_or(0)
     }
 }
 

@@ -175,7 +175,7 @@ fn streams(numbers: &mut Numbers, secrets: &[u8]) {
     let parts = [(at(long.as_ptr()), 10_u64), (at(long.as_ptr()), numbers.below(90))];
     _ = call(20, [1, at(&parts), 2, 0, 0, 0], 100);
     // Where nothing was written before: the shim has to make the page.
-    let fresh = map(1);
+    let fresh = untouched(1);
     _ = call(5, [numbers.below(3), fresh as u64, 0, 0, 0, 0], 0);
     _ = call(8, [0, numbers.below(100), 0, 0, 0, 0], u64::MAX);
     _ = call(16, [1, 0x5413, fresh as u64 + 512, 0, 0, 0], 0);
@@ -423,10 +423,14 @@ fn threads(numbers: &mut Numbers, secret: &[u8]) {
 }
 
 fn map(pages: usize) -> *mut u64 {
-    let Ok(place) = call(9, [0, (pages * PAGE) as u64, 3, 0x22, u64::MAX, 0], 1 << 47) else { end(Broken::Memory as u64) };
-    let place = place as *mut u64;
+    let place = untouched(pages);
     check(unsafe { place.read_volatile() } == 0, Broken::Memory);
     place
+}
+
+fn untouched(pages: usize) -> *mut u64 {
+    let Ok(place) = call(9, [0, (pages * PAGE) as u64, 3, 0x22, u64::MAX, 0], 1 << 47) else { end(Broken::Memory as u64) };
+    place as *mut u64
 }
 
 fn unmap(place: *mut u64, pages: usize) {
