@@ -34,6 +34,7 @@ pub(crate) struct Left {
 pub(crate) enum Told {
     Call(Refused),
     Signal(u8, String),
+    Machine(String),
     Broken(String),
 }
 
