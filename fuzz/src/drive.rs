@@ -3,7 +3,7 @@
 //! Owns the corpus of a run. An input stays in it if something happened that had not happened before, so that what is deep
 //! behind a valid header is reached step by step.
 //!
-//! Invariant: memory is bounded by [`KEPT`] inputs and what a target tells apart, and what happens depends on the seed alone.
+//! Invariant: memory is bounded by `KEPT` inputs and what a target tells apart, and what happens depends on the seed alone.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -136,7 +136,8 @@ fn in_order(dependencies: &str, module: &str) -> Option<Vec<String>> {
     Some(order)
 }
 
-/// What runs: a C program, threads with a socket, WebAssembly, and what threads do to memory and to each other.
+/// What runs: a C program, threads with a socket, WebAssembly, and threads that wait for each other. Not `memory` of the same
+/// folder: where many interrupts wait for their window QEMU 7.2 at times resumes a guest at its host's instruction.
 fn programs(repository: &Repository) -> Result<Vec<Program>, String> {
     let (native, wasm) = ("x86_64-unknown-linux-musl", "wasm32-wasip1");
     let packages: [(_, _, _, &[&str]); 3] = [
@@ -151,16 +152,13 @@ fn programs(repository: &Repository) -> Result<Vec<Program>, String> {
         let file = built.get(repository.root(), &repository.target().join("programs"))?;
         programs.push(Program { file, arguments });
     }
-    for name in ["memory", "wakes"] {
-        let source = repository.root().join("crates/keep/tests/micro_vm/programs").join(name).with_extension("rs");
-        let file = repository.target().join("tcg").join(name);
-        let compile = Call::new("rustc", repository.root())
-            .arguments(&["--edition=2024", "-O", "--target", native, "-o"])
-            .arguments(&[&file, &source]);
-        fs::create_dir_all(repository.target().join("tcg")).map_err(|error| error.to_string())?;
-        compile.output("a test program").map_err(|failed| failed.why)?;
-        programs.push(Program { file, arguments: &[] });
-    }
+    let source = repository.root().join("crates/keep/tests/micro_vm/programs/wakes.rs");
+    let file = repository.target().join("tcg/wakes");
+    fs::create_dir_all(repository.target().join("tcg")).map_err(|error| error.to_string())?;
+    let compile = ["--edition=2024", "-O", "--target", native, "-o"];
+    let compile = Call::new("rustc", repository.root()).arguments(&compile).arguments(&[&file, &source]);
+    compile.output("a test program").map_err(|failed| failed.why)?;
+    programs.push(Program { file, arguments: &[] });
     Ok(programs)
 }
 
