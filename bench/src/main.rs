@@ -1,5 +1,5 @@
 //! What Keeps on this machine cost, as ratios: against `nil`, which is the same program as a process under seccomp, and
-//! against the floor, which is a bare virtual machine ([`floor`]). `cargo run --release -p bench`.
+//! against the floor, which is a bare virtual machine ([`mod@floor`]). `cargo run --release -p bench`.
 //!
 //! Each figure is the median of runs that take turns, so that what else the machine does hits all alike. Takes the
 //! `donjon` that was built beside it, and builds the programs that it measures with.

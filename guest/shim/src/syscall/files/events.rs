@@ -289,6 +289,7 @@ fn polled(at: u64) -> Result<Option<(u64, u64)>, Errno> {
 fn look(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
     const INVALID: u64 = 0x20;
     const ALWAYS_READY: u64 = 5;
+    let waits = time != 0;
     let time = if count == 1 { time } else { 0 };
     let mut ready = 0u64;
     for index in 0..count {
@@ -296,7 +297,7 @@ fn look(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
         let found = match polled(at)?.map(|(fd, wanted)| (of(fd), wanted)) {
             None => 0,
             // Nothing is asked but whether it is open.
-            Some((Ok(_), 0)) if time == 0 => 0,
+            Some((Ok(_), 0)) if !waits => 0,
             Some((Ok((_, Object::Platform)), wanted)) if attest::replies() => wanted & ALWAYS_READY,
             Some((Ok((index, Object::Host | Object::Platform)), wanted)) => {
                 host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
