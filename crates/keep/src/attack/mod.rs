@@ -360,10 +360,14 @@ mod tests {
             silent("it ended itself: a fault in ring 0, a defect: report it (5 0x0)"),
             silent("it ended itself: a panic, a defect: report it (6 0x0)"),
             silent("machine Shutdown rip 0x0"),
-            silent("exit status: 3"),
             Err(RunError::Stopped),
         ] {
             assert!(finding(&run(end)));
+        }
+        let checks_itself = run(silent("exit status: 0"));
+        assert_eq!(judge(&checks_itself, &run(silent("exit status: 0"))), Outcome::Correct);
+        for end in [silent("exit status: 3"), silent("signal 11 at 0x0")] {
+            assert!(matches!(judge(&checks_itself, &run(end)), Outcome::Finding(_)));
         }
         assert!(finding(&Run { output: [1; 32], ..run(Ok(End::Exit(0))) }), "other output");
         assert!(finding(&Run { late: Some(Waiting::ForNothing), ..run(Err(RunError::Stopped)) }));
