@@ -365,6 +365,11 @@ mod tests {
         ] {
             assert!(finding(&run(end)));
         }
+        let checks_itself = run(silent("exit status: 0"));
+        assert_eq!(judge(&checks_itself, &run(silent("exit status: 0"))), Outcome::Correct);
+        for end in [silent("exit status: 3"), silent("signal 11 at 0x0")] {
+            assert!(matches!(judge(&checks_itself, &run(end)), Outcome::Finding(_)));
+        }
         assert!(finding(&Run { output: [1; 32], ..run(Ok(End::Exit(0))) }), "other output");
         assert!(finding(&Run { late: Some(Waiting::ForNothing), ..run(Err(RunError::Stopped)) }));
         let late = Run { late: Some(Waiting::ForTheHost), ..run(Err(RunError::Stopped)) };

@@ -159,6 +159,9 @@ impl Answers {
             }
             Kind::Wait => {
                 let most = (call.length / EVENT) as usize;
+                if most == 0 {
+                    return Err(Errno::INVAL);
+                }
                 let (set, until) = (self.held(handle)?, Until::after(a));
                 let mut events: Vec<epoll::Event> = Vec::with_capacity(most);
                 loop {

@@ -187,6 +187,7 @@ impl Machine {
 
     fn start(&'static self, index: usize, vcpu: VcpuFd) -> std::io::Result<()> {
         let run = move || {
+            let _stays = Stays(&self.ended);
             let ended = self.run(index, Box::leak(Box::new(vcpu)));
             // If nobody hears it, another processor said that the Keep is done.
             _ = self.ended.send(ended);
@@ -307,6 +308,18 @@ impl Machine {
         // They need a turn to do so.
         std::thread::yield_now();
         Ok(0)
+    }
+}
+
+/// A processor whose thread panics would be missed by nobody: it ends the machine.
+struct Stays<'a>(&'a mpsc::Sender<Result<Ended, String>>);
+
+impl Drop for Stays<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // If nobody hears it, the machine ended already.
+            _ = self.0.send(Err("has a defect: a thread of a processor panicked".to_owned()));
+        }
     }
 }
 

@@ -24,6 +24,7 @@ struct Event {
 
 fn main() {
     set();
+    full();
     counter();
     connection();
     end();
@@ -54,6 +55,24 @@ fn set() {
             assert_eq!(heard.recv().unwrap(), n);
         }
     });
+}
+
+/// Two are ready and there is room for one: that one is told, and the other the next time.
+fn full() {
+    let set = unsafe { epoll_create1(0) };
+    for data in [5, 6] {
+        let event = Event { bits: 1 | 1 << 31, data };
+        assert_eq!(unsafe { epoll_ctl(set, 1, eventfd(1, 0o4000), &event) }, 0);
+    }
+    let mut data: Vec<u64> = (0..2)
+        .map(|_| {
+            let mut found = Event { bits: 0, data: 0 };
+            assert_eq!(unsafe { epoll_wait(set, &mut found, 1, 0) }, 1);
+            found.data
+        })
+        .collect();
+    data.sort_unstable();
+    assert_eq!(data, [5, 6]);
 }
 
 fn counter() {

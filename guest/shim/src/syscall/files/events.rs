@@ -217,6 +217,10 @@ fn counted(set: u16, to: u64, most: u64) -> Result<u64, Errno> {
 
 /// Has the host put events of a set into the window; how many bytes of them.
 fn ready(set: u16, most: u64, time: u64) -> Result<u64, Errno> {
+    if most == 0 {
+        // All there is room for was told already; an error now would take it back.
+        return Ok(0);
+    }
     let length = short(most.min(512).wrapping_mul(u64::from(EVENT)));
     host::call(&Call { a: time, length, ..Call::new(Kind::Wait, handle(set)) })
 }
