@@ -30,6 +30,35 @@ const RANDOM: &str = r#"(module
         (drop (call $random (i32.const 16) (i32.const 8)))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
+/// Makes a secret of 0xc7 in a page of its memory and checks it at the end; writes `count` bytes from `place`.
+fn secret(place: u32, count: u32) -> String {
+    format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2)
+        (data (i32.const 0) "\10\20\00\00\06\00\00\00")
+        (data (i32.const 8208) "hello\n\38")
+        (func (export "_start")
+            (memory.fill (i32.const 12288) (i32.xor (i32.load8_u (i32.const 8214)) (i32.const 0xff)) (i32.const 4096))
+            (i32.store (i32.const 0) (i32.const {place}))
+            (i32.store (i32.const 4) (i32.const {count}))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (if (i64.ne (i64.load (i32.const 16000)) (i64.const 0xc7c7c7c7c7c7c7c7)) (then unreachable))))"#
+    )
+}
+
+/// A program's secret stays where it is, and would be seen if it did not.
+#[test]
+fn a_secret_is_looked_for() {
+    let arguments = ["--canary", "c7", "--lies", "4", "--json"];
+    let Some(kept) = attack(&secret(8208, 6), &arguments) else { return };
+    assert_eq!(kept.code(), 0, "{} {}", kept.text(), kept.stderr);
+    let Some(leaks) = attack(&secret(12288, 64), &arguments) else { return };
+    assert!(leaks.code() == 1 && leaks.text().contains("a secret stands in shared memory"), "{}", leaks.text());
+    let Some(wrong) = attack(HELLO, &["--canary", "00"]) else { return };
+    assert!(wrong.code() != 0 && wrong.stderr.contains("take another byte"), "{}", wrong.stderr);
+}
+
 const FOR_EVER: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
 
 /// Attacks this program; `None` where there is no KVM.

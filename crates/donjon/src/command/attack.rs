@@ -43,9 +43,22 @@ pub(crate) struct Attack {
     /// How long a run may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
+    /// A byte, as two hexadecimal digits: eight of it in a row are a secret that the program makes, and that must never stand
+    /// in memory that the host sees.
+    #[arg(long, value_name = "HH", value_parser = byte)]
+    canary: Option<u8>,
     /// Report as JSON, with every cell of the table.
     #[arg(long)]
     json: bool,
+}
+
+fn byte(text: &str) -> Result<u8, String> {
+    let digits = text.len() == 2 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match u8::from_str_radix(text, 16) {
+        Ok(0) => Err("memory is full of zeros; take another byte".to_owned()),
+        Ok(byte) if digits => Ok(byte),
+        _ => Err("two hexadecimal digits are expected, such as c7".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -148,7 +161,7 @@ impl Attack {
         bar.set_message("attacking");
         while sum.runs == 0 || sum.lies < self.lies {
             let seed = self.seed.wrapping_add(sum.runs);
-            let plan = Plan::of(seed, EACH, Scope::Guarded, firmware);
+            let plan = Plan { canary: self.canary, ..Plan::of(seed, EACH, Scope::Guarded, firmware) };
             let run = attacked.lie(&plan).map_err(|error| Failure::caused("cannot start the Keep", &error))?;
             sum.add(seed, honest, &run);
             bar.set_position(sum.lies.min(self.lies));
@@ -161,7 +174,8 @@ impl Attack {
     fn again(&self) -> String {
         let backend = if self.backend == Kind::SimSnp { " --backend sim-snp" } else { "" };
         let project = self.program.first().map_or(PathBuf::from("."), PathBuf::from);
-        format!("donjon attack{backend} --lies 1 --seed {{}} {}", project.display())
+        let canary = self.canary.map_or_else(String::new, |byte| format!(" --canary {byte:02x}"));
+        format!("donjon attack{backend}{canary} --lies 1 --seed {{}} {}", project.display())
     }
 }
 
