@@ -174,7 +174,8 @@ pub(crate) fn link(frames: &mut Frames, base: u64, tables: u64, count: u64) -> R
 
 /// Takes away last-level tables whole, with what they map: the opposite of [`link`]. `start` begins a table.
 pub(crate) fn unlink(frames: &mut Frames, start: u64, end: u64) {
-    for address in (start..end).step_by(TABLE as usize) {
+    for index in 0..end.saturating_sub(start) / TABLE {
+        let address = start + index * TABLE;
         let table = read(1, address);
         write(1, address, 0);
         frames.give((table & ADDRESS) / PAGE);
