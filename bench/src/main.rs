@@ -9,6 +9,7 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod floor;
+mod requests;
 mod start;
 
 use std::io::Write;
@@ -53,7 +54,7 @@ fn run() -> Result<()> {
         println!("skipped: micro-VMs: this machine runs none of them, see `donjon platform`");
     }
 
-    println!("{:<44}{:>14}{:>10}", "", "median", "ratio");
+    println!("{:<54}{:>14}{:>10}", "", "median", "ratio");
     let hello = ["hello, start to end", "tnetennba"];
     bench.compare(&backends, hello, &[], "x86_64-unknown-linux-musl", 0, |_, wall| Ok(wall))?;
     for (what, arguments, bytes) in [
@@ -75,8 +76,39 @@ fn run() -> Result<()> {
     compare(&backends, "hello in exec's place, start to end", |backend| {
         start::instead(&*start::backend(backend), program)
     })?;
+    requests(&bench, backends.contains(&"sim-snp"))?;
     floor();
     Ok(())
+}
+
+/// An HTTPS service on simulated hardware: in a process, in a machine, and in one whose calls a thread looks for.
+fn requests(bench: &Bench, machines: bool) -> Result<()> {
+    let kinds = [("sim", false, "all"), ("sim-snp", false, "ioctl"), ("sim-snp", true, "ioctl")];
+    let mut first = None;
+    for (backend, served, calls) in kinds.into_iter().filter(|(backend, ..)| machines || *backend == "sim") {
+        let service = requests::Service::start(bench, backend, served)?;
+        let name = if served { "sim-snp, ring served" } else { backend };
+        let times = (0..TURNS).map(|_| service.time()).collect::<Result<Vec<_>>>();
+        match times {
+            Ok(times) => {
+                let median = median(times);
+                let first = *first.get_or_insert(median);
+                let ratio = median.as_secs_f64() / first.as_secs_f64();
+                row(&format!("HTTPS request, connection kept: {name}"), median, Some(ratio));
+            }
+            Err(error) => println!("skipped: time of requests: {error}"),
+        }
+        match service.turns(calls) {
+            Ok(turns) => println!("{:<54}{turns:>14.2}", format!("  calls to the host for it: {name}")),
+            Err(error) => println!("skipped: calls to the host for a request: {error}"),
+        }
+    }
+    Ok(())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
 
 /// What the program says that it measured.
@@ -101,7 +133,7 @@ fn floor() {
 
 fn row(what: &str, median: Duration, ratio: Option<f64>) {
     let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-    println!("{what:<44}{:>14}{ratio:>10}", format!("{median:.2?}"));
+    println!("{what:<54}{:>14}{ratio:>10}", format!("{median:.2?}"));
 }
 
 impl Bench {
@@ -180,12 +212,8 @@ fn compare(backends: &[&str], what: &str, measure: impl Fn(&str) -> Result<Durat
             found.push(measure(backend)?);
         }
     }
-    let medians = all.into_iter().map(|mut found| {
-        found.sort();
-        found[found.len() / 2]
-    });
     let mut first = None;
-    for (backend, median) in backends.iter().zip(medians) {
+    for (backend, median) in backends.iter().zip(all.into_iter().map(median)) {
         let first = *first.get_or_insert(median);
         row(&format!("{what}: {backend}"), median, Some(median.as_secs_f64() / first.as_secs_f64()));
     }
