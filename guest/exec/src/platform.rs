@@ -15,6 +15,9 @@ use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
 
+/// As much as most replies have, in bytes.
+const SHORT: usize = 4096;
+
 /// The other end of descriptor 3.
 pub(crate) struct Platform {
     stream: File,
@@ -150,11 +153,24 @@ impl Platform {
         self.buffer.clear();
         request.encode(&mut self.buffer).map_err(broken)?;
         self.stream.write_all(&self.buffer).map_err(broken)?;
-        let mut header = [0; frame::HEADER];
-        self.stream.read_exact(&mut header).map_err(broken)?;
-        self.buffer.resize(frame::length(header).map_err(broken)?, 0);
-        self.stream.read_exact(&mut self.buffer).map_err(broken)?;
-        Reply::decode(&self.buffer).map_err(broken)
+        // A short reply comes with one read: each is a way to the host and back.
+        self.buffer.resize(SHORT, 0);
+        let mut held = 0;
+        let length = loop {
+            match self.stream.read(&mut self.buffer[held..]).map_err(broken)? {
+                0 => return Err(broken("it ended in the middle of a reply")),
+                count => held += count,
+            }
+            if let Some(header) = self.buffer[..held].first_chunk() {
+                break frame::HEADER + frame::length(*header).map_err(broken)?;
+            }
+        };
+        if held > length {
+            return Err(broken("something follows its reply"));
+        }
+        self.buffer.resize(length, 0);
+        self.stream.read_exact(&mut self.buffer[held..]).map_err(broken)?;
+        Reply::decode(&self.buffer[frame::HEADER..]).map_err(broken)
     }
 }
 
@@ -213,6 +229,35 @@ mod tests {
         });
         Platform::new(OwnedFd::from(ours).into()).milestone(Step::Delivery, detail).unwrap();
         platform.join().unwrap()
+    }
+
+    /// What is made of a reply that comes in pieces.
+    fn heard(bytes: &[u8], each: usize) -> Result<Option<String>, Refusal> {
+        let bytes = bytes.to_vec();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut platform = Platform::new(OwnedFd::from(ours).into());
+        let host = std::thread::spawn(move || {
+            let mut request = [0; 4 + 1 + 4 + 3];
+            theirs.read_exact(&mut request).unwrap();
+            for piece in bytes.chunks(each) {
+                theirs.write_all(piece).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let heard = platform.bind("web");
+        host.join().unwrap();
+        heard
+    }
+
+    #[test]
+    fn a_reply_is_one_frame_however_it_comes() {
+        let frame = b"\x08\0\0\0\x06\x03\0\0\0a:1";
+        for each in [1, 5, frame.len()] {
+            assert_eq!(heard(frame, each).ok(), Some(Some("a:1".to_owned())));
+        }
+        for wrong in [&frame[..2], &frame[..9], b"", b"\xff\xff\xff\xff", b"\x08\0\0\0\x06\x03\0\0\0a:1x"] {
+            assert!(heard(wrong, 64).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
