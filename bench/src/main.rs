@@ -83,24 +83,26 @@ fn run() -> Result<()> {
 
 /// An HTTPS service on simulated hardware: in a process, in a machine, and in one whose calls a thread looks for.
 fn requests(bench: &Bench, machines: bool) -> Result<()> {
-    let kinds = [("sim", false, "all"), ("sim-snp", false, "ioctl"), ("sim-snp", true, "ioctl")];
-    let mut first = None;
-    for (backend, served, calls) in kinds.into_iter().filter(|(backend, ..)| machines || *backend == "sim") {
+    let kinds = [("sim", false), ("sim-snp", false), ("sim-snp", true)];
+    let mut first = [None; 2];
+    for (backend, served) in kinds.into_iter().filter(|(backend, _)| machines || *backend == "sim") {
         let service = requests::Service::start(bench, backend, served)?;
         let name = if served { "sim-snp, ring served" } else { backend };
-        let times = (0..TURNS).map(|_| service.time()).collect::<Result<Vec<_>>>();
-        match times {
-            Ok(times) => {
-                let median = median(times);
-                let first = *first.get_or_insert(median);
-                let ratio = median.as_secs_f64() / first.as_secs_f64();
-                row(&format!("HTTPS request, connection kept: {name}"), median, Some(ratio));
+        let calls = if backend == "sim" { requests::PROCESS } else { requests::MACHINE };
+        for (version, first) in ["--http1.1", "--http2"].into_iter().zip(&mut first) {
+            let what = format!("HTTPS, connection kept, {version}: {name}");
+            match (0..TURNS).map(|_| service.time(version)).collect::<Result<Vec<_>>>() {
+                Ok(times) => {
+                    let median = median(times);
+                    let first = *first.get_or_insert(median);
+                    row(&what, median, Some(median.as_secs_f64() / first.as_secs_f64()));
+                }
+                Err(error) => println!("skipped: {what}: {error}"),
             }
-            Err(error) => println!("skipped: time of requests: {error}"),
-        }
-        match service.turns(calls) {
-            Ok(turns) => println!("{:<54}{turns:>14.2}", format!("  calls to the host for it: {name}")),
-            Err(error) => println!("skipped: calls to the host for a request: {error}"),
+            match service.turns(version, calls) {
+                Ok(turns) => println!("{:<54}{turns:>14.2}", "  calls to the host for it"),
+                Err(error) => println!("skipped: calls to the host for it: {error}"),
+            }
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! What a request to an HTTPS service costs on a connection that is kept: its time, and how often the Keep turns to its host
 //! for it. The service is the demo's, its client is `curl`, who counts is `strace`.
 //!
-//! A Keep turns to its host by a system call of exec where it is a process, by an exit where it is a machine.
+//! A Keep turns to its host by an exit where it is a machine. Where it is a process, those system calls of exec are counted
+//! that no shim could answer.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,6 +12,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Bench, Result};
+
+/// Calls of a Keep that is a process, and of the monitor of a machine.
+pub(crate) const PROCESS: &str =
+    "accept4,close,epoll_ctl,epoll_pwait,epoll_wait,futex,read,readv,recvfrom,sendto,write,writev";
+pub(crate) const MACHINE: &str = "ioctl";
 
 /// Requests of which the mean is taken.
 const REQUESTS: usize = 200;
@@ -55,10 +61,10 @@ impl Service {
         Err("the demo ended".into())
     }
 
-    /// So many requests on one connection.
-    fn ask(&self, requests: usize) -> Result<()> {
+    /// So many requests on one connection, by this version of HTTP.
+    fn ask(&self, version: &str, requests: usize) -> Result<()> {
         let url = format!("{}?[1-{requests}]", self.url);
-        let quiet = ["--silent", "--fail", "--output", "/dev/null"];
+        let quiet = [version, "--silent", "--fail", "--output", "/dev/null"];
         if Command::new("curl").args(quiet).args(&self.options).arg(url).status()?.success() {
             Ok(())
         } else {
@@ -67,18 +73,18 @@ impl Service {
     }
 
     /// A request's time.
-    pub(crate) fn time(&self) -> Result<Duration> {
+    pub(crate) fn time(&self, version: &str) -> Result<Duration> {
         let took = |requests| {
             let start = Instant::now();
-            self.ask(requests).map(|()| start.elapsed())
+            self.ask(version, requests).map(|()| start.elapsed())
         };
         // Without what curl and the handshake take.
         let (one, all) = (took(1)?, took(1 + REQUESTS)?);
         Ok(all.saturating_sub(one) / u32::try_from(REQUESTS)?)
     }
 
-    /// How often the Keep turns to its host for a request, or why nobody counts.
-    pub(crate) fn turns(&self, calls: &str) -> Result<f64> {
+    /// How often the Keep makes one of these calls for a request, or why nobody counts.
+    pub(crate) fn turns(&self, version: &str, calls: &str) -> Result<f64> {
         let keep = youngest(self.demo.id());
         let counted = |requests| -> Result<usize> {
             let mut strace = Command::new("strace");
@@ -95,7 +101,7 @@ impl Service {
                 let is_call = |line: &String| line.contains('(') && !line.contains("resumed>");
                 lines.map_while(std::io::Result::ok).filter(is_call).count()
             });
-            self.ask(requests)?;
+            self.ask(version, requests)?;
             interrupt(&strace);
             strace.wait()?;
             Ok(counts.join().map_err(|_| "strace's lines were not read")?)

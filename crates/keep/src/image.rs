@@ -110,4 +110,11 @@ mod tests {
         assert_eq!(measure(b"abc"), <[u8; 48]>::from(Sha384::digest(&described)));
         assert_ne!(measure(b"abc"), measure(b"abd"));
     }
+
+    /// PROMISES.md.
+    #[test]
+    fn the_shim_is_as_small_as_promised() {
+        let Some([shim, _]) = GUEST else { return };
+        assert!((100_000..300_000).contains(&shim.len()), "{} bytes", shim.len());
+    }
 }

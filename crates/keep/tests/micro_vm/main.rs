@@ -26,6 +26,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "memory.rs", status: 42 },
     Program { name: "wakes.rs", status: 42 },
     Program { name: "polls.rs", status: 42 },
+    Program { name: "signals.rs", status: 42 },
     Program { name: "pthreads.c", status: 42 },
 ];
 

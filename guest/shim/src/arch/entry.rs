@@ -161,6 +161,17 @@ pub(crate) fn wipe() {
     _ = excursion(0, 0, 0, super::user::wiper());
 }
 
+/// Has ring 3 store its vector and floating point registers: [`super::KEPT`] bytes on a multiple of 64, of which the header, 64
+/// bytes from 512 on, is empty. For processors with [`super::keeps_vectors`].
+pub(crate) fn keep_vectors(to: u64) -> Result<(), ()> {
+    excursion(to, 0, 0, super::user::keeper())
+}
+
+/// Has ring 3 load what it stored. An error also if no processor would have stored this.
+pub(crate) fn bring_vectors(from: u64) -> Result<(), ()> {
+    excursion(from, 0, 0, super::user::bringer())
+}
+
 /// The space must not be locked: a fault on the way needs it, and so does whoever waits for this processor to forget.
 fn excursion(to: u64, from: u64, count: u64, code: u64) -> Result<(), ()> {
     let me = me();

@@ -91,6 +91,17 @@ impl Vectors {
     }
 }
 
+/// Bytes of x87, SSE and AVX state in the standard form of XSAVE (Intel SDM volume 1, 13.4).
+pub(crate) const KEPT: u64 = 832;
+
+/// Whether ring 3 has XSAVE (CR4.OSXSAVE).
+pub(crate) fn keeps_vectors() -> bool {
+    let cr4: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags)) }
+    cr4 & 1 << 18 != 0
+}
+
 /// Stops here for ever. Reached only if the host goes on with a Keep that said it ended.
 pub(crate) fn stop() -> ! {
     loop {

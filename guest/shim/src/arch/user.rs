@@ -98,6 +98,23 @@ user_wiper:
     syscall
     ud2
 
+// x87, SSE and AVX.
+.balign 16
+.globl user_keeper
+user_keeper:
+    movl $7, %eax
+    xsave64 (%rdi)
+    syscall
+    ud2
+
+.balign 16
+.globl user_bringer
+user_bringer:
+    movl $7, %eax
+    xrstor64 (%rdi)
+    syscall
+    ud2
+
 .balign 16
 .globl user_stamp
 user_stamp:
@@ -115,6 +132,8 @@ unsafe extern "C" {
     static shim_user: u8;
     static user_copier: u8;
     static user_wiper: u8;
+    static user_keeper: u8;
+    static user_bringer: u8;
     static user_stamp: u8;
 }
 
@@ -148,6 +167,15 @@ pub(crate) fn copier() -> u64 {
 /// Where ring 3 finds what empties vector registers.
 pub(crate) fn wiper() -> u64 {
     seen(&raw const user_wiper)
+}
+
+/// Where ring 3 finds what stores vector registers, and what loads them.
+pub(crate) fn keeper() -> u64 {
+    seen(&raw const user_keeper)
+}
+
+pub(crate) fn bringer() -> u64 {
+    seen(&raw const user_bringer)
 }
 
 /// Where ring 3 finds the stamp.

@@ -1,17 +1,18 @@
 //! Faults of the program as the signals Linux makes of them, for handlers that recover from them: traps of WebAssembly.
 //!
-//! Owns handlers, each thread's mask and alternate stack, and the frame a handler finds. Vector registers are not in it: ring 0 never
-//! touches them, so a handler that returns to another place finds them as they were.
+//! Owns handlers, each thread's mask and alternate stack, and the frame a handler finds, vector registers included: ring 3
+//! itself stores and loads those, with the program's rights.
 //!
 //! Refuses to go on after a fault that nobody handles: the program ends as by that signal.
 
-use super::error::{EINVAL, ENOMEM, EPERM, Errno};
-use super::{get, put, word};
-use crate::arch::entry::{Frame, PAGE_FAULT};
 use gate::plan::PROCESSORS;
 
+use super::error::{EINVAL, ENOMEM, EPERM, Errno};
+use super::{get, put, word};
+use crate::arch::entry::{self, Frame, PAGE_FAULT};
 use crate::arch::lock::{Guard, Lock};
 use crate::arch::tables::me;
+use crate::arch::{self, Vectors};
 use crate::host;
 use crate::memory::areas::TOP;
 
@@ -172,6 +173,8 @@ mod place {
     pub(super) const STACK: u64 = 8 + 16;
     /// The general registers of `sigcontext`.
     pub(super) const REGISTERS: u64 = 8 + 40;
+    /// Where the vector registers are, 0 for nowhere.
+    pub(super) const VECTORS: u64 = REGISTERS + 184;
     pub(super) const MASK: u64 = 8 + 296;
     pub(super) const INFO: u64 = 8 + 304;
     pub(super) const SIZE: u64 = INFO + 128;
@@ -235,7 +238,9 @@ fn deliver(frame: &mut Frame, signal: u64, code: u64, address: u64) -> Option<()
     } else {
         frame.rsp.checked_sub(128)?
     };
-    let at = (top.checked_sub(place::SIZE)? & !15).checked_sub(8)?;
+    let vectors = if arch::keeps_vectors() { top.checked_sub(arch::KEPT)? & !63 } else { 0 };
+    let below = if vectors == 0 { top } else { vectors };
+    let at = (below.checked_sub(place::SIZE)? & !15).checked_sub(8)?;
 
     let mut bytes = [0u8; place::BYTES];
     let mut set = |offset: u64, value: u64| {
@@ -254,8 +259,8 @@ fn deliver(frame: &mut Frame, signal: u64, code: u64, address: u64) -> Option<()
         set(offset, *register);
         offset = offset.wrapping_add(8);
     }
-    // Segments, then error, trap number, old mask, fault address; no floating point state.
-    for value in [u64::from(crate::arch::tables::USER_CODE), error, vector, mask, address] {
+    // Segments, then error, trap number, old mask, fault address, vector registers.
+    for value in [u64::from(arch::tables::USER_CODE), error, vector, mask, address, vectors] {
         set(offset, value);
         offset = offset.wrapping_add(8);
     }
@@ -265,6 +270,12 @@ fn deliver(frame: &mut Frame, signal: u64, code: u64, address: u64) -> Option<()
     set(place::INFO.wrapping_add(8), code);
     set(place::INFO.wrapping_add(16), address);
     put(at, &bytes).ok()?;
+    if vectors != 0 {
+        // The processor leaves most of the header as it is, and loads none that is not empty.
+        put(vectors.wrapping_add(512), &[0; 64]).ok()?;
+        entry::keep_vectors(vectors).ok()?;
+        Vectors::NEW.restore();
+    }
 
     let deferred = if action.flags & NO_DEFER == 0 { bit(signal) } else { 0 };
     own().mask = (mask | action.mask | deferred) & !ALWAYS;
@@ -289,6 +300,11 @@ pub(super) fn back(frame: &mut Frame) {
             Err(_) => host::killed(SEGMENT, at),
         }
         offset = offset.wrapping_add(8);
+    }
+    match word(at.wrapping_add(place::VECTORS)) {
+        Ok(0) => {}
+        Ok(vectors) if entry::bring_vectors(vectors).is_ok() => {}
+        _ => host::killed(SEGMENT, at),
     }
     match word(at.wrapping_add(place::MASK)) {
         Ok(mask) => own().mask = mask & !ALWAYS,
