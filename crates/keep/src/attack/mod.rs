@@ -80,7 +80,8 @@ impl Plan {
         // Most runs lie about little else, so that it is clear what a finding comes from.
         // A workload that was not made for this makes few calls.
         let rate = random.below(if scope == Scope::All { 64 } else { 512 });
-        let after = random.below(12);
+        // The second time round at the first chance: some calls are made once.
+        let after = if (seed - seed / LONG) / count.max(1) % 2 == 0 { random.below(12) } else { 0 };
         Self { most: most.min(200), rate, aim: aim.map(|cell| (cell, after)), ..plan }
     }
 }
@@ -351,6 +352,7 @@ mod tests {
         assert_eq!(judged(Ok(End::Exit(0))), Outcome::Correct);
         assert_eq!(judged(Ok(End::Exit(1))), Outcome::Error);
         assert_eq!(judged(Ok(End::Trap)), Outcome::Error);
+        assert_eq!(judged(silent("it ended itself: nobody heard why")), Outcome::Ended);
         assert_eq!(
             judged(silent("it ended itself: the host's answer to a call cannot be true (1 0x1)")),
             Outcome::Ended
