@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use gate::ring::{COUNT, Call, FIRST, Kind, RESULT};
+use gate::ring::{CALLS, COUNT, Call, FIRST, Kind, RESULT, WORDS};
 
 use crate::arch::shared::{self, Block};
 use crate::platform;
@@ -13,23 +13,48 @@ use crate::syscall::error::Errno;
 
 /// Has one call done.
 pub(crate) fn call(call: &Call) -> Result<u64, Errno> {
-    match call.check(ask(call).read(FIRST.wrapping_add(RESULT))) {
+    result(call, ring(core::slice::from_ref(call)), 0)
+}
+
+/// Has calls done in their order by one ring of the bell, at most [`CALLS`] of them. Each is done, whatever became of those
+/// before, and what one has in the window is another's too.
+pub(crate) fn calls(calls: &[Call]) -> [Result<u64, Errno>; CALLS] {
+    let mut results = [Ok(0); CALLS];
+    let block = ring(calls);
+    for (index, (call, place)) in calls.iter().zip(&mut results).enumerate() {
+        *place = result(call, block, index);
+    }
+    results
+}
+
+/// What became of a call.
+fn result(call: &Call, block: Block, index: usize) -> Result<u64, Errno> {
+    match call.check(block.read(word(index, RESULT))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(number)) => Err(Errno(number)),
         Err(gate::ring::Lie) => fatal(Fatal::Lie, call.kind as u64),
     }
 }
 
-/// Rings for one call; where its result is.
-fn ask(call: &Call) -> Block {
+/// A word of one of the calls.
+fn word(index: usize, word: usize) -> usize {
+    FIRST.wrapping_add(index.wrapping_mul(WORDS)).wrapping_add(word)
+}
+
+/// Rings for calls; where their results are.
+fn ring(calls: &[Call]) -> Block {
     let block = shared::block();
-    for (index, word) in call.encode().into_iter().enumerate() {
-        block.write(FIRST.wrapping_add(index), word);
+    let mut count = 0u64;
+    for (index, call) in calls.iter().take(CALLS).enumerate() {
+        for (place, value) in call.encode().into_iter().enumerate() {
+            block.write(word(index, place), value);
+        }
+        count = count.wrapping_add(1);
     }
-    block.write(COUNT, 1);
+    block.write(COUNT, count);
     // Who rings finds it answered, if the host is just done.
-    let served = SERVED.load(Ordering::Relaxed) && call.is_quick();
-    if !(served && (0..LOOKS).any(|_| block.read(COUNT) == 0)) {
+    let quick = matches!(calls, [call] if call.is_quick());
+    if !(quick && SERVED.load(Ordering::Relaxed) && (0..LOOKS).any(|_| block.read(COUNT) == 0)) {
         platform::exit();
     }
     block
@@ -89,7 +114,7 @@ pub(crate) fn killed(signal: u64, at: u64) -> ! {
 }
 
 fn end(call: &Call) -> ! {
-    _ = ask(call);
+    _ = ring(core::slice::from_ref(call));
     crate::arch::stop()
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gate::plan::{PAGE, PROCESSORS, SHARED, start};
-use gate::ring::{Call, Kind, PLATFORM};
+use gate::ring::{Call, FIRST, Kind, PLATFORM};
 
 use super::rewriter::Rewriter;
 use super::run::{Ended, Machine, ended};
@@ -146,7 +146,9 @@ impl Liar {
         self.board.waits(index, true);
         self.look(index, block);
         let mut seat = held(&self.seats[index % PROCESSORS]);
-        if let Some(cell) = seat.caught.take()
+        // What was asked by the same bell was asked before.
+        if first == FIRST
+            && let Some(cell) = seat.caught.take()
             && (call.kind, call.a, Row::Call(named(call))) != (Kind::Fatal, 1, cell.row)
         {
             self.board.broken(Flag::Believed, Board::detail(cell));

@@ -70,6 +70,25 @@ fn main() {
     assert_eq!(look([(first, IN), (counters[0], IN), (counters[1], IN)], -1), [0, 0, IN]);
     take(counters[1]);
 
+    // More than the host is asked about at once: the last and some before it.
+    let mut pairs: Vec<_> = (0..19).map(|_| pair()).collect();
+    let wanted: [(i32, i16); 19] = std::array::from_fn(|index| (pairs[index].0.as_raw_fd(), IN));
+    assert_eq!(look(wanted, 5), [0; 19]);
+    thread::scope(|scope| {
+        for late in [18, 8, 7] {
+            let mut theirs = pairs[late].1.try_clone().unwrap();
+            scope.spawn(move || theirs.write_all(b"x").unwrap());
+            let found = look(wanted, -1);
+            assert!(found.iter().enumerate().all(|(index, found)| *found == if index == late { IN } else { 0 }));
+            pairs[late].0.read_exact(&mut [0]).unwrap();
+        }
+    });
+    for late in [0, 7, 8, 15, 16, 18] {
+        pairs[late].1.write_all(b"x").unwrap();
+    }
+    assert_eq!(look(wanted, -1), std::array::from_fn(|index| i16::from([0, 7, 8, 15, 16, 18].contains(&index))));
+    drop(pairs);
+
     // Others make them ready, one after the other, while this one waits for all.
     let (done, next) = mpsc::channel();
     thread::scope(|scope| {

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what the host says is ready is told only if it is watched, and only with bits that were asked for.
 
-use gate::ring::{self, Call, EVENT, FOREVER, Kind};
+use gate::ring::{self, CALLS, Call, EVENT, FOREVER, Kind};
 
 use super::super::error::{EAGAIN, EBADF, EEXIST, EINVAL, EMFILE, ENOENT, ENOSPC, EPERM, Errno};
 use super::super::{get, put, word};
@@ -291,29 +291,58 @@ fn polled(at: u64) -> Result<Option<(u64, u64)>, Errno> {
 
 /// Tells which are ready, waiting for the host if there is nothing else to wait for; how many.
 fn look(list: u64, count: u64, time: u64) -> Result<u64, Errno> {
+    let wait = if count == 1 { time } else { 0 };
+    let mut ready = 0u64;
+    let mut first = 0;
+    while first < count {
+        let part = count.wrapping_sub(first).min(CALLS as u64);
+        ready = ready.wrapping_add(look_at(list.wrapping_add(first.wrapping_mul(8)), part, time != 0, wait)?);
+        first = first.wrapping_add(part);
+    }
+    Ok(ready)
+}
+
+/// The same for as many as the host is asked about at once.
+fn look_at(list: u64, count: u64, waits: bool, time: u64) -> Result<u64, Errno> {
     const INVALID: u64 = 0x20;
     const ALWAYS_READY: u64 = 5;
-    let waits = time != 0;
-    let time = if count == 1 { time } else { 0 };
-    let mut ready = 0u64;
-    for index in 0..count {
-        let at = list.wrapping_add(index.wrapping_mul(8));
-        let found = match polled(at)?.map(|(fd, wanted)| (of(fd), wanted)) {
+    let at = |index: u64| list.wrapping_add(index.wrapping_mul(8));
+    let mut found = [0; CALLS];
+    let mut asked = [(0, Call::new(Kind::Poll, 0)); CALLS];
+    let mut hosts = 0usize;
+    for (index, place) in (0..count).zip(found.iter_mut()) {
+        *place = match polled(at(index))?.map(|(fd, wanted)| (of(fd), wanted)) {
             None => 0,
             // Nothing is asked but whether it is open.
             Some((Ok(_), 0)) if !waits => 0,
             Some((Ok((_, Object::Platform)), wanted)) if attest::replies() => wanted & ALWAYS_READY,
-            Some((Ok((index, Object::Host | Object::Platform)), wanted)) => {
-                host::call(&Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(index)) })?
+            Some((Ok((object, Object::Host | Object::Platform)), wanted)) => {
+                if let Some(call) = asked.get_mut(hosts) {
+                    *call = (index, Call { a: wanted, b: time, ..Call::new(Kind::Poll, handle(object)) });
+                }
+                hosts = hosts.wrapping_add(1);
+                0
             }
             Some((Ok((_, Object::Counter(value, _))), wanted)) => wanted & if value > 0 { ALWAYS_READY } else { 4 },
             Some((Ok((_, Object::Null | Object::File(..))), wanted)) => wanted & ALWAYS_READY,
             Some((Ok(_), _)) => 0,
             Some((Err(_), _)) => INVALID,
         };
+    }
+    if hosts > 0 {
+        let calls = asked.map(|(_, call)| call);
+        let results = host::calls(calls.get(..hosts).unwrap_or_default());
+        for ((index, _), result) in asked.into_iter().zip(results).take(hosts) {
+            if let Some(place) = usize::try_from(index).ok().and_then(|index| found.get_mut(index)) {
+                *place = result?;
+            }
+        }
+    }
+    let mut ready = 0u64;
+    for (index, found) in (0..count).zip(found) {
         ready = ready.wrapping_add(u64::from(found != 0));
         let found = u16::try_from(found & 0xffff).unwrap_or(0);
-        put(at.wrapping_add(6), &found.to_le_bytes())?;
+        put(at(index).wrapping_add(6), &found.to_le_bytes())?;
     }
     Ok(ready)
 }
@@ -330,8 +359,9 @@ fn rest(list: u64, count: u64, time: u64) -> Result<(), Errno> {
             *place = (object, place.1 | wanted | u64::from(ring::ALWAYS));
         }
     }
-    let mut hosts = hosts.into_iter().take_while(|(object, _)| *object != NONE).peekable();
-    if hosts.peek().is_none() {
+    let known = hosts.iter().position(|(object, _)| *object == NONE).unwrap_or(POLLED);
+    let hosts = hosts.get(..known).unwrap_or_default();
+    if hosts.is_empty() {
         return host::call(&Call { a: time, ..Call::new(Kind::Park, 0) }).map(drop);
     }
     if count == 1 {
@@ -340,8 +370,13 @@ fn rest(list: u64, count: u64, time: u64) -> Result<(), Errno> {
     }
     let fd = epoll()?;
     let slept = of(fd).and_then(|(set, _)| {
-        for (object, wanted) in hosts {
-            host::call(&Call { a: u64::from(object), b: wanted, ..Call::new(Kind::Watch, handle(set)) })?;
+        for hosts in hosts.chunks(CALLS) {
+            let mut calls = [Call::new(Kind::Watch, handle(set)); CALLS];
+            for (call, (object, wanted)) in calls.iter_mut().zip(hosts) {
+                (call.a, call.b) = (u64::from(*object), *wanted);
+            }
+            let results = host::calls(calls.get(..hosts.len()).unwrap_or_default());
+            results.into_iter().try_for_each(|result| result.map(drop))?;
         }
         ready(set, 1, time)
     });
