@@ -28,7 +28,7 @@ pub enum Lie {
     OneLess,
     /// Result: one more than can be true.
     OneMore,
-    /// Result: what is true, and a bit of the high half.
+    /// Result: what is true, but for a bit of the high half.
     High,
     /// Result: one bit changed.
     Bit,
@@ -200,7 +200,9 @@ impl Row {
         };
         let ranged = ranged(kind);
         match lie {
-            Lie::Zero | Lie::Most | Lie::OneLess | Lie::InRange => ranged,
+            // The streams of an attack are no files: that is the truth.
+            Lie::Zero => ranged && kind != Kind::What,
+            Lie::Most | Lie::OneLess | Lie::InRange => ranged,
             Lie::Flip | Lie::Fill | Lie::Old | Lie::Past => {
                 matches!(kind, Kind::Read | Kind::Accept | Kind::Name | Kind::Wait | Kind::Firmware)
             }

@@ -81,7 +81,8 @@ impl Plan {
         // A workload that was not made for this makes few calls.
         let rate = random.below(if scope == Scope::All { 64 } else { 512 });
         // The second time round at the first chance: some calls are made once.
-        let after = if (seed - seed / LONG) / count.max(1) % 2 == 0 { random.below(12) } else { 0 };
+        let round = (seed - seed / LONG) / count.max(1);
+        let after = if round.is_multiple_of(2) { random.below(12) } else { 0 };
         Self { most: most.min(200), rate, aim: aim.map(|cell| (cell, after)), ..plan }
     }
 }

@@ -109,7 +109,7 @@ impl Liar {
             Lie::Most => most,
             Lie::OneLess => honest.wrapping_sub(1),
             Lie::OneMore => most + 1,
-            Lie::High => honest | 1 << (32 + random.below(31)),
+            Lie::High => honest ^ 1 << (32 + random.below(31)),
             Lie::Bit => honest ^ 1 << random.below(64),
             Lie::InRange => match call.kind {
                 Kind::Poll => random.next() & most,
@@ -118,7 +118,14 @@ impl Liar {
             },
             Lie::Errno => minus(1 + random.below(133)),
             Lie::Stale => self.last[index % PROCESSORS].load(Ordering::Relaxed),
-            Lie::Others => self.last[(index + 1 + random.place(3)) % PROCESSORS].load(Ordering::Relaxed),
+            Lie::Others => {
+                let from = index + 1 + random.place(3);
+                let others = (from..from + PROCESSORS).map(|other| other % PROCESSORS).filter(|other| *other != index);
+                others
+                    .map(|other| self.last[other].load(Ordering::Relaxed))
+                    .find(|last| *last != honest)
+                    .unwrap_or(honest)
+            }
             _ => random.next(),
         }
     }
