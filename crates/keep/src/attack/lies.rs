@@ -38,9 +38,9 @@ pub enum Lie {
     Errno,
     /// Result: any word.
     Random,
-    /// Result: that of the call before.
+    /// Result: the last one but 0.
     Stale,
-    /// Result: the last one of another processor.
+    /// Result: that of another processor.
     Others,
     /// Data: a bit of the answer changed.
     Flip,

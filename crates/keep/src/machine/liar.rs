@@ -37,7 +37,7 @@ pub(super) struct Liar {
     /// A wake was dropped: nobody sleeps for long any more.
     withheld: AtomicBool,
     seats: [Mutex<Seat>; PROCESSORS],
-    /// Each processor's last result.
+    /// Each processor's last result but 0, which most calls have.
     last: [AtomicU64; PROCESSORS],
     /// What is done later, and after how many calls.
     later: Mutex<Vec<(u64, Call)>>,
@@ -163,7 +163,9 @@ impl Liar {
         }
         let result = self.answer(machine, &mut seat, index, block, first, call);
         drop(seat);
-        self.last[index % PROCESSORS].store(result, Ordering::Relaxed);
+        if result != 0 {
+            self.last[index % PROCESSORS].store(result, Ordering::Relaxed);
+        }
         self.look(index, block);
         self.board.waits(index, false);
         Ok(result)
