@@ -274,6 +274,7 @@ fn sockets(open: &mut Open, numbers: &mut Numbers) {
         _ = call(42, [other, at(&nobody), 28, 0, 0, 0], 0);
         let (mut error, mut room) = (0_u32, 4_u32);
         _ = call(55, [other, 1, 4, at(&raw mut error), at(&raw mut room), 0], 0);
+        _ = call(44, [other, at(&nobody), 28, 0x4000, 0, 0], 28);
         _ = call(8, [other, 0, 0, 0, 0, 0], u64::MAX);
         _ = call(48, [other, 2, 0, 0, 0, 0], 0);
         let copy = open.new(call(72, [other, 1030, 0, 0, 0, 0], 1023));
