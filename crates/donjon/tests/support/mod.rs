@@ -135,11 +135,25 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
             return status;
         }
         if begun.elapsed() > HANGS {
+            let doing = doing(child.id());
             _ = child.kill();
-            panic!("it hangs: no end after {HANGS:?}");
+            panic!("it hangs: no end after {HANGS:?}\n{doing}");
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What each thread of a process and of those below it does: name, state, where in the kernel, in which call (proc(5)).
+fn doing(process: u32) -> String {
+    let mut said = String::new();
+    for task in std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default().trim().to_owned();
+        let state = read("stat").rsplit_once(')').map_or(String::new(), |(_, rest)| rest.chars().take(2).collect());
+        said += &format!("{process} {}{state} {} {}\n", read("comm"), read("wchan"), read("syscall"));
+        let below = read("children");
+        said.extend(below.split(' ').filter_map(|child| child.parse().ok()).map(doing));
+    }
+    said
 }
 
 /// Reads `count` bytes, and gives the stream back; one that stays silent fails the test.
