@@ -60,9 +60,7 @@ fn request(payload: &[u8], defect: Defect) -> Result<Vec<u8>, FrameError> {
         }
         _ => {}
     }
-    let mut written = Vec::new();
-    found.encode(&mut written).expect("what was read can be written");
-    Ok(written)
+    Ok(written(|to| found.encode(to)))
 }
 
 fn reply(payload: &[u8], defect: Defect) -> Result<Vec<u8>, FrameError> {
@@ -78,9 +76,14 @@ fn reply(payload: &[u8], defect: Defect) -> Result<Vec<u8>, FrameError> {
         Reply::Endorsements { certificates, .. } => assert!(certificates.len() <= 8),
         _ => {}
     }
-    let mut written = Vec::new();
-    found.encode(&mut written).expect("what was read can be written");
-    Ok(written)
+    Ok(written(|to| found.encode(to)))
+}
+
+/// What is written, which always can be: it was read, or is a seed.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> Result<(), FrameError>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write(&mut frame).expect("it can be written");
+    frame
 }
 
 fn requests() -> Vec<Vec<u8>> {
@@ -107,13 +110,7 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Outcome(Outcome::Trap),
         Request::Outcome(Outcome::Refused { step: 8, code: "a.b", message: "m", hint: "" }),
     ];
-    all.iter()
-        .map(|request| {
-            let mut frame = Vec::new();
-            request.encode(&mut frame).expect("it fits");
-            frame.split_off(HEADER)
-        })
-        .collect()
+    all.iter().map(|request| written(|to| request.encode(to)).split_off(HEADER)).collect()
 }
 
 fn replies() -> Vec<Vec<u8>> {
@@ -131,11 +128,5 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Noted,
         Reply::NotReplaced { reason: "reason" },
     ];
-    all.iter()
-        .map(|reply| {
-            let mut frame = Vec::new();
-            reply.encode(&mut frame).expect("it fits");
-            frame.split_off(HEADER)
-        })
-        .collect()
+    all.iter().map(|reply| written(|to| reply.encode(to)).split_off(HEADER)).collect()
 }
