@@ -11,7 +11,7 @@ use drawbridge::client::{Client, ClientError, Trust};
 use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
 use identity::signed::OwnerSigned;
-use keep::{Backend, Event, Host, Image, Launch, Running, Stdio};
+use keep::{Backend, Event, Host, Image, Launch, Running, StartError, Stdio};
 use steward::signer::AwsLc;
 use workload::Digest;
 use workload::brief::{Brief, BriefError, Source, StewardRef};
@@ -124,9 +124,7 @@ fn launch(
         stdio: request.stdio,
         events: Box::new(steps),
     };
-    let keep = backend
-        .start(&launch, host)
-        .map_err(|error| Failure::caused("cannot start the Keep", &error).hint(error.hint()))?;
+    let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
     Ok((keep, brief))
 }
 
@@ -135,6 +133,11 @@ fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {
         Failure::caused("this is not a Deployment that its owner signed", &error)
             .hint("`donjon push` writes one as deployment.cose")
     })
+}
+
+/// Why there is no Keep, and what to do.
+pub(crate) fn not_started(error: &StartError) -> Failure {
+    Failure::caused("cannot start the Keep", error).hint(error.hint())
 }
 
 /// A name that is fixed here.

@@ -18,6 +18,7 @@ use silicon::{Amd, Product};
 
 use super::run;
 use crate::command::say;
+use crate::deploy::not_started;
 use crate::failure::Failure;
 use crate::project::Project;
 
@@ -119,12 +120,7 @@ impl Attack {
 
     /// What is right: a run without lies, and another that is the same.
     fn honest(&self, attacked: &Attacked<'_>) -> Result<Run, Failure> {
-        let run = || {
-            attacked.honest().map_err(|error| {
-                Failure::caused("cannot start the Keep", &error)
-                    .hint("`donjon platform` shows what this machine can run")
-            })
-        };
+        let run = || attacked.honest().map_err(|error| not_started(&error));
         let (honest, again) = (run()?, run()?);
         if honest.late.is_some() {
             return Err(Failure::new(format_args!("without lies the program does not end in {} s", self.patience))
@@ -162,7 +158,7 @@ impl Attack {
         while sum.runs == 0 || sum.lies < self.lies {
             let seed = self.seed.wrapping_add(sum.runs);
             let plan = Plan { canary: self.canary, ..Plan::of(seed, EACH, Scope::Guarded, firmware) };
-            let run = attacked.lie(&plan).map_err(|error| Failure::caused("cannot start the Keep", &error))?;
+            let run = attacked.lie(&plan).map_err(|error| not_started(&error))?;
             sum.add(seed, honest, &run);
             bar.set_position(sum.lies.min(self.lies));
         }

@@ -13,7 +13,7 @@ use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
 use workload::package::Built;
 
-use crate::deploy::name;
+use crate::deploy::{name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
 
@@ -79,9 +79,7 @@ impl Run {
                 }
             }),
         };
-        let keep = backend
-            .start(&launch, host)
-            .map_err(|error| Failure::caused("cannot start the Keep", &error).hint(error.hint()))?;
+        let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
         let end = keep.wait();
         if let Some(file) = &self.outcome {
             std::fs::write(file, outcome(&end).to_string())

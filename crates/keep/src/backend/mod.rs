@@ -83,7 +83,6 @@ impl Backend for MicroVm {
     }
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
-        kvm::opens()?;
         process::start(launch, host, process::Child::Monitor(crate::sys::Given::default()), std::sync::Arc::new(Nil))
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
-use super::Attester;
+use super::{Attester, kvm};
 use crate::launch::{Caller, End, Host, Launch, Now, RunError, Running, StartError};
 use crate::service::{Served, Service};
 use crate::sys;
@@ -47,6 +47,7 @@ pub(crate) fn start(
             (sys::spawn(task, theirs)?, true)
         }
         Child::Monitor(given) => {
+            kvm::opens()?;
             let given = sys::Given { program: launch.image.other(), shim: launch.image.other_shim(), ..given };
             (sys::spawn_monitor(given, theirs, stdio)?, false)
         }

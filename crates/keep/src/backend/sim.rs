@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use silicon::{Amd, Guest, ReportRequest};
 
-use super::{Attester, Backend, Endorsements, kvm, process};
+use super::{Attester, Backend, Endorsements, process};
 use crate::launch::{Host, Launch, Running, StartError};
 #[cfg(guest)]
 use crate::machine::firmware::start as firmware;
@@ -78,7 +78,6 @@ impl Backend for Sim {
 
     fn start(&self, launch: &Launch, host: Host) -> Result<Running, StartError> {
         let child = if self.micro_vm {
-            kvm::opens()?;
             let tampering = self.tampering.clone();
             let prepare = move |guest: Guest| match tampering.clone() {
                 Some(tampering) => guest.with_hostile_host(move |report| tampering(report)),

@@ -58,18 +58,13 @@ impl Answers {
     }
 
     /// Ends the sleep of a processor.
-    fn wake(&self, processor: u64) -> Answer {
+    pub(super) fn wake(&self, processor: u64) -> Answer {
         let sleeper = usize::try_from(processor).ok().and_then(|index| self.sleepers.get(index)).ok_or(Errno::INVAL)?;
         match rustix::io::write(sleeper, &1u64.to_ne_bytes()) {
             // It was woken so often and never slept: it will not sleep now.
             Ok(_) | Err(Errno::AGAIN) => Ok(0),
             Err(error) => Err(error),
         }
-    }
-
-    /// Wakes one that nobody asked to wake.
-    pub(super) fn wakes(&self, processor: u64) {
-        _ = self.wake(processor);
     }
 
     /// Waits until the processor is woken, or `or` is ready, or it is that time; whether it was woken.

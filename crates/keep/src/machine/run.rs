@@ -279,7 +279,7 @@ impl Machine {
     }
 
     pub(super) fn wake(&self, processor: u64) {
-        self.answers.wakes(processor);
+        _ = self.answers.wake(processor);
     }
 
     pub(super) fn kick_all(&self) {
