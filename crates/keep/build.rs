@@ -25,20 +25,8 @@ fn main() -> ExitCode {
         flags: &["-Clink-arg=-Wl,-z,pack-relative-relocs"],
         prebuilt: "DONJON_GUEST",
     };
-    // Linked at its place: the host has no relocations to apply to what it measures. Ring 0 has no vector registers, so
-    // cryptography is not to look for faster instructions.
-    let shim = recipe::Built {
-        package: "shim",
-        file: "shim",
-        target: "x86_64-unknown-none",
-        flags: &[
-            "-Crelocation-model=static",
-            "--cfg=aes_backend=\"soft\"",
-            "--cfg=polyval_backend=\"soft\"",
-            "--cfg=sha2_backend=\"soft\"",
-        ],
-        ..exec
-    };
+    let shim =
+        recipe::Built { package: "shim", file: "shim", target: "x86_64-unknown-none", flags: recipe::SHIM, ..exec };
     let all = ["Cargo.toml", "Cargo.lock", "exec", "shim", "contracts"];
     let shim = recipe::embed(&shim, &all, "guest", "DONJON_SHIM");
     recipe::done(shim.and_then(|()| recipe::embed(&exec, &all, "guest", "DONJON_EXEC")))

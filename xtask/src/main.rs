@@ -24,6 +24,9 @@ mod deny;
 mod lanes;
 mod layers;
 mod mutants;
+#[path = "../../guest/recipe.rs"]
+#[allow(dead_code, reason = "a build script uses more of it")]
+mod recipe;
 mod reproducible;
 mod suite;
 mod tcg;

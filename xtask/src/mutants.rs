@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::call::{Call, Failed, Repository, Workspace, step};
+use crate::recipe;
+use crate::reproducible::copy_tree;
 
 /// A check that is missing.
 struct Mutant {
@@ -162,7 +164,7 @@ const LIES: &str = "4000";
 pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
     let place = repository.target().join("mutants");
     // Cargo's own folder stays: what does not change is not compiled again.
-    let copy = place.join("guest");
+    let copy = place.join("tree");
     let mut missed = None;
     for (number, mutant) in MUTANTS.iter().enumerate() {
         let found = step(&format!("mutant {} of {}: {}", number + 1, MUTANTS.len(), mutant.name), || {
@@ -193,17 +195,18 @@ pub(crate) fn run(repository: &Repository) -> Result<(), Failed> {
 
 /// The shim without the check.
 fn build(repository: &Repository, copy: &Path, target: &Path, mutant: &Mutant) -> Result<PathBuf, Failed> {
-    let cargo = Call::new("cargo", copy)
+    let guest = copy.join("guest");
+    let cargo = Call::new("cargo", &guest)
         .arguments(&["build", "--locked", "--release", "--package", "shim", "--target", "x86_64-unknown-none"])
         .env("CARGO_TARGET_DIR", target)
-        .env("RUSTFLAGS", FLAGS);
+        .env("RUSTFLAGS", recipe::SHIM.join(" "));
     let failed = |error: &dyn std::fmt::Display| cargo.failed(mutant.name, error);
     if copy.exists() {
         fs::remove_dir_all(copy).map_err(|error| failed(&error))?;
     }
-    copy_sources(&repository.root().join("guest"), copy).map_err(|error| failed(&error))?;
+    copy_tree(repository, copy).map_err(|error| failed(&error))?;
     for (file, from, to) in mutant.changes {
-        let path = copy.join(file);
+        let path = guest.join(file);
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         if text.matches(from).count() != 1 {
             return Err(failed(&format_args!("{file} does not have this text once: {from}")));
@@ -212,26 +215,6 @@ fn build(repository: &Repository, copy: &Path, target: &Path, mutant: &Mutant) -
     }
     cargo.output(mutant.name)?;
     Ok(target.join("x86_64-unknown-none/release/shim"))
-}
-
-/// Those of `crates/keep/build.rs`.
-const FLAGS: &str = "-Crelocation-model=static --cfg=aes_backend=\"soft\" --cfg=polyval_backend=\"soft\" \
-                     --cfg=sha2_backend=\"soft\"";
-
-fn copy_sources(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (path, place) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            if entry.file_name() != "target" {
-                copy_sources(&path, &place)?;
-            }
-        } else {
-            fs::copy(&path, &place)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

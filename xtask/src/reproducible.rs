@@ -96,7 +96,7 @@ fn compare(repository: &Repository, elsewhere: &Path) -> Result<(), Failed> {
 }
 
 /// What git would commit now, and nothing else: no target directory, no leftovers.
-fn copy_tree(repository: &Repository, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_tree(repository: &Repository, to: &Path) -> io::Result<()> {
     let list = Call::new("git", repository.root())
         .arguments(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .output("list of the tree's files")

@@ -15,11 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::call::{Call, Failed, Repository, Workspace, required, step};
-
-// As the tests of `donjon` build them, and into the same folder.
-#[path = "../../guest/recipe.rs"]
-#[allow(dead_code, reason = "a build script uses more of it")]
-mod recipe;
+use crate::recipe;
 
 const QEMU: &str = "qemu-system-x86_64";
 const INSTALL: &str = "apt-get install qemu-system-x86 linux-image-cloud-amd64 busybox-static";
@@ -147,6 +143,7 @@ fn programs(repository: &Repository) -> Result<Vec<Program>, String> {
     ];
     let mut programs = Vec::new();
     for (package, file, target, arguments) in packages {
+        // As the tests of `donjon` build them, and into the same folder.
         let workspace = "guest/programs";
         let built = recipe::Built { package, file, workspace, target, flags: &[], prebuilt: "DONJON_PROGRAMS" };
         let file = built.get(repository.root(), &repository.target().join("programs"))?;
