@@ -13,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+mod answer;
 mod command;
 mod connect;
 mod deliver;

@@ -34,6 +34,7 @@ use workload::brief::Brief;
 use workload::manifest::{Listen, Manifest, Protocol};
 
 use crate::Ended;
+use crate::answer::Answer;
 use crate::command;
 use crate::connect::Tls;
 use crate::engine::{Code, Program};
@@ -189,14 +190,8 @@ impl Service {
             let (service, busy) = (Arc::clone(&self), Busy::new(&requests));
             async move {
                 let response = service.answer(request).await?;
-                // A request is one until the last byte of its answer is out, or given up. The body says neither, but it
-                // is dropped at both.
-                Ok::<_, wasmtime::Error>(response.map(|body| {
-                    body.map_err(move |error| {
-                        let _held = &busy;
-                        error
-                    })
-                }))
+                // A request is one until the last byte of its answer is out, or given up.
+                Ok::<_, wasmtime::Error>(response.map(|body| Answer::new(body, busy)))
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), handler);
