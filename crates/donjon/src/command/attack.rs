@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use keep::attack::lies::cells;
-use keep::attack::{Attack as Attacked, Outcome, Plan, Run, Scope, judge};
+use keep::attack::{Attack as Attacked, Outcome, Plan, Run, Scope, Sum, judge};
 use keep::{Host, Stdio};
 use silicon::{Amd, Product};
 
@@ -71,28 +70,6 @@ enum Kind {
 /// The most lies of one run that can be true.
 const EACH: u64 = 1000;
 
-/// What is told of runs that were not as they should be.
-struct Finding {
-    seed: u64,
-    why: String,
-}
-
-/// The sum.
-struct Sum {
-    seed: u64,
-    runs: u64,
-    lies: u64,
-    calls: u64,
-    rewrites: u64,
-    /// Correct, error, ended, withheld.
-    outcomes: [u64; 4],
-    findings: Vec<Finding>,
-    /// How often each cell was lied about.
-    table: BTreeMap<String, u64>,
-}
-
-const OUTCOMES: [&str; 4] = ["correct", "error to the program", "Keep ended", "waited for its host"];
-
 impl Attack {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
@@ -111,9 +88,9 @@ impl Attack {
         let honest = self.honest(&attacked)?;
         let sum = self.sum(&attacked, &honest)?;
         if self.json {
-            sum.json()
+            self.json(&sum);
         } else {
-            sum.show(&self.again())
+            self.show(&sum);
         }
         Ok(ExitCode::from(u8::from(!sum.findings.is_empty())))
     }
@@ -139,16 +116,7 @@ impl Attack {
 
     fn sum(&self, attacked: &Attacked<'_>, honest: &Run) -> Result<Sum, Failure> {
         let firmware = attacked.firmware.is_some();
-        let mut sum = Sum {
-            seed: self.seed,
-            runs: 0,
-            lies: 0,
-            calls: 0,
-            rewrites: 0,
-            outcomes: [0; 4],
-            findings: Vec::new(),
-            table: cells(firmware).map(|cell| (cell.to_string(), 0)).collect(),
-        };
+        let mut sum = Sum::new(firmware);
         let bar = ProgressBar::new(self.lies);
         bar.set_style(
             ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} lies")
@@ -166,62 +134,44 @@ impl Attack {
         Ok(sum)
     }
 
-    /// How to see a finding once more, but for its seed.
-    fn again(&self) -> String {
+    /// How to see a finding once more.
+    fn again(&self, seed: u64) -> String {
         let backend = if self.backend == Kind::SimSnp { " --backend sim-snp" } else { "" };
         let project = self.program.first().map_or(PathBuf::from("."), PathBuf::from);
         let canary = self.canary.map_or_else(String::new, |byte| format!(" --canary {byte:02x}"));
-        format!("donjon attack{backend}{canary} --lies 1 --seed {{}} {}", project.display())
-    }
-}
-
-impl Sum {
-    fn add(&mut self, seed: u64, honest: &Run, run: &Run) {
-        self.runs += 1;
-        self.lies += run.told.lies;
-        self.calls += run.told.calls;
-        self.rewrites += run.told.rewrites;
-        for (cell, count) in &run.told.cells {
-            *self.table.entry(cell.to_string()).or_default() += count;
-        }
-        let place = match judge(honest, run) {
-            Outcome::Correct => 0,
-            Outcome::Error => 1,
-            Outcome::Ended => 2,
-            Outcome::Withheld => 3,
-            Outcome::Finding(why) => return self.findings.push(Finding { seed, why }),
-        };
-        self.outcomes[place] += 1;
+        format!("donjon attack{backend}{canary} --lies 1 --seed {seed} {}", project.display())
     }
 
-    fn hit(&self) -> usize {
-        self.table.values().filter(|count| **count > 0).count()
-    }
-
-    fn show(&self, again: &str) {
-        let Self { seed, runs, lies, calls, rewrites, .. } = self;
-        say(&format!("{lies} lies in {runs} runs, seeds {seed} to {}", seed.wrapping_add(runs.saturating_sub(1))));
+    fn show(&self, sum: &Sum) {
+        let Sum { runs, lies, calls, rewrites, .. } = sum;
+        let last = self.seed.wrapping_add(runs.saturating_sub(1));
+        say(&format!("{lies} lies in {runs} runs, seeds {} to {last}", self.seed));
         say(&format!("{calls} calls answered, {rewrites} words rewritten while they could be read"));
-        for (what, count) in OUTCOMES.iter().zip(self.outcomes) {
+        for (count, what) in [
+            (sum.correct, "correct"),
+            (sum.error, "error to the program"),
+            (sum.ended, "Keep ended"),
+            (sum.withheld, "waited for its host"),
+            (sum.findings.len() as u64, "findings"),
+        ] {
             say(&format!("{count:>8}  {what}"));
         }
-        say(&format!("{:>8}  findings", self.findings.len()));
-        say(&format!("{} of {} cells of the table hit; --json shows them", self.hit(), self.table.len()));
+        say(&format!("{} of {} cells of the table hit; --json shows them", sum.hit(), sum.cells.len()));
         say("not lied about: bytes of streams and sockets, which the host can change");
-        for Finding { seed, why } in &self.findings {
+        for (seed, why) in &sum.findings {
             say(&format!("finding: seed {seed}: {why}"));
-            say(&format!("  again: {}", again.replace("{}", &seed.to_string())));
+            say(&format!("  again: {}", self.again(*seed)));
         }
     }
 
-    fn json(&self) {
+    fn json(&self, sum: &Sum) {
         let findings: Vec<_> =
-            self.findings.iter().map(|Finding { seed, why }| serde_json::json!({ "seed": seed, "why": why })).collect();
-        let [correct, error, ended, withheld] = self.outcomes;
+            sum.findings.iter().map(|(seed, why)| serde_json::json!({ "seed": seed, "why": why })).collect();
+        let Sum { runs, lies, calls, rewrites, correct, error, ended, withheld, .. } = sum;
         let report = serde_json::json!({
-            "seed": self.seed, "runs": self.runs, "lies": self.lies, "calls": self.calls, "rewrites": self.rewrites,
+            "seed": self.seed, "runs": runs, "lies": lies, "calls": calls, "rewrites": rewrites,
             "outcomes": { "correct": correct, "error": error, "ended": ended, "withheld": withheld },
-            "findings": findings, "cells": self.table,
+            "findings": findings, "cells": sum.cells,
         });
         say(&report.to_string());
     }

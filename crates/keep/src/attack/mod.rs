@@ -6,6 +6,7 @@
 //!          --lie(Plan)-> Run      monitor with a liar; what it did stands on a board that both see
 //!                         |
 //!          judge(right, run) -> Outcome: Correct, Error, Ended, or a finding
+//!          Sum: outcomes of many
 //! ```
 //!
 //! Owns plan, board and judgement; the liar is in the monitor (`machine::liar`). Its oracles need no help of the workload:
@@ -18,6 +19,7 @@
 mod board;
 pub mod lies;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -304,6 +306,76 @@ pub fn judge(honest: &Run, run: &Run) -> Outcome {
             Outcome::Ended
         }
         Err(error @ (RunError::Stopped | RunError::Wait(_))) => Outcome::Finding(error.to_string()),
+    }
+}
+
+/// What many runs show.
+#[derive(Debug)]
+pub struct Sum {
+    /// How many there were.
+    pub runs: u64,
+    /// Lies told in them.
+    pub lies: u64,
+    /// Calls of the ring.
+    pub calls: u64,
+    /// Words changed while they could be read.
+    pub rewrites: u64,
+    /// Runs like the honest one.
+    pub correct: u64,
+    /// Runs in which the workload ended with an error.
+    pub error: u64,
+    /// Runs in which the Keep ended.
+    pub ended: u64,
+    /// Runs that waited for the host until time was up.
+    pub withheld: u64,
+    /// Seed of each run that was none of these, and why.
+    pub findings: Vec<(u64, String)>,
+    /// How often each cell of the table was lied about.
+    pub cells: BTreeMap<String, u64>,
+}
+
+impl Sum {
+    /// Of no runs.
+    #[must_use]
+    pub fn new(firmware: bool) -> Self {
+        Self {
+            runs: 0,
+            lies: 0,
+            calls: 0,
+            rewrites: 0,
+            correct: 0,
+            error: 0,
+            ended: 0,
+            withheld: 0,
+            findings: Vec::new(),
+            cells: cells(firmware).map(|cell| (cell.to_string(), 0)).collect(),
+        }
+    }
+
+    /// Judges one more.
+    pub fn add(&mut self, seed: u64, honest: &Run, run: &Run) -> Outcome {
+        self.runs += 1;
+        self.lies += run.told.lies;
+        self.calls += run.told.calls;
+        self.rewrites += run.told.rewrites;
+        for (cell, count) in &run.told.cells {
+            *self.cells.entry(cell.to_string()).or_default() += count;
+        }
+        let outcome = judge(honest, run);
+        match &outcome {
+            Outcome::Correct => self.correct += 1,
+            Outcome::Error => self.error += 1,
+            Outcome::Ended => self.ended += 1,
+            Outcome::Withheld => self.withheld += 1,
+            Outcome::Finding(why) => self.findings.push((seed, why.clone())),
+        }
+        outcome
+    }
+
+    /// How many cells were lied about.
+    #[must_use]
+    pub fn hit(&self) -> usize {
+        self.cells.values().filter(|count| **count > 0).count()
     }
 }
 

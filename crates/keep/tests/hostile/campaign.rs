@@ -1,17 +1,15 @@
 //! Runs the victim under one plan after the other, and sums up.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keep::attack::lies::cells;
-use keep::attack::{Attack, Outcome, Plan, Run, Scope, is_long, judge};
-use keep::{Host, Image, Launch, Stdio};
+use keep::attack::{Attack, Outcome, Plan, Run, Scope, Sum, is_long};
+use keep::{Image, Launch, Stdio};
 use silicon::{Amd, Product};
-use workload::brief::{Brief, Source};
-use workload::digest::Digest;
+
+use crate::support;
 
 /// The byte of the victim's secret.
 const CANARY: u8 = 0xc7;
@@ -57,8 +55,7 @@ impl Settings {
 }
 
 pub(super) fn main() -> ExitCode {
-    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        println!("skipped: kvm: the hostile host: /dev/kvm does not open: {error}");
+    if !support::micro_vms("the hostile host") {
         return ExitCode::SUCCESS;
     }
     let result = Settings::read().and_then(|settings| campaign(&settings));
@@ -68,54 +65,24 @@ pub(super) fn main() -> ExitCode {
     } else {
         println!("test hostile ... ok");
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out", 1 - failed);
-    ExitCode::from(u8::from(failed != 0))
+    support::result(1 - failed, failed, 0)
 }
 
 /// The victim, for so many rounds.
 fn victim(rounds: u64, leaks: bool) -> Result<&'static [u8], String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/victim.rs");
-    let elf =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("victim-{rounds}-{leaks}-{}", std::process::id()));
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
-    rustc.args(["--edition=2024", "--target=x86_64-unknown-linux-musl", "-O", "--crate-name=victim"]);
-    rustc.env("VICTIM_ROUNDS", rounds.to_string()).arg(&source).arg("-o").arg(&elf);
-    if leaks {
-        rustc.env("VICTIM_LEAKS", "1");
-    }
-    let output = rustc.output().map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let bytes = std::fs::read(&elf).map_err(|error| error.to_string())?;
-    // It was only built to be read.
-    _ = std::fs::remove_file(&elf);
-    Ok(Vec::leak(bytes))
+    let rounds = rounds.to_string();
+    let mut env = vec![("VICTIM_ROUNDS", rounds.as_str())];
+    env.extend(leaks.then_some(("VICTIM_LEAKS", "1")));
+    support::build("hostile/victim.rs", &env)
 }
 
 fn launch(elf: &'static [u8], settings: &Settings) -> Result<Launch, String> {
-    let brief = Brief {
-        trust_domain: "local".parse().expect("a trust domain"),
-        steward: None,
-        source: Source::Host,
-        owner: None,
-        deployment: "run".parse().expect("a name"),
-        role: "main".parse().expect("a name"),
-        workload: Digest::of(b""),
-        args: Vec::new(),
-        env: Vec::new(),
-    };
     let mut image = Image::of(elf);
     if let Some(shim) = &settings.shim {
         let shim = std::fs::read(shim).map_err(|error| format!("{}: {error}", shim.display()))?;
         image = image.with_shim(Vec::leak(shim));
     }
-    Launch::new(image, brief.encode(), None).map_err(|error| error.to_string())
-}
-
-fn host() -> Host {
-    Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), stdio: Stdio::Null, events: Box::new(|_| {}) }
+    Launch::new(image, support::brief(), None).map_err(|error| error.to_string())
 }
 
 fn right(what: &str, run: &Run) -> Result<(), String> {
@@ -139,7 +106,7 @@ fn campaign(settings: &Settings) -> Result<(), String> {
     let leaks = launch(victim(1, true)?, settings)?;
     let attack = |launch, is_long| Attack {
         launch,
-        host: &host,
+        host: &|| support::host(Stdio::Null),
         firmware: firmware.clone(),
         patience: Duration::from_secs(if is_long { 3600 } else { 300 }),
     };
@@ -157,19 +124,16 @@ fn campaign(settings: &Settings) -> Result<(), String> {
         }
     }
 
-    let (mut lies, mut calls, mut rewrites, mut runs) = (0, 0, 0, 0_u64);
-    let mut table: BTreeMap<String, u64> = cells(settings.firmware).map(|cell| (cell.to_string(), 0)).collect();
-    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut findings = Vec::new();
+    let mut sum = Sum::new(settings.firmware);
     let seeds: Box<dyn Iterator<Item = u64>> = match settings.lies {
         Some(_) => Box::new((settings.seed..).take(20_000)),
         // Three long ones, and some of all kinds.
         None => Box::new([63, 127, 191].into_iter().chain((0..600).step_by(31))),
     };
     for seed in seeds {
-        let aimed_at_all =
-            !settings.all_cells || runs > 2 * table.len() as u64 || table.values().all(|count| *count > 0);
-        if settings.lies.is_some_and(|enough| lies >= enough) && runs > 0 && aimed_at_all {
+        let cells = sum.cells.len();
+        let aimed_at_all = !settings.all_cells || sum.runs > 2 * cells as u64 || sum.hit() == cells;
+        if settings.lies.is_some_and(|enough| sum.lies >= enough) && sum.runs > 0 && aimed_at_all {
             break;
         }
         let plan = Plan { canary: Some(CANARY), ..Plan::of(seed, most, Scope::All, settings.firmware) };
@@ -179,47 +143,38 @@ fn campaign(settings: &Settings) -> Result<(), String> {
         }
         let launch = if is_long(seed) { &long } else { &short };
         let run = attack(launch, is_long(seed)).lie(&plan).map_err(error)?;
-        runs += 1;
-        lies += run.told.lies;
-        calls += run.told.calls;
-        rewrites += run.told.rewrites;
-        for (cell, count) in &run.told.cells {
-            *table.entry(cell.to_string()).or_default() += count;
-        }
-        let (what, why) = match judge(&honest, &run) {
-            Outcome::Correct => ("correct", None),
-            Outcome::Error => ("error", None),
-            Outcome::Ended => ("ended", None),
+        match sum.add(seed, &honest, &run) {
+            Outcome::Finding(why) => println!("seed {seed}: {why} (aim: {})", aim(&plan)),
             // A host may; but this program waits for nothing without end.
-            Outcome::Withheld => ("withheld", Some("it waits without end".to_owned())),
-            Outcome::Finding(why) => ("finding", Some(why)),
-        };
-        if let Some(why) = why {
-            let finding = format!("seed {seed}: {why} (aim: {})", aim(&plan));
-            println!("{finding}");
-            findings.push(finding);
+            Outcome::Withheld => println!("seed {seed}: it waits without end (aim: {})", aim(&plan)),
+            Outcome::Correct | Outcome::Error | Outcome::Ended => {}
         }
-        *outcomes.entry(what).or_default() += 1;
-        if runs % 100 == 0 {
-            println!("hostile: {lies} lies in {runs} runs, {:.0} s", began.elapsed().as_secs_f64());
+        if sum.runs.is_multiple_of(100) {
+            println!("hostile: {} lies in {} runs, {:.0} s", sum.lies, sum.runs, began.elapsed().as_secs_f64());
         }
-        if settings.stop && !findings.is_empty() {
+        if settings.stop && failures(&sum) > 0 {
             break;
         }
     }
-    let holes: Vec<_> = table.iter().filter(|(_, count)| **count == 0).map(|(cell, _)| cell.as_str()).collect();
+    let Sum { runs, lies, calls, rewrites, correct, error, ended, .. } = sum;
     println!(
-        "hostile: {lies} lies in {runs} runs from seed {}, {calls} calls, {rewrites} rewrites, {:.0} s: {outcomes:?}; {} of \
-         {} cells hit",
+        "hostile: {lies} lies in {runs} runs from seed {}, {calls} calls, {rewrites} rewrites, {:.0} s: {correct} correct, \
+         {error} errors, {ended} ended; {} of {} cells hit",
         settings.seed,
         began.elapsed().as_secs_f64(),
-        table.len() - holes.len(),
-        table.len(),
+        sum.hit(),
+        sum.cells.len(),
     );
-    if settings.all_cells && !holes.is_empty() {
-        let finding = format!("nobody lied about: {}", holes.join(", "));
-        println!("{finding}");
-        findings.push(finding);
+    if failures(&sum) > 0 {
+        return Err(format!("{} findings", failures(&sum)));
     }
-    if findings.is_empty() { Ok(()) } else { Err(format!("{} findings", findings.len())) }
+    if settings.all_cells && sum.hit() < sum.cells.len() {
+        let holes: Vec<_> = sum.cells.iter().filter(|(_, count)| **count == 0).map(|(cell, _)| cell.as_str()).collect();
+        return Err(format!("nobody lied about: {}", holes.join(", ")));
+    }
+    Ok(())
+}
+
+fn failures(sum: &Sum) -> u64 {
+    sum.findings.len() as u64 + sum.withheld
 }

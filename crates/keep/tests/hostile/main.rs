@@ -11,6 +11,8 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod campaign;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 
