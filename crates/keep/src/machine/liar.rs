@@ -60,6 +60,18 @@ const NAP: u64 = 5_000_000;
 /// Bytes of noise behind an answer, and of an answer that is kept for later.
 const NOISE: usize = 4096;
 
+/// A call, and where it is answered.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) machine: &'static Machine,
+    /// The processor that asks.
+    pub(super) index: usize,
+    pub(super) block: Block<'a>,
+    /// The call's first word there.
+    pub(super) first: usize,
+    pub(super) call: Call,
+}
+
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,14 +145,8 @@ impl Liar {
     }
 
     /// Answers a call, or says how the machine ended.
-    pub(super) fn serve(
-        &self,
-        machine: &'static Machine,
-        index: usize,
-        block: Block<'_>,
-        first: usize,
-        call: &Call,
-    ) -> Result<u64, Ended> {
+    pub(super) fn serve(&self, asked: &Asked<'_>) -> Result<u64, Ended> {
+        let Asked { machine, index, block, first, call } = *asked;
         self.rewriter.quiet(index);
         self.board.called();
         self.board.waits(index, true);
@@ -149,19 +155,19 @@ impl Liar {
         // What was asked by the same bell was asked before.
         if first == FIRST
             && let Some(cell) = seat.caught.take()
-            && (call.kind, call.a, Row::Call(named(call))) != (Kind::Fatal, 1, cell.row)
+            && (call.kind, call.a, Row::Call(named(&call))) != (Kind::Fatal, 1, cell.row)
         {
             self.board.broken(Flag::Believed, Board::detail(cell));
         }
-        if let Some(ended) = ended(call) {
-            self.finish(machine, call);
+        if let Some(ended) = ended(&call) {
+            self.finish(machine, &call);
             return Err(ended);
         }
         self.overdue(machine, index);
         if call.kind == Kind::Clock {
             self.booted.store(true, Ordering::SeqCst);
         }
-        let result = self.answer(machine, &mut seat, index, block, first, call);
+        let result = self.answer(asked, &mut seat);
         drop(seat);
         if result != 0 {
             self.last[index % PROCESSORS].store(result, Ordering::Relaxed);
@@ -205,22 +211,16 @@ impl Liar {
     }
 
     /// The truth, with patience that ends where a wake may have been dropped.
-    fn truth(&self, machine: &'static Machine, index: usize, block: Block<'_>, call: &Call) -> u64 {
+    fn truth(&self, asked: &Asked<'_>) -> u64 {
+        let Asked { machine, index, block, call, .. } = *asked;
         let nap = self.withheld.load(Ordering::Relaxed) && matches!(call.kind, Kind::Park | Kind::Wait);
-        let call = if nap { Call { a: call.a.min(NAP), ..*call } } else { *call };
+        let call = if nap { Call { a: call.a.min(NAP), ..call } } else { call };
         machine.done(index, block, &call)
     }
 
     /// The answer, true or not.
-    fn answer(
-        &self,
-        machine: &'static Machine,
-        seat: &mut Seat,
-        index: usize,
-        block: Block<'_>,
-        first: usize,
-        call: &Call,
-    ) -> u64 {
+    fn answer(&self, asked: &Asked<'_>, seat: &mut Seat) -> u64 {
+        let call = &asked.call;
         let row = Row::Call(call.kind);
         if let Some((cell, _)) = self.plan.aim
             && cell.row == row
@@ -229,7 +229,7 @@ impl Liar {
         {
             let passes = |left: u64| left.checked_sub(1);
             if self.chances.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_err() {
-                let told = self.tell(machine, seat, index, block, first, call, cell.lie, true);
+                let told = self.tell(asked, seat, cell.lie, true);
                 if let (result, true) = told {
                     // Whether two looks see different words is a matter of luck, which gets its chances.
                     self.aimed.store(cell.lie != Lie::Double, Ordering::SeqCst);
@@ -245,14 +245,14 @@ impl Liar {
             let lie = (0..8).map(|_| LIES[seat.random.place(LIES.len())]);
             let lies: Vec<Lie> = lie.filter(|lie| row.takes(*lie) && self.may(*lie, call, false)).collect();
             if let Some(lie) = lies.first() {
-                let (result, changed) = self.tell(machine, seat, index, block, first, call, *lie, false);
+                let (result, changed) = self.tell(asked, seat, *lie, false);
                 if changed {
                     self.board.lied(Cell { row, lie: *lie });
                 }
                 return result;
             }
         }
-        self.truth(machine, index, block, call)
+        self.truth(asked)
     }
 
     /// Whether the scope, and what must come of it, allow this lie.

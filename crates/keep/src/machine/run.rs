@@ -24,7 +24,7 @@ use super::MEMORY;
 use super::answers::Answers;
 use super::firmware::Link;
 use super::layout::Layout;
-use super::liar::Liar;
+use super::liar::{Asked, Liar};
 use super::looker::Looker;
 use super::state::{Segment, State, WISHED};
 use crate::attack::{Board, ENDED};
@@ -251,7 +251,7 @@ impl Machine {
             let call = Call::decode(words).map_err(|error| error.to_string())?;
             let result = match &self.liar {
                 None => ended(&call).map_or_else(|| Ok(self.done(index, block, &call)), Err),
-                Some(liar) => liar.serve(self, index, block, first, &call),
+                Some(liar) => liar.serve(&Asked { machine: self, index, block, first, call }),
             };
             let result = match result {
                 Ok(result) => result,

@@ -8,28 +8,16 @@ use std::time::Duration;
 use gate::plan::PROCESSORS;
 use gate::ring::{ADDRESS, ALWAYS, COUNT, Call, EVENT, Kind, file};
 
-use super::super::run::Machine;
-use super::{Liar, MOST_LATER, NOISE, Seat, held};
+use super::{Asked, Liar, MOST_LATER, NOISE, Seat, held};
 use crate::attack::lies::{Cell, Field, Lie, Row};
 use crate::attack::{Random, Scope};
-use crate::sys::memory::Block;
 
 impl Liar {
     /// Tells a lie, and whether it was one.
-    #[allow(clippy::too_many_arguments, reason = "what an answer is made of")]
-    pub(super) fn tell(
-        &self,
-        machine: &'static Machine,
-        seat: &mut Seat,
-        index: usize,
-        block: Block<'_>,
-        first: usize,
-        call: &Call,
-        lie: Lie,
-        aimed: bool,
-    ) -> (u64, bool) {
+    pub(super) fn tell(&self, asked: &Asked<'_>, seat: &mut Seat, lie: Lie, aimed: bool) -> (u64, bool) {
+        let Asked { machine, index, block, first, ref call } = *asked;
         let random = &mut seat.random;
-        let truth = |call: &Call| self.truth(machine, index, block, call);
+        let truth = |call: &Call| self.truth(&Asked { call: *call, ..*asked });
         match lie.field() {
             Field::Result if call.kind == Kind::Processor => {
                 // One that is refused does not come; whether it is believed of one that came is the aim's to ask.
@@ -47,7 +35,7 @@ impl Liar {
                 let value = self.value(lie, honest, call, random, index);
                 if self.fits(call, honest, value, aimed) { (value, true) } else { (honest, false) }
             }
-            Field::Data => self.data(&truth, random, block, call, lie),
+            Field::Data => self.data(&truth, asked, random, lie),
             Field::Words => {
                 let honest = truth(call);
                 for word in (first..first + 6).chain([first + 7, COUNT]) {
@@ -55,7 +43,7 @@ impl Liar {
                 }
                 (honest, true)
             }
-            Field::Deed => self.deed(&truth, machine, random, call, lie),
+            Field::Deed => self.deed(&truth, asked, random, lie),
             Field::Time if lie == Lie::Late => {
                 std::thread::sleep(Duration::from_micros(random.below(300)));
                 (truth(call), true)
@@ -131,14 +119,8 @@ impl Liar {
     }
 
     /// An answer with other data.
-    fn data(
-        &self,
-        truth: &dyn Fn(&Call) -> u64,
-        random: &mut Random,
-        block: Block<'_>,
-        call: &Call,
-        lie: Lie,
-    ) -> (u64, bool) {
+    fn data(&self, truth: &dyn Fn(&Call) -> u64, asked: &Asked<'_>, random: &mut Random, lie: Lie) -> (u64, bool) {
+        let Asked { block, ref call, .. } = *asked;
         let mut old = vec![0; NOISE.min(call.length as usize)];
         block.get_data(call.offset, &mut old);
         let honest = truth(call);
@@ -197,14 +179,8 @@ impl Liar {
     }
 
     /// An answer without its deed, or to one that was done twice.
-    fn deed(
-        &self,
-        truth: &dyn Fn(&Call) -> u64,
-        machine: &'static Machine,
-        random: &mut Random,
-        call: &Call,
-        lie: Lie,
-    ) -> (u64, bool) {
+    fn deed(&self, truth: &dyn Fn(&Call) -> u64, asked: &Asked<'_>, random: &mut Random, lie: Lie) -> (u64, bool) {
+        let Asked { machine, ref call, .. } = *asked;
         if lie == Lie::Twice {
             let honest = truth(call);
             if call.kind == Kind::Processor {
