@@ -49,7 +49,7 @@ impl Service {
     }
 
     /// Serves exec, and the second time the program that took its place.
-    pub(crate) fn serve(&mut self, mut stream: UnixStream) -> Result<Served, RunError> {
+    pub(crate) fn serve(&mut self, mut stream: &UnixStream) -> Result<Served, RunError> {
         let mut payload = Vec::new();
         let mut out = Vec::new();
         loop {
@@ -246,7 +246,7 @@ mod tests {
     fn ask(service: &mut Service, requests: &[Request<'_>]) -> (Vec<String>, Result<Served, RunError>) {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         std::thread::scope(|scope| {
-            let served = scope.spawn(|| service.serve(theirs));
+            let served = scope.spawn(move || service.serve(&theirs));
             let mut answers = Vec::new();
             for request in requests {
                 let mut frame = Vec::new();
@@ -286,7 +286,8 @@ mod tests {
         replace().encode(&mut frame).unwrap();
         ours.write_all(&frame).unwrap();
         ours.shutdown(std::net::Shutdown::Write).unwrap();
-        assert!(matches!(service.serve(theirs), Ok(Served::Closed)) && service.who() == Caller::Program);
+        assert!(matches!(service.serve(&theirs), Ok(Served::Closed)) && service.who() == Caller::Program);
+        drop(theirs);
         assert_eq!(ours.read(&mut frame).unwrap(), 0, "it has no answer");
     }
 

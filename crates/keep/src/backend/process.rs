@@ -64,7 +64,8 @@ pub(crate) fn start(
 
 /// The whole life of a Keep.
 fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) -> Result<End, RunError> {
-    let served = service.serve(ours);
+    // Open until the Keep is killed: what it did about an end of its platform's would be told instead of the reason.
+    let served = service.serve(&ours);
     if let (Ok(Served::Closed), Caller::Program) = (&served, service.who()) {
         // A shim put it there, and it ends by itself.
         return ended(left(child, now, Caller::Program)?);
@@ -80,7 +81,7 @@ fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) ->
     let (ours, theirs) = UnixStream::pair().map_err(RunError::Replace)?;
     let child = sys::spawn(*task, theirs)?;
     now.becomes(Arc::clone(&child.process));
-    let served = service.serve(ours);
+    let served = service.serve(&ours);
     // Unlike exec it needs no platform: it may close descriptor 3 and go on.
     if served.is_err() {
         now.kill();

@@ -20,12 +20,13 @@ fn host(blobs: Box<dyn Blobs>, events: Box<dyn FnMut(Event) + Send>) -> Host {
     Host { blobs, listen: BTreeMap::new(), stdio: Stdio::Null, events }
 }
 
-/// A Keep that sends these bytes to its platform and then computes for ever.
-fn hostile(message: &[u8]) -> Running {
-    // mov edi,3; lea rsi,[rip+14]; mov edx,LENGTH; mov eax,1; syscall; jmp .
-    let length = u8::try_from(message.len()).unwrap();
-    let code = [0xbf, 3, 0, 0, 0, 0x48, 0x8d, 0x35, 14, 0, 0, 0, 0xba, length, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05];
-    let elf = tiny(&[&code[..], &[0xeb, 0xfe], message].concat());
+/// A Keep that sends these bytes to its platform, does something, and then computes for ever.
+fn hostile(message: &[u8], then: &[u8]) -> Running {
+    // mov edi,3; lea rsi,[rip+14+THEN]; mov edx,LENGTH; mov eax,1; syscall; THEN; jmp .
+    let (length, place) = (u8::try_from(message.len()).unwrap(), 14 + u8::try_from(then.len()).unwrap());
+    let code =
+        [0xbf, 3, 0, 0, 0, 0x48, 0x8d, 0x35, place, 0, 0, 0, 0xba, length, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05];
+    let elf = tiny(&[&code[..], then, &[0xeb, 0xfe], message].concat());
     let launch =
         Launch { image: Image::of(Vec::leak(elf)), brief: Arc::from([]), brief_hash: [0; 32], deployment: None };
     Nil.start(&launch, host(Box::new(BTreeMap::new()), Box::new(|_| {}))).unwrap()
@@ -33,13 +34,24 @@ fn hostile(message: &[u8]) -> Running {
 
 #[test]
 fn a_breach_of_the_protocol_ends_the_keep() {
-    let ended = hostile(&[1, 0, 0, 0, 99]).wait();
+    let ended = hostile(&[1, 0, 0, 0, 99], &[]).wait();
     assert!(matches!(&ended, Err(RunError::Protocol(why)) if why.contains("99")), "{ended:?}");
+}
+
+/// What the Keep would do about it never comes to be.
+#[test]
+fn a_breach_of_the_protocol_is_the_reason() {
+    // xor eax,eax; mov edx,1; syscall: which reads until its platform is gone.
+    let read = [0x31, 0xc0, 0xba, 1, 0, 0, 0, 0x0f, 0x05];
+    for _ in 0..20 {
+        let ended = hostile(&[1, 0, 0, 0, 99], &[&read[..], &calls(FORK, 0)].concat()).wait();
+        assert!(matches!(&ended, Err(RunError::Protocol(_))), "{ended:?}");
+    }
 }
 
 #[test]
 fn the_outcome_ends_the_keep() {
-    assert_eq!(hostile(&[3, 0, 0, 0, 9, 0, 7]).wait().unwrap(), End::Exit(7));
+    assert_eq!(hostile(&[3, 0, 0, 0, 9, 0, 7], &[]).wait().unwrap(), End::Exit(7));
 }
 
 /// exec, with this as the workload's program.
