@@ -97,3 +97,32 @@ fn counts_are_those_of_the_tree() {
     let vectors = vectors.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "json"));
     assert_eq!(vectors.count(), number("SEV-SNP vectors"));
 }
+
+/// A command that shows nothing is no proof.
+#[test]
+fn tests_that_promises_name_are_there() {
+    let text = fs::read_to_string(root().join("PROMISES.md")).unwrap();
+    let commands: Vec<_> = text.split('`').filter_map(|text| text.strip_prefix("cargo test -p ")).collect();
+    assert!(commands.len() > 9);
+    for command in commands {
+        let mut words = command.split(' ');
+        let package = words.next().unwrap();
+        let dir = [format!("crates/{package}"), package.to_owned()].map(|dir| root().join(dir));
+        let dir = dir.iter().find(|dir| dir.is_dir()).unwrap_or_else(|| panic!("{command}: no such package"));
+        let mut filter = None;
+        while let Some(word) = words.next() {
+            if word == "--test" {
+                let name = words.next().unwrap();
+                let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
+                assert!(places.iter().any(|file| dir.join(file).is_file()), "{command}: no such file of tests");
+            } else {
+                filter = Some(word);
+            }
+        }
+        let Some(filter) = filter else { continue };
+        let mut files = Vec::new();
+        sources(dir, &mut files);
+        let named = |file: &PathBuf| fs::read_to_string(file).unwrap().contains(&format!("fn {filter}"));
+        assert!(files.iter().any(named), "{command}: no such test");
+    }
+}
