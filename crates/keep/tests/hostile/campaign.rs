@@ -133,8 +133,13 @@ fn campaign(settings: &Settings) -> Result<(), String> {
     for seed in seeds {
         let cells = sum.cells.len();
         let aimed_at_all = !settings.all_cells || sum.runs > 2 * cells as u64 || sum.hit() == cells;
-        if settings.lies.is_some_and(|enough| sum.lies >= enough) && sum.runs > 0 && aimed_at_all {
+        let enough = settings.lies.is_some_and(|enough| sum.lies >= enough) && sum.runs > 0;
+        if enough && aimed_at_all {
             break;
+        }
+        // What is missing then is an aim, which long runs have not.
+        if enough && is_long(seed) {
+            continue;
         }
         let plan = Plan { canary: Some(CANARY), ..Plan::of(seed, most, Scope::All, settings.firmware) };
         let wanted = settings.aim.as_ref().is_none_or(|text| aim(&plan).contains(text));
