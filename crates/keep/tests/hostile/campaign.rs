@@ -131,17 +131,15 @@ fn campaign(settings: &Settings) -> Result<(), String> {
         None => Box::new([63, 127, 191].into_iter().chain((0..600).step_by(31))),
     };
     for seed in seeds {
-        let cells = sum.cells.len();
-        let aimed_at_all = !settings.all_cells || sum.runs > 2 * cells as u64 || sum.hit() == cells;
         let enough = settings.lies.is_some_and(|enough| sum.lies >= enough) && sum.runs > 0;
-        if enough && aimed_at_all {
+        if enough && (!settings.all_cells || sum.hit() == sum.cells.len()) {
             break;
         }
-        // What is missing then is an aim, which long runs have not.
-        if enough && is_long(seed) {
+        let plan = Plan { canary: Some(CANARY), ..Plan::of(seed, most, Scope::All, settings.firmware) };
+        // What is missing then are cells that nobody lied about. Some are a matter of luck, and get many chances.
+        if enough && plan.aim.is_none_or(|(cell, _)| sum.cells.get(&cell.to_string()) != Some(&0)) {
             continue;
         }
-        let plan = Plan { canary: Some(CANARY), ..Plan::of(seed, most, Scope::All, settings.firmware) };
         let wanted = settings.aim.as_ref().is_none_or(|text| aim(&plan).contains(text));
         if !wanted {
             continue;
