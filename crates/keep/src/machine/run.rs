@@ -204,6 +204,9 @@ impl Machine {
             kicked |= bell.answer();
             if kicked {
                 kicked = !processor::interrupt(vcpu, KICK).map_err(|error| format!("cannot interrupt: {error}"))?;
+            } else {
+                // Who waits for an interrupt that never comes leaves each time it could take it, and gets nowhere.
+                processor::no_interrupt(vcpu);
             }
             match vcpu.run() {
                 Ok(VcpuExit::IoOut(DOORBELL, _)) => {

@@ -71,6 +71,11 @@ pub(crate) fn signals() -> (u64, u64) {
     (u64::from(std::process::id()), u64::from(SIGNAL.unsigned_abs()))
 }
 
+/// Has the processor run without leaving `KVM_RUN` for an interrupt that it could take.
+pub(crate) fn no_interrupt(vcpu: &mut VcpuFd) {
+    vcpu.get_kvm_run().request_interrupt_window = 0;
+}
+
 /// Has the processor take an interrupt, if it can take one now; else it leaves `KVM_RUN` as soon as it can. Whether it was
 /// given.
 pub(crate) fn interrupt(vcpu: &mut VcpuFd, vector: u8) -> std::io::Result<bool> {
