@@ -59,9 +59,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dcap;
 pub mod pki;
 pub mod provider;
+pub mod sgx;
 pub mod snp;
+pub mod tdx;
+mod time;
 pub mod verdict;
 
 #[cfg(feature = "aws-lc")]

@@ -9,7 +9,7 @@ use super::roots::{Anchor, Roots};
 use super::rules::RuleId;
 use super::vek::Vek;
 use super::{Collateral, Policy, SnpEvidence};
-use crate::pki::{Certificate, Crl, common_name};
+use crate::pki::{Certificate, Crl, Scheme, common_name};
 use crate::provider::Provider;
 use crate::snp::policy::CrlRule;
 use crate::verdict::{Recorder, Skip};
@@ -99,7 +99,7 @@ fn revocation_list(recorder: &mut Recorder, der: Option<&[u8]>, policy: &Policy,
         return None;
     };
     recorder.check(RuleId::CrlPresent, true, "a revocation list", "one");
-    match Crl::parse(der) {
+    match Crl::parse(der, Scheme::RsaPssSha384) {
         Ok(crl) => {
             recorder.check(RuleId::CrlFormat, true, "a revocation list", "well-formed");
             recorder.check(
@@ -121,7 +121,7 @@ fn revocation_list(recorder: &mut Recorder, der: Option<&[u8]>, policy: &Policy,
 fn intermediate(recorder: &mut Recorder, der: Option<&[u8]>, vek: &Vek, roots: &Roots) -> Option<Certificate> {
     let wanted = format!("certificate of {}", issuer(vek.certificate()));
     let found = match der {
-        Some(der) => Certificate::parse(der).map_err(|error| error.to_string()),
+        Some(der) => Certificate::parse(der, Scheme::RsaPssSha384).map_err(|error| error.to_string()),
         None => roots
             .intermediates()
             .iter()

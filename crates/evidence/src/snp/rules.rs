@@ -3,29 +3,12 @@
 //! Order matters: a cause stands before its consequences, and what makes the report's bytes
 //! trustworthy (chain, revocation, signature) before what the bytes say. Ids are published.
 
-use crate::verdict::{Numbered, Rule};
-
-macro_rules! rules {
-    ($($(#[$doc:meta])* $variant:ident = $id:literal, $meaning:literal, $source:literal, $remedy:literal;)*) => {
-        /// Position of a rule in [`CHECKS`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(usize)]
-        pub(crate) enum RuleId { $($variant),* }
-
-        impl Numbered for RuleId {
-            fn number(self) -> usize {
-                self as usize
-            }
-        }
-
-        /// Every rule of SEV-SNP, in the order of a verdict.
-        pub const CHECKS: &[Rule] = &[
-            $(Rule { id: $id, meaning: $meaning, source: $source, remedy: $remedy }),*
-        ];
-    };
-}
+use crate::verdict::rules;
 
 rules! {
+    /// Every rule of SEV-SNP, in the order of a verdict.
+    pub const CHECKS, after &[];
+
     // Form of the report.
     ReportSize = "snp.report.size", "the report has exactly 1184 bytes",
         "AMD 56860, ATTESTATION_REPORT", "send the report alone, neither cut nor padded";

@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use evidence::pki::{Certificate, Crl};
+use evidence::pki::{Certificate, Crl, Scheme};
 use evidence::snp::policy::{CrlRule, Digest384, MinimumTcb};
 use evidence::snp::report::{PlatformFlag, PolicyFlag, SigningKey};
 use evidence::snp::vek::Kind;
@@ -254,7 +254,7 @@ real! {
         let mut enarx = Enarx::read(folder);
         enarx.crl = folder.read("enarx/derived/amd.crl-genoa.der");
         assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.crl.signature"]);
-        let vek = Certificate::parse(&enarx.vcek).expect("a certificate");
+        let vek = Certificate::parse(&enarx.vcek, Scheme::RsaPssSha384).expect("a certificate");
         assert_eq!(vek.serial(), [0], "AMD's serial of every VCEK");
         let evidence = SnpEvidence { report: &enarx.report, vcek: &enarx.vcek, ask: None, crl: None };
         let collateral = Collateral { roots: &Roots::amd(), crl: None };
@@ -346,7 +346,7 @@ real! {
             let own: Vec<_> =
                 row.signed_by.iter().map(|signer| folder.certificate(&signer.file)).collect();
             for der in &veks {
-                let vek = Certificate::parse(der).expect("a certificate");
+                let vek = Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate");
                 let judged = judge(&bytes, der, lenient(), vek.not_before() + 1);
                 let verdict = match judged {
                     Ok((_, verdict)) | Err(verdict) => verdict,
@@ -355,7 +355,7 @@ real! {
                 let verifies = signature.outcome == Outcome::Pass;
                 // Two certificates of one key (another validity) are both good.
                 let same_key = own.iter().any(|der| {
-                    Certificate::parse(der).expect("a certificate").spki() == vek.spki()
+                    Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate").spki() == vek.spki()
                 });
                 assert_eq!(verifies, same_key, "{}", row.file);
             }
@@ -369,7 +369,7 @@ real! {
         let certificates = [&path[4..split], &path[split..]];
         let old = certificates
             .into_iter()
-            .find(|der| Certificate::parse(der).expect("a certificate").serial() == [2, 0, 1])
+            .find(|der| Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate").serial() == [2, 0, 1])
             .expect("serial 0x20001");
         let crl = folder.read("enarx/derived/amd.crl-genoa.der");
         let report = folder.read("snp-microsoft-tav/genoa_attestation_report.bin");
@@ -385,7 +385,7 @@ real! {
         assert_eq!(judge(Some(old)), ["snp.vek.signature", "snp.vek.dates", "snp.ask.revoked"]);
         // Control: the replacement, at the same instant, which is before this VCEK was made.
         assert_eq!(judge(None), ["snp.vek.dates"]);
-        let list = Crl::parse(&crl).expect("a list");
+        let list = Crl::parse(&crl, Scheme::RsaPssSha384).expect("a list");
         assert!(list.revokes(&[2, 0, 1]) && !list.revokes(&[2, 0, 2]) && !list.revokes(&[0]));
     }
 
