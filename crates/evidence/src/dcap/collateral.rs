@@ -90,18 +90,21 @@ impl Examined {
             Certificate::parse(&der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string())
         };
         let (tcb_signer, qe_signer) = (leaf(bundle.tcb_info_chain), leaf(bundle.qe_identity_chain));
-        let pck_crl = Crl::parse(bundle.pck_crl, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
-        let ca = pck_crl.as_ref().map_err(Clone::clone).and_then(|crl| {
-            let given =
-                bundle.pck_crl_chain.map(leaf).filter(|ca| ca.as_ref().is_ok_and(|ca| ca.subject() == crl.issuer()));
-            let known = || {
-                roots
-                    .intermediate(crl.issuer())
-                    .cloned()
-                    .ok_or_else(|| format!("no certificate of {}, the revocation list's issuer", name(crl.issuer())))
-            };
-            given.unwrap_or_else(known)
-        });
+        let list = |der: &[u8]| Crl::parse(der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
+        let issued_by = |crl: &Crl, issuer: &Certificate| {
+            crl.issuer() == issuer.subject() && crl.signed_by(issuer.spki(), provider)
+        };
+        let (ca, pck_crl) = match list(bundle.pck_crl) {
+            Ok(crl) => {
+                let given = bundle.pck_crl_chain.and_then(|pem| leaf(pem).ok());
+                let mut candidates = given.iter().chain(roots.intermediate(crl.issuer()));
+                let ca = candidates.find(|ca| issued_by(&crl, ca)).cloned();
+                let signed = ca.is_some();
+                let unknown = || format!("it is not of {}, as far as that is known", name(crl.issuer()));
+                (ca.ok_or_else(unknown), Ok((crl, signed)))
+            }
+            Err(error) => (Err(error.clone()), Err(error)),
+        };
         // Mostly the signers are the same; one signature less.
         let same = matches!((&tcb_signer, &qe_signer), (Ok(tcb), Ok(qe)) if tcb.der() == qe.der());
         let by = |anchor: &Certificate| {
@@ -116,12 +119,6 @@ impl Examined {
         let (tcb_signer, qe_signer) = (tcb_signer.map(|leaf| (leaf, tcb)), qe_signer.map(|leaf| (leaf, qe)));
         let ca = ca.map(|ca| (ca, by_root));
         let root = root.cloned();
-        let crl = |crl: Crl, issuer: Option<&Certificate>| {
-            let signed =
-                issuer.is_some_and(|issuer| crl.issuer() == issuer.subject() && crl.signed_by(issuer.spki(), provider));
-            (crl, signed)
-        };
-        let root_crl = Crl::parse(bundle.root_crl, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
         let by = |signer: &Signed<Certificate>, message: &[u8], signature: &[u8]| {
             let p256 = SignatureAlgorithm::EcdsaP256Sha256Fixed;
             signer.as_ref().is_ok_and(|(signer, _)| provider.verify(p256, signer.spki(), message, signature))
@@ -130,8 +127,11 @@ impl Examined {
         let tcb_info = TcbInfo::parse(bundle.tcb_info).map_err(text);
         let qe_identity = QeIdentity::parse(bundle.qe_identity).map_err(text);
         Self {
-            root_crl: root_crl.map(|list| crl(list, root.as_ref())),
-            pck_crl: pck_crl.map(|list| crl(list, ca.as_ref().ok().map(|(ca, _)| ca))),
+            root_crl: list(bundle.root_crl).map(|crl| {
+                let signed = root.as_ref().is_some_and(|root| issued_by(&crl, root));
+                (crl, signed)
+            }),
+            pck_crl,
             tcb_info: tcb_info.map(|info| (info, by(&tcb_signer, bundle.tcb_info, bundle.tcb_info_signature))),
             qe_identity: qe_identity
                 .map(|identity| (identity, by(&qe_signer, bundle.qe_identity, bundle.qe_identity_signature))),

@@ -3,5 +3,6 @@
 //! Real evidence is never committed; its tests read `DONJON_EVIDENCE` (default `../shared/evidence` beside the repository)
 //! and say so in one line where it is absent. `DONJON_REQUIRE=evidence` makes the absence a failure.
 
+mod flips;
 mod folder;
 mod matrix;

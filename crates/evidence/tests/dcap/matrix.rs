@@ -11,21 +11,21 @@ use evidence::{AwsLc, Verdict, sgx, tdx};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Row {
-    quote: String,
-    encoding: Option<String>,
+pub(crate) struct Row {
+    pub(crate) quote: String,
+    pub(crate) encoding: Option<String>,
     tee: String,
-    bundle: Option<String>,
-    at_unix: Option<u64>,
-    verdict: String,
+    pub(crate) bundle: Option<String>,
+    pub(crate) at_unix: Option<u64>,
+    pub(crate) verdict: String,
     #[serde(default)]
     advisories: Option<Vec<String>>,
     reason: Option<String>,
     #[serde(default)]
-    debug: bool,
+    pub(crate) debug: bool,
 }
 
-fn rows(folder: &Folder) -> Vec<Row> {
+pub(crate) fn rows(folder: &Folder) -> Vec<Row> {
     let rows: Vec<Row> = serde_json::from_slice(&folder.read("dcap-matrix/EXPECTED.json")).expect("rows");
     assert!(rows.len() >= 22);
     rows
@@ -33,12 +33,12 @@ fn rows(folder: &Folder) -> Vec<Row> {
 
 /// What is asked, besides the status.
 #[derive(Clone, Copy, Default)]
-struct Wants<'a> {
-    accepted: &'a [TcbStatus],
-    debug: bool,
+pub(crate) struct Wants<'a> {
+    pub(crate) accepted: &'a [TcbStatus],
+    pub(crate) debug: bool,
 }
 
-fn judge(row: &Row, quote: &[u8], by: Source<'_>, now: u64, wants: Wants<'_>) -> Result<Standing, Verdict> {
+pub(crate) fn judge(row: &Row, quote: &[u8], by: Source<'_>, now: u64, wants: Wants<'_>) -> Result<Standing, Verdict> {
     let accepted_tcb = Some(wants.accepted.to_vec());
     match row.tee.as_str() {
         "SGX" => {
