@@ -32,15 +32,21 @@ rules! {
         "AMD 57230; RFC 5280 section 4.2.1.9", "send the ASK of the product line the VEK names";
     ArkTrusted = "snp.ark.trusted", "a pinned ARK of the product line bears the name of the ASK's issuer",
         "collateral: roots", "for simulated hardware, a Steward of class insecure must name the simulated root";
-    ArkDates = "snp.ark.dates", "the ARK certificate is within its dates",
+    ArkEarly = "snp.ark.not_yet_valid", "the ARK certificate is valid already",
         "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    ArkExpired = "snp.ark.expired", "the ARK certificate is not expired",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock; else AMD has to issue a new root";
     AskSignature = "snp.ask.signature", "the pinned ARK key signed the ASK",
         "RFC 5280 section 6.1.3", "fetch the ASK from AMD's key distribution service; this one is forged or of another root";
-    AskDates = "snp.ask.dates", "the ASK certificate is within its dates",
-        "RFC 5280 section 4.1.2.5", "check the verifier's clock, or fetch the current ASK";
+    AskEarly = "snp.ask.not_yet_valid", "the ASK certificate is valid already",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    AskExpired = "snp.ask.expired", "the ASK certificate is not expired",
+        "RFC 5280 section 4.1.2.5", "fetch the current ASK";
     VekSignature = "snp.vek.signature", "the ASK signed the VEK certificate",
         "RFC 5280 section 6.1.3", "fetch the VEK certificate and its ASK from AMD's key distribution service";
-    VekDates = "snp.vek.dates", "the VEK certificate is within its dates",
+    VekEarly = "snp.vek.not_yet_valid", "the VEK certificate is valid already",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    VekExpired = "snp.vek.expired", "the VEK certificate is not expired",
         "RFC 5280 section 4.1.2.5", "fetch a current VEK certificate";
 
     // Revocation.
@@ -50,7 +56,9 @@ rules! {
         "RFC 5280 section 5", "fetch the list from AMD's key distribution service again";
     CrlSignature = "snp.crl.signature", "the pinned ARK issued and signed the revocation list",
         "RFC 5280 section 6.3.3 (f), (g)", "fetch the list of this product line";
-    CrlDates = "snp.crl.dates", "the revocation list is between thisUpdate and nextUpdate",
+    CrlEarly = "snp.crl.not_yet_valid", "the revocation list is valid already",
+        "RFC 5280 section 6.3.3 (a)", "check the verifier's clock";
+    CrlExpired = "snp.crl.expired", "the revocation list is not expired",
         "RFC 5280 section 6.3.3 (a)", "fetch a fresh revocation list";
     AskRevoked = "snp.ask.revoked", "the ASK is not revoked",
         "RFC 5280 section 6.3", "use a platform whose VEK was issued by a current ASK";
