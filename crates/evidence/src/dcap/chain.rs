@@ -1,6 +1,6 @@
 //! Certificate chains as Intel's services give them: PEM, the leaf first, the root last.
 
-use der::Document;
+use der::pem::Decoder;
 use thiserror::Error;
 
 /// Longest chain that is looked at; those of today have 4 KB.
@@ -18,19 +18,19 @@ pub(super) enum ChainError {
     /// Not PEM (RFC 7468), nothing else.
     #[error("not PEM certificates, one after the other")]
     Pem,
-    /// Another number of certificates.
-    #[error("{found} certificates, not {wanted} and the root's")]
+    /// None, or more than there are in such a chain.
+    #[error("{found} certificates, not 1 to {most}")]
     Length {
-        /// As many as there must be.
-        wanted: usize,
+        /// The most there can be.
+        most: usize,
         /// As many as there are.
         found: usize,
     },
 }
 
-/// So many certificates, and perhaps that of the root, which is not looked at. Nothing but line ends may stand between
-/// them, and one zero byte, as C has it, after them.
-pub(super) fn ders<const N: usize>(pem: &[u8]) -> Result<[Vec<u8>; N], ChainError> {
+/// The first certificate, and the others, of which none has been read. Nothing but line ends may stand between them, and
+/// one zero byte, as C has it, after them.
+pub(super) fn ders(pem: &[u8], most: usize) -> Result<(Vec<u8>, Vec<Vec<u8>>), ChainError> {
     if pem.len() > MAX_CHAIN {
         return Err(ChainError::TooLong(pem.len()));
     }
@@ -40,16 +40,24 @@ pub(super) fn ders<const N: usize>(pem: &[u8]) -> Result<[Vec<u8>; N], ChainErro
     while !rest.is_empty() {
         let end = rest.find(END).ok_or(ChainError::Pem)?.saturating_add(END.len());
         let (one, others) = rest.split_at_checked(end).ok_or(ChainError::Pem)?;
-        let (label, der) = Document::from_pem(one).map_err(|_| ChainError::Pem)?;
-        if label != "CERTIFICATE" {
-            return Err(ChainError::Pem);
-        }
-        ders.push(der.to_vec());
+        ders.push(decode(one).ok_or(ChainError::Pem)?);
         rest = others.trim_start_matches(['\n', '\r']);
     }
     let found = ders.len();
-    if found == N.saturating_add(1) {
-        ders.truncate(N);
+    let mut ders = ders.into_iter();
+    match ders.next() {
+        Some(leaf) if found <= most => Ok((leaf, ders.collect())),
+        _ => Err(ChainError::Length { most, found }),
     }
-    ders.try_into().map_err(|_| ChainError::Length { wanted: N, found })
+}
+
+/// The lines may be of any one length: those of older platforms have 76 characters.
+fn decode(pem: &str) -> Option<Vec<u8>> {
+    if !pem.starts_with("-----BEGIN ") {
+        return None;
+    }
+    let mut decoder = Decoder::new_detect_wrap(pem.as_bytes()).ok()?;
+    let mut der = Vec::new();
+    decoder.decode_to_end(&mut der).ok()?;
+    (decoder.type_label() == "CERTIFICATE").then_some(der)
 }

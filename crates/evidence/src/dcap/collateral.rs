@@ -86,7 +86,7 @@ pub(crate) struct Examined {
 impl Examined {
     pub(super) fn new(bundle: &Bundle<'_>, roots: &Roots, provider: &dyn Provider) -> Self {
         let leaf = |pem: &[u8]| -> Result<Certificate, String> {
-            let [der] = chain::ders(pem).map_err(|error| error.to_string())?;
+            let (der, _) = chain::ders(pem, 2).map_err(|error| error.to_string())?;
             Certificate::parse(&der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string())
         };
         let (tcb_signer, qe_signer) = (leaf(bundle.tcb_info_chain), leaf(bundle.qe_identity_chain));

@@ -148,7 +148,7 @@ fn form<'a>(recorder: &mut Recorder, bytes: &'a [u8], tee: Tee) -> Option<Quote<
 fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option<Pck> {
     use RuleId as R;
     let By { collateral: examined, now, provider, .. } = by;
-    let [leaf, ca] = match chain::ders(quote.chain()) {
+    let (leaf, others) = match chain::ders(quote.chain(), 3) {
         Ok(chain) => chain,
         Err(error) => {
             recorder.check(R::PckFormat, false, "PCK, its CA, the root", error.to_string());
@@ -156,12 +156,13 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
             return None;
         }
     };
-    // What is the same as in the collateral was looked at there.
+    let pck = Pck::parse(&leaf);
+    // What is the same as in the collateral was looked at there. Some platforms have the root before the CA.
     let issuer = examined.issuer();
     let (ca, signed) = match &issuer {
-        Ok((known, signed)) if known.der() == ca => (Ok((*known).clone()), *signed),
+        Ok((known, signed)) if others.iter().any(|der| known.der() == der) => (Ok((*known).clone()), *signed),
         _ => {
-            let ca = Certificate::parse(&ca, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
+            let ca = ca_of(pck.as_ref().ok().map(Pck::certificate), &others);
             let signed = match (&ca, examined.root()) {
                 (Ok(ca), Some(root)) => issued(ca, root, provider),
                 _ => false,
@@ -170,7 +171,7 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
         }
     };
     examined.record_ca(recorder, now, ca.as_ref().map(|ca| (ca, signed)).map_err(Clone::clone));
-    let pck = match Pck::parse(&leaf) {
+    let pck = match pck {
         Ok(pck) => pck,
         Err(error) => {
             recorder.check(R::PckFormat, false, "a PCK certificate", error.to_string());
@@ -189,6 +190,19 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
         }
     }
     Some(pck)
+}
+
+/// The CA that a PCK names, among others.
+fn ca_of(pck: Option<&Certificate>, others: &[Vec<u8>]) -> Result<Certificate, String> {
+    let mut failed = "no certificate of the PCK's issuer".to_owned();
+    for der in others {
+        match Certificate::parse(der, Scheme::EcdsaP256Sha256) {
+            Ok(certificate) if pck.is_none_or(|pck| pck.issuer() == certificate.subject()) => return Ok(certificate),
+            Ok(_) => {}
+            Err(error) => failed = error.to_string(),
+        }
+    }
+    Err(failed)
 }
 
 /// From the PCK over the quoting enclave to the body.

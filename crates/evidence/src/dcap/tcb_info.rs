@@ -12,6 +12,7 @@ use super::status::{Standing, TcbStatus};
 use core::cmp::Reverse;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use thiserror::Error;
 
@@ -54,6 +55,34 @@ pub enum InfoError {
     /// What TDX TCB info must have and SGX TCB info must not.
     #[error("TDX components or modules are missing, or stand where there are none")]
     Tdx,
+}
+
+/// What Intel's service answers: an object and its signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// TCB info or QE identity, byte for byte as it was signed.
+    pub body: &'a [u8],
+    /// r||s, big-endian.
+    pub signature: [u8; 64],
+}
+
+impl<'a> Answer<'a> {
+    /// Takes the answer of `tcb` or `qe/identity` apart.
+    pub fn parse(json: &'a [u8]) -> Result<Self, InfoError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole<'a> {
+            #[serde(borrow, alias = "tcbInfo", alias = "enclaveIdentity")]
+            body: &'a RawValue,
+            signature: Hex<64>,
+        }
+        if json.len() > MAX_JSON {
+            return Err(InfoError::TooLong { found: json.len() });
+        }
+        let Whole { body, signature } =
+            serde_json::from_slice(json).map_err(|error| InfoError::Json(error.to_string()))?;
+        Ok(Self { body: body.get().as_bytes(), signature: signature.0 })
+    }
 }
 
 /// TCB info, version 2 (SGX) or 3.

@@ -6,3 +6,4 @@
 mod flips;
 mod folder;
 mod matrix;
+mod rest;
