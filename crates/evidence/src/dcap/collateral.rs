@@ -48,8 +48,7 @@ impl Collateral {
         let examined = Examined::new(bundle, roots, provider);
         let mut recorder = Recorder::new(super::CHECKS);
         examined.record(&mut recorder, now);
-        let ca = examined.issuer();
-        examined.record_ca(&mut recorder, now, ca);
+        examined.record_own_ca(&mut recorder, now);
         let verdict = recorder.finish_within(R::RootTrusted, R::QeIdentityExpired);
         if verdict.passed() { Ok(Self(examined)) } else { Err(verdict) }
     }
@@ -208,7 +207,7 @@ impl Examined {
                 return;
             }
         };
-        let named = common_name(signer.subject()).is_some_and(|name| name == TCB_SIGNING);
+        let named = is_named(signer.subject(), TCB_SIGNING);
         let leaf = signer.authority().is_ok_and(|authority| !authority.ca && !authority.signs);
         recorder.check(format, named && leaf, expected, name(signer.subject()));
         if self.root.is_some() {
@@ -229,6 +228,13 @@ impl Examined {
         record_revocation(recorder, RuleId::RootRevoked, Self::revoked(&self.root_crl, root), root);
     }
 
+    /// The CA whose revocation list this has. Without one that list is the failure.
+    pub(super) fn record_own_ca(&self, recorder: &mut Recorder, now: u64) {
+        if let Ok(ca) = self.issuer() {
+            self.record_ca(recorder, now, Ok(ca));
+        }
+    }
+
     /// The CA of a PCK.
     pub(super) fn record_ca(&self, recorder: &mut Recorder, now: u64, ca: Result<(&Certificate, bool), String>) {
         let expected = "PCK Platform CA or PCK Processor CA, path length 0, keyCertSign";
@@ -239,7 +245,7 @@ impl Examined {
                 return;
             }
         };
-        let named = common_name(ca.subject()).is_some_and(|name| PCK_CAS.contains(&name.as_str()));
+        let named = PCK_CAS.iter().any(|wanted| is_named(ca.subject(), wanted));
         let may =
             ca.authority().is_ok_and(|authority| authority.ca && authority.signs && authority.path_length == Some(0));
         recorder.check(RuleId::CaFormat, named && may, expected, name(ca.subject()));
@@ -271,6 +277,13 @@ impl Examined {
 const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 /// Subjects of those who issue PCKs.
 const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
+
+/// Whether this is the name, perhaps with words after it: simulated ones say so.
+fn is_named(found: &Name, wanted: &str) -> bool {
+    let found = common_name(found);
+    let rest = found.as_deref().and_then(|found| found.strip_prefix(wanted));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
 
 /// A revocation list. Without an issuer there was a failure before; one that is not known is a failure here.
 fn record_list(

@@ -102,7 +102,7 @@ pub(crate) fn judge<'a>(
     let By { collateral, now, .. } = by;
     collateral.record(recorder, now);
     let Some(quote) = form(recorder, bytes, tee) else {
-        collateral.record_ca(recorder, now, collateral.issuer());
+        collateral.record_own_ca(recorder, now);
         return (None, None);
     };
     let pck = endorsement(recorder, &quote, by);
@@ -152,7 +152,7 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
         Ok(chain) => chain,
         Err(error) => {
             recorder.check(R::PckFormat, false, "PCK, its CA, the root", error.to_string());
-            examined.record_ca(recorder, now, examined.issuer());
+            examined.record_own_ca(recorder, now);
             return None;
         }
     };

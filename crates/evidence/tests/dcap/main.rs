@@ -7,3 +7,4 @@ mod flips;
 mod folder;
 mod matrix;
 mod rest;
+mod vectors;
