@@ -60,6 +60,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dcap;
+mod hexadecimal;
 pub mod pki;
 pub mod provider;
 pub mod sgx;
@@ -68,6 +69,7 @@ pub mod tdx;
 mod time;
 pub mod verdict;
 
+pub use hexadecimal::Hex;
 #[cfg(feature = "aws-lc")]
 pub use provider::AwsLc;
 pub use provider::{Provider, SignatureAlgorithm};

@@ -9,12 +9,11 @@ mod rules;
 pub use policy::{Policy, Settings};
 pub use rules::CHECKS;
 
-use crate::dcap::policy::Hex;
 use crate::dcap::quote::{Body, EnclaveReport, Tee};
 use crate::dcap::{self, By, Platform, Platforms, Source};
 use crate::provider::Provider;
 use crate::verdict::{Recorder, Skip, Verdict};
-use crate::{Authentic, Expected, Verified};
+use crate::{Authentic, Expected, Hex, Verified};
 use policy::Feature;
 use rules::RuleId;
 

@@ -87,6 +87,11 @@ rules! {
     FirmwareOrder = "snp.firmware.order", "the committed firmware version is not above the current one",
         "AMD 56860, SNP_COMMIT", "the firmware state is inconsistent; update and commit the platform's firmware";
 
+    FirmwareMinimum = "snp.firmware.minimum", "the committed firmware version reaches the policy's floor",
+        "policy: snp.minimum_firmware", "update the platform's firmware and commit it";
+    Mitigations = "snp.mitigations", "the mitigations the policy names were there at launch and are there now",
+        "policy: snp.mitigations", "update the platform's firmware and launch again";
+
     // Guest policy.
     PolicyReserved = "snp.policy.reserved", "bit 17 of the guest policy is one, all undefined bits are zero",
         "AMD 56860, GUEST_POLICY", "launch with a policy this report version defines";
@@ -106,6 +111,8 @@ rules! {
         "AMD 56860, PLATFORM_INFO", "update the verifier: the firmware says something it does not know";
     PlatformFlags = "snp.platform_info.flags", "the platform is not weaker than the policy's flags",
         "policy: snp.platform_info_flags", "change the platform's firmware settings, or platform_info_flags";
+    PlatformProduct = "snp.platform.product", "the platform's product line is not a refused one",
+        "policy: snp.refused_products", "use a platform of another product line";
     PlatformAllowed = "snp.platform.allowed", "the platform is one the policy names",
         "policy: platforms, any_platform", "add the platform to platforms if you vouch for it";
     Vmpl = "snp.vmpl", "the report was asked for at the accepted privilege level",
@@ -122,6 +129,12 @@ rules! {
         "policy: snp.id_key_digest", "launch with an ID block of an accepted ID key";
     IdKeyDenied = "snp.id_key.denied", "the ID key is not a refused one",
         "policy: snp.id_key_digest_blacklist", "launch with an ID block of another ID key";
+    GuestSvn = "snp.guest_svn", "GUEST_SVN is at least what the policy states",
+        "policy: snp.minimum_guest_svn", "launch a newer image";
+    FamilyId = "snp.family_id", "FAMILY_ID is an accepted one",
+        "policy: snp.family_id", "launch an image of an accepted family";
+    ImageId = "snp.image_id", "IMAGE_ID is an accepted one",
+        "policy: snp.image_id", "launch an accepted image";
 
     // Binding.
     ReportData = "snp.report_data", "REPORT_DATA is the binding the relying party expects",

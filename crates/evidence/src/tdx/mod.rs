@@ -9,14 +9,13 @@ mod rules;
 pub use policy::{Policy, Settings};
 pub use rules::CHECKS;
 
-use crate::dcap::policy::Hex;
 use crate::dcap::quote::{Body, TdExtension, TdReport, Tee};
 use crate::dcap::tcb_info::TcbInfo;
 use crate::dcap::{self, By, Platform, Platforms, Source};
 use crate::provider::Provider;
 use crate::sgx::padded;
 use crate::verdict::{Recorder, Skip, Verdict};
-use crate::{Authentic, Expected, Verified};
+use crate::{Authentic, Expected, Hex, Verified};
 use policy::{Attribute, SeptVe};
 use rules::RuleId;
 

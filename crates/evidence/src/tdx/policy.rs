@@ -4,9 +4,10 @@
 //! a policy that names no code at all is refused when it is made. Everything that can be written here is enforced by a check
 //! whose source is the key's name.
 
+use crate::Hex;
 use crate::dcap::TcbStatus;
 use crate::dcap::pck::Configuration;
-use crate::dcap::policy::{Hex, TcbRules, TcbRulesError};
+use crate::dcap::policy::{TcbRules, TcbRulesError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

@@ -4,10 +4,9 @@
 //! under a policy of every other one; a row that refuses is refused by the check that stands for its reason.
 
 use super::folder::{Fetched, Folder, source};
-use evidence::dcap::policy::Hex;
 use evidence::dcap::quote::Body;
 use evidence::dcap::{Collateral, Platforms, Quote, Roots, Source, Standing, TcbStatus};
-use evidence::{AwsLc, Verdict, sgx, tdx};
+use evidence::{AwsLc, Hex, Verdict, sgx, tdx};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -10,12 +10,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use evidence::pki::{Certificate, Crl, Scheme};
 use evidence::snp::policy::{CrlRule, Digest384, MinimumTcb};
 use evidence::snp::report::{PlatformFlag, PolicyFlag, SigningKey};
+use evidence::snp::tcb::FirmwareVersion;
 use evidence::snp::vek::Kind;
 use evidence::snp::{
     Collateral, Input, Platforms, Policy, ProductLine, Report, Roots, Settings, SnpClaims, SnpEvidence, Tcb, Vek,
     authentic, verify,
 };
-use evidence::{Authentic, AwsLc, Expected, Outcome, Verdict, Verified};
+use evidence::{Authentic, AwsLc, Expected, Hex, Outcome, Verdict, Verified};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
@@ -189,6 +190,11 @@ impl Enarx {
             policy_flags: Some(vec![PolicyFlag::Smt]),
             platform_info_flags: Some(vec![PlatformFlag::Smt]),
             minimum_tcb: Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() }),
+            minimum_guest_svn: Some(report.guest_svn()),
+            family_id: Some(vec![Hex(*report.family_id())]),
+            image_id: Some(vec![Hex(*report.image_id())]),
+            minimum_firmware: Some(report.committed_version()),
+            refused_products: Some(vec![ProductLine::Turin]),
             ..Settings::default()
         }
     }
@@ -214,7 +220,7 @@ real! {
         let enarx = Enarx::read(folder);
         let (verified, verdict) = enarx.verify(enarx.strict(), WHEN_MADE).expect("genuine");
         for check in &verdict.checks {
-            let version_2 = check.id == "snp.report.product";
+            let version_2 = ["snp.report.product", "snp.mitigations"].contains(&check.id);
             assert_eq!(check.outcome == Outcome::Pass, !version_2, "{}", check.id);
         }
         let claims = verified.claims();
@@ -275,6 +281,7 @@ real! {
             let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode };
             Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() })
         };
+        let newer = FirmwareVersion { build: 4, ..report.committed_version() };
         let genoa = MinimumTcb { genoa: floor(0).and_then(|f| f.milan), ..MinimumTcb::default() };
         let cases = [
             ("snp.signer.allowed", Settings { signer: other.clone(), ..strict() }),
@@ -297,6 +304,15 @@ real! {
             ("snp.tcb.minimum", Settings { minimum_tcb: floor(0x5E), ..strict() }),
             ("snp.tcb.minimum", Settings { minimum_tcb: Some(genoa), ..strict() }),
             ("snp.vmpl", Settings { vmpl: 1, ..strict() }),
+            ("snp.guest_svn", Settings { minimum_guest_svn: Some(u32::MAX), ..strict() }),
+            ("snp.family_id", Settings { family_id: Some(vec![Hex([0xEE; 16])]), ..strict() }),
+            ("snp.image_id", Settings { image_id: Some(vec![Hex([0xEE; 16])]), ..strict() }),
+            ("snp.firmware.minimum", Settings { minimum_firmware: Some(newer), ..strict() }),
+            ("snp.mitigations", Settings { mitigations: Some(1), ..strict() }),
+            (
+                "snp.platform.product",
+                Settings { refused_products: Some(vec![ProductLine::Milan]), minimum_tcb: None, ..strict() },
+            ),
         ];
         for (id, settings) in cases {
             assert_eq!(failures(enarx.verify(settings, WHEN_MADE)), [id]);
