@@ -59,11 +59,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dcap;
+mod hexadecimal;
 pub mod pki;
 pub mod provider;
+pub mod sgx;
 pub mod snp;
+pub mod tdx;
+mod time;
 pub mod verdict;
 
+pub use hexadecimal::Hex;
 #[cfg(feature = "aws-lc")]
 pub use provider::AwsLc;
 pub use provider::{Provider, SignatureAlgorithm};

@@ -99,6 +99,43 @@ pub(crate) trait Numbered {
     fn number(self) -> usize;
 }
 
+/// A list of rules, and an enum `RuleId` of their positions in a verdict, in which they come after others.
+macro_rules! rules {
+    (
+        $(#[$list:meta])* $vis:vis const $name:ident, after $before:expr;
+        $($variant:ident = $id:literal, $meaning:literal, $source:literal, $remedy:literal;)*
+    ) => {
+        /// The rules of this list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(crate) enum RuleId { $($variant),* }
+
+        impl $crate::verdict::Numbered for RuleId {
+            fn number(self) -> usize {
+                const BEFORE: &[$crate::verdict::Rule] = $before;
+                BEFORE.len() + self as usize
+            }
+        }
+
+        $(#[$list])*
+        $vis const $name: &[$crate::verdict::Rule] = &[
+            $($crate::verdict::Rule { id: $id, meaning: $meaning, source: $source, remedy: $remedy }),*
+        ];
+    };
+}
+pub(crate) use rules;
+
+/// One list after the other.
+pub(crate) const fn chained<const N: usize>(first: &[Rule], second: &[Rule]) -> [Rule; N] {
+    let mut all = [Rule { id: "", meaning: "", source: "", remedy: "" }; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+
 /// Collects outcomes while evidence is judged; [`Recorder::finish`] makes the complete verdict.
 ///
 /// A TEE names its rules by an enum of their positions in `rules`.
@@ -144,6 +181,14 @@ impl Recorder {
                 remedy: rule.remedy.to_owned(),
             });
         }
+    }
+
+    /// The verdict of a judgement that has only these rules, the first and the last with all between.
+    pub(crate) fn finish_within(mut self, first: impl Numbered, last: impl Numbered) -> Verdict {
+        let (first, last) = (first.number(), last.number());
+        self.rules = self.rules.get(first..=last).unwrap_or_default();
+        self.checks = self.checks.into_iter().skip(first).take(self.rules.len()).collect();
+        self.finish()
     }
 
     pub(crate) fn finish(self) -> Verdict {

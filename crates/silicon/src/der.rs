@@ -115,7 +115,7 @@ pub(crate) fn time(unix: u64) -> Vec<u8> {
 
 /// Year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01. Counted in
 /// years that begin in March, so that the leap day is the last one.
-const fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

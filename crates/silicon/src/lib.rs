@@ -12,7 +12,8 @@
 //!
 //! What is here: ARK and ASK certificates, VCEKs with every 1.3.6.1.4.1.3704.1 extension, CRLs and
 //! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin; the firmware that launches a
-//! guest, measures it and answers its messages. What is not: VLEKs, migration, Intel. Same seed,
+//! guest, measures it and answers its messages. Of Intel: the root and what it certifies, TCB info, QE identities, quotes
+//! of SGX and TDX ([`intel`]). What is not: VLEKs, migration. Same seed,
 //! same bytes: every signature is deterministic (RFC
 //! 6979 for ECDSA, a derived salt for RSASSA-PSS), and a golden test holds the hashes.
 //!
@@ -56,6 +57,7 @@
 pub mod amd;
 mod der;
 mod derive;
+pub mod intel;
 
 pub use amd::{
     Amd, CrlTemplate, Finish, Guest, IdBlock, IdBlockError, Launch, LaunchError, PageKind, Product, REPORT_LEN,

@@ -560,7 +560,7 @@ fn signer_and_id_key_of_the_policy_are_enforced() {
 fn a_missing_and_an_old_revocation_list_are_refused() {
     let world = World::new();
     refused_only_with(&world, "snp.crl.present", |keep| keep.crl = None);
-    refused_only_with(&world, "snp.crl.dates", |keep| {
+    refused_only_with(&world, "snp.crl.expired", |keep| {
         keep.crl = Some(world.amd.crl_der(NOW - 2 * DAY, NOW - 1, &[]));
     });
     refused_only_with(&world, "snp.ask.revoked", |keep| {

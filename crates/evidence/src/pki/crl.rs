@@ -3,7 +3,7 @@
 //! A list without `nextUpdate` would never grow stale and is refused; so are delta and indirect
 //! lists, whose critical extensions would change the meaning of an absent serial.
 
-use super::{PkiError, Signed, bounded, distinct, unix};
+use super::{PkiError, Scheme, Signed, bounded, distinct, unix};
 use crate::provider::Provider;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
@@ -13,10 +13,10 @@ use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extensions;
 use x509_cert::name::Name;
 
-/// Longest revocation list that is looked at; AMD's are under 1 KiB today.
+/// Longest revocation list that is looked at; AMD's are under 1 KiB today, Intel's under 4 KiB.
 pub const MAX_CRL: usize = 1024 * 1024;
 
-/// A revocation list signed with RSASSA-PSS SHA-384.
+/// A revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crl {
     issuer: Name,
@@ -27,10 +27,10 @@ pub struct Crl {
 }
 
 impl Crl {
-    /// Parses exactly one DER CertificateList of at most [`MAX_CRL`] bytes.
-    pub fn parse(der: &[u8]) -> Result<Self, PkiError> {
+    /// Parses exactly one DER CertificateList of at most [`MAX_CRL`] bytes, signed with `scheme`.
+    pub fn parse(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
         bounded(der, MAX_CRL)?;
-        let signed = Signed::split(der)?;
+        let signed = Signed::split(der, scheme)?;
         let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der)?.tbs_cert_list;
         if list.version != Version::V2 {
             return Err(PkiError::Version);

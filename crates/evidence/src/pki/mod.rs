@@ -1,5 +1,6 @@
-//! Certificates and revocation lists as AMD's key service issues them: strict DER, nothing more.
+//! Certificates and revocation lists as AMD's and Intel's key services issue them: strict DER, nothing more.
 //!
+//! Each vendor signs with one scheme, which the caller names: what is signed with another is no object of that vendor.
 //! A parsed value keeps the signed bytes exactly as received; signatures are checked over those,
 //! never over a re-encoding. Refused: trailing bytes, duplicate or unknown critical extensions,
 //! inner and outer algorithm that differ, oversized input. Path building does not live here.
@@ -11,6 +12,7 @@ pub use crl::Crl;
 use crate::provider::{Provider, SignatureAlgorithm};
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc4519, rfc5280, rfc5912};
+use core::fmt;
 use der::asn1::AnyRef;
 use der::{Decode, Encode, Reader, Sequence, SliceReader, Tagged};
 use spki::{AlgorithmIdentifier, AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
@@ -45,9 +47,9 @@ pub enum PkiError {
     /// `signatureAlgorithm` outside and `signature` inside the signed part differ.
     #[error("the signature algorithms inside and outside the signed part differ")]
     AlgorithmMismatch,
-    /// Signed with something else than RSASSA-PSS, SHA-384, MGF1 SHA-384, salt 48.
-    #[error("not signed with RSASSA-PSS SHA-384, salt 48")]
-    Algorithm,
+    /// Signed with another scheme than the vendor's.
+    #[error("not signed with {0}")]
+    Algorithm(Scheme),
     /// The signature has unused bits.
     #[error("signature is no whole number of bytes")]
     SignatureBits,
@@ -74,7 +76,25 @@ impl From<der::Error> for PkiError {
     }
 }
 
-/// An X.509 version 3 certificate signed with RSASSA-PSS SHA-384.
+/// How a vendor signs certificates and lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// RSASSA-PSS, SHA-384, MGF1 with SHA-384, salt 48 (RFC 4055 section 3.1): AMD.
+    RsaPssSha384,
+    /// ECDSA P-256, SHA-256 (RFC 5758 section 3.2): Intel.
+    EcdsaP256Sha256,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RsaPssSha384 => "RSASSA-PSS SHA-384, salt 48",
+            Self::EcdsaP256Sha256 => "ECDSA P-256 SHA-256",
+        })
+    }
+}
+
+/// An X.509 version 3 certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     parsed: TbsCertificate,
@@ -84,10 +104,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Parses exactly one DER certificate of at most [`MAX_CERTIFICATE`] bytes.
-    pub fn parse(der: &[u8]) -> Result<Self, PkiError> {
+    /// Parses exactly one DER certificate of at most [`MAX_CERTIFICATE`] bytes, signed with `scheme`.
+    pub fn parse(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
         bounded(der, MAX_CERTIFICATE)?;
-        let signed = Signed::split(der)?;
+        let signed = Signed::split(der, scheme)?;
         let parsed = Parsed::from_der(der)?.tbs_certificate().clone();
         if parsed.version() != Version::V3 {
             return Err(PkiError::Version);
@@ -208,13 +228,14 @@ pub fn common_name(name: &Name) -> Option<String> {
 /// `SEQUENCE { signed part, AlgorithmIdentifier, BIT STRING }`, the signed part as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signed {
+    scheme: Scheme,
     bytes: Vec<u8>,
     outer: AlgorithmIdentifierOwned,
     signature: Vec<u8>,
 }
 
 impl Signed {
-    pub(crate) fn split(der: &[u8]) -> Result<Self, PkiError> {
+    pub(crate) fn split(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
         let mut reader = SliceReader::new(der)?;
         let parts = reader.sequence(|inner| {
             let bytes = inner.tlv_bytes()?.to_vec();
@@ -225,19 +246,27 @@ impl Signed {
         reader.finish()?;
         let (bytes, outer, signature) = parts;
         let signature = signature.as_bytes().ok_or(PkiError::SignatureBits)?.to_vec();
-        Ok(Self { bytes, outer, signature })
+        Ok(Self { scheme, bytes, outer, signature })
     }
 
-    /// Both algorithm fields agree and are the one scheme we take.
+    /// Both algorithm fields agree and are the vendor's scheme.
     pub(crate) fn algorithm(&self, inner: &AlgorithmIdentifierOwned) -> Result<(), PkiError> {
         if *inner != self.outer {
             return Err(PkiError::AlgorithmMismatch);
         }
-        if is_pss_sha384(inner) { Ok(()) } else { Err(PkiError::Algorithm) }
+        let right = match self.scheme {
+            Scheme::RsaPssSha384 => is_pss_sha384(inner),
+            Scheme::EcdsaP256Sha256 => inner.oid == rfc5912::ECDSA_WITH_SHA_256 && inner.parameters.is_none(),
+        };
+        if right { Ok(()) } else { Err(PkiError::Algorithm(self.scheme)) }
     }
 
     pub(crate) fn verifies(&self, spki: &[u8], provider: &dyn Provider) -> bool {
-        provider.verify(SignatureAlgorithm::RsaPssSha384, spki, &self.bytes, &self.signature)
+        let algorithm = match self.scheme {
+            Scheme::RsaPssSha384 => SignatureAlgorithm::RsaPssSha384,
+            Scheme::EcdsaP256Sha256 => SignatureAlgorithm::EcdsaP256Sha256,
+        };
+        provider.verify(algorithm, spki, &self.bytes, &self.signature)
     }
 }
 

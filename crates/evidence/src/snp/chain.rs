@@ -9,11 +9,11 @@ use super::roots::{Anchor, Roots};
 use super::rules::RuleId;
 use super::vek::Vek;
 use super::{Collateral, Policy, SnpEvidence};
-use crate::pki::{Certificate, Crl, common_name};
+use crate::pki::{Certificate, Crl, Scheme, common_name};
 use crate::provider::Provider;
 use crate::snp::policy::CrlRule;
+use crate::time::Dates;
 use crate::verdict::{Recorder, Skip};
-use core::time::Duration;
 use x509_cert::name::Name;
 
 /// What the chain contributes to the judgement of the report. Holding one says nothing about
@@ -46,7 +46,7 @@ pub(super) fn judge(
     };
     let line = vek.product().line();
     recorder.check(RuleId::VekFormat, true, "a VEK certificate", format!("{} of {}", vek.kind(), vek.product().name()));
-    dates(recorder, RuleId::VekDates, vek.certificate(), now);
+    Dates::of(vek.certificate()).record(recorder, RuleId::VekEarly, RuleId::VekExpired, now);
     let mut end = vek.certificate().not_after();
     let crl_next_update = crl.as_ref().map(Crl::next_update);
     if let Some(next_update) = crl_next_update {
@@ -54,7 +54,7 @@ pub(super) fn judge(
     }
 
     if let Some(ask) = intermediate(recorder, evidence.ask, &vek, roots) {
-        dates(recorder, RuleId::AskDates, &ask, now);
+        Dates::of(&ask).record(recorder, RuleId::AskEarly, RuleId::AskExpired, now);
         end = end.min(ask.not_after());
         authority(recorder, &ask, &vek);
         let issued = vek.certificate().issuer() == ask.subject();
@@ -66,7 +66,7 @@ pub(super) fn judge(
             signature(issued, signed, || issuer(vek.certificate())),
         );
         if let Some(anchor) = anchor(recorder, roots, &ask, line, provider) {
-            dates(recorder, RuleId::ArkDates, anchor.certificate(), now);
+            Dates::of(anchor.certificate()).record(recorder, RuleId::ArkEarly, RuleId::ArkExpired, now);
             end = end.min(anchor.certificate().not_after());
             if let Some(crl) = &crl {
                 revocation(recorder, crl, anchor, &ask, &vek, provider);
@@ -87,7 +87,8 @@ fn revocation_list(recorder: &mut Recorder, der: Option<&[u8]>, policy: &Policy,
                     RuleId::CrlPresent,
                     RuleId::CrlFormat,
                     RuleId::CrlSignature,
-                    RuleId::CrlDates,
+                    RuleId::CrlEarly,
+                    RuleId::CrlExpired,
                     RuleId::AskRevoked,
                     RuleId::VekRevoked,
                 ] {
@@ -99,15 +100,11 @@ fn revocation_list(recorder: &mut Recorder, der: Option<&[u8]>, policy: &Policy,
         return None;
     };
     recorder.check(RuleId::CrlPresent, true, "a revocation list", "one");
-    match Crl::parse(der) {
+    match Crl::parse(der, Scheme::RsaPssSha384) {
         Ok(crl) => {
             recorder.check(RuleId::CrlFormat, true, "a revocation list", "well-formed");
-            recorder.check(
-                RuleId::CrlDates,
-                crl.valid_at(now),
-                format!("{} within the list's dates", time(now)),
-                format!("{} to {}", time(crl.this_update()), time(crl.next_update())),
-            );
+            let dates = Dates { from: crl.this_update(), to: crl.next_update() };
+            dates.record(recorder, RuleId::CrlEarly, RuleId::CrlExpired, now);
             Some(crl)
         }
         Err(error) => {
@@ -121,7 +118,7 @@ fn revocation_list(recorder: &mut Recorder, der: Option<&[u8]>, policy: &Policy,
 fn intermediate(recorder: &mut Recorder, der: Option<&[u8]>, vek: &Vek, roots: &Roots) -> Option<Certificate> {
     let wanted = format!("certificate of {}", issuer(vek.certificate()));
     let found = match der {
-        Some(der) => Certificate::parse(der).map_err(|error| error.to_string()),
+        Some(der) => Certificate::parse(der, Scheme::RsaPssSha384).map_err(|error| error.to_string()),
         None => roots
             .intermediates()
             .iter()
@@ -219,15 +216,6 @@ fn revocation(
     }
 }
 
-fn dates(recorder: &mut Recorder, id: RuleId, certificate: &Certificate, now: u64) {
-    recorder.check(
-        id,
-        certificate.valid_at(now),
-        format!("{} within the certificate's dates", time(now)),
-        format!("{} to {}", time(certificate.not_before()), time(certificate.not_after())),
-    );
-}
-
 /// What was found where an issuer's signature is wanted.
 fn signature(issued: bool, signed: bool, issuer: impl Fn() -> String) -> String {
     match (issued, signed) {
@@ -250,12 +238,4 @@ fn name_of(name: &Name) -> String {
     const LONGEST: usize = 200;
     let text = common_name(name).unwrap_or_else(|| name.to_string());
     text.chars().take(LONGEST).collect()
-}
-
-/// Unix seconds as a date for people.
-fn time(seconds: u64) -> String {
-    match der::DateTime::from_unix_duration(Duration::from_secs(seconds)) {
-        Ok(date) => date.to_string(),
-        Err(_) => format!("second {seconds}"),
-    }
 }

@@ -11,9 +11,9 @@ use super::rules::RuleId;
 use super::tcb::{Tcb, TcbError};
 use super::vek::{Kind, Vek};
 use super::{Platforms, Policy, SnpClaims};
-use crate::Expected;
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::verdict::{Recorder, Skip};
+use crate::{Expected, Hex};
 
 /// Checks that need nothing but the bytes.
 pub(super) fn form<'a>(recorder: &mut Recorder, bytes: &'a [u8]) -> Option<Report<'a>> {
@@ -56,7 +56,7 @@ pub(super) fn judge(
     let vek = &chain.vek;
     let settings = policy.settings();
     signature(recorder, report, vek, provider);
-    identity(recorder, report, vek, platforms);
+    identity(recorder, report, vek, platforms, settings);
     let tcbs = firmware(recorder, report, vek, settings);
     guest_policy(recorder, report, settings);
     platform_info(recorder, report, settings);
@@ -126,8 +126,16 @@ fn platform(vek: &Vek) -> Platform {
     }
 }
 
-fn identity(recorder: &mut Recorder, report: &Report<'_>, vek: &Vek, platforms: &Platforms) {
+fn identity(recorder: &mut Recorder, report: &Report<'_>, vek: &Vek, platforms: &Platforms, settings: &Settings) {
     let line = vek.product().line();
+    match &settings.refused_products {
+        None => recorder.skip(RuleId::PlatformProduct, Skip::NotAsked, "no list in the policy"),
+        Some(refused) => {
+            let names: Vec<&str> = refused.iter().map(|line| line.name()).collect();
+            let expected = format!("none of {}", names.join(", "));
+            recorder.check(RuleId::PlatformProduct, !refused.contains(&line), expected, line.name());
+        }
+    }
     match report.cpuid() {
         Some(cpuid) => {
             let named = ProductLine::from_cpuid(cpuid.family, cpuid.model);
@@ -186,6 +194,25 @@ fn firmware(recorder: &mut Recorder, report: &Report<'_>, vek: &Vek, settings: &
         format!("committed at most {current}"),
         committed.to_string(),
     );
+    match settings.minimum_firmware {
+        None => recorder.skip(RuleId::FirmwareMinimum, Skip::NotAsked, "no floor in the policy"),
+        Some(floor) => {
+            let expected = format!("at least {floor}");
+            recorder.check(RuleId::FirmwareMinimum, committed >= floor, expected, committed.to_string());
+        }
+    }
+    match settings.mitigations {
+        None => recorder.skip(RuleId::Mitigations, Skip::NotAsked, "no demand in the policy"),
+        Some(wanted) => {
+            let found = report.mitigations();
+            let good = found.is_some_and(|found| wanted & !(found.launch & found.current) == 0);
+            let found = found.map_or_else(
+                || "the report says nothing of mitigations".to_owned(),
+                |found| format!("launch {:#x}, current {:#x}", found.launch, found.current),
+            );
+            recorder.check(RuleId::Mitigations, good, format!("{wanted:#x}"), found);
+        }
+    }
     let line = vek.product().line();
     let decode = || -> Result<Tcbs, TcbError> {
         Ok(Tcbs {
@@ -345,6 +372,25 @@ fn code(recorder: &mut Recorder, report: &Report<'_>, settings: &Settings) {
     allowed(recorder, RuleId::SignerAllowed, settings.signer.as_deref(), author);
     allowed(recorder, RuleId::IdKeyAllowed, settings.id_key_digest.as_deref(), Some(id_key));
     denied(recorder, RuleId::IdKeyDenied, settings.id_key_digest_blacklist.as_deref(), id_key);
+    let svn = report.guest_svn();
+    match settings.minimum_guest_svn {
+        None => recorder.skip(RuleId::GuestSvn, Skip::NotAsked, "no minimum in the policy"),
+        Some(least) => {
+            recorder.check(RuleId::GuestSvn, svn >= least, format!("at least {least}"), svn.to_string());
+        }
+    }
+    for (rule, list, found) in [
+        (RuleId::FamilyId, &settings.family_id, report.family_id()),
+        (RuleId::ImageId, &settings.image_id, report.image_id()),
+    ] {
+        match list {
+            None => recorder.skip(rule, Skip::NotAsked, "no list in the policy"),
+            Some(list) => {
+                let expected = format!("one of {} accepted", list.len());
+                recorder.check(rule, list.contains(&Hex(*found)), expected, hex::encode(found));
+            }
+        }
+    }
 }
 
 fn allowed(recorder: &mut Recorder, id: RuleId, list: Option<&[Digest384]>, found: Option<Digest384>) {

@@ -7,7 +7,8 @@
 
 use super::product::ProductLine;
 use super::report::{PlatformFlag, PolicyFlag};
-use super::tcb::Tcb;
+use super::tcb::{FirmwareVersion, Tcb};
+use crate::Hex;
 use core::fmt;
 use core::str::FromStr;
 use semver::VersionReq;
@@ -113,6 +114,15 @@ pub struct Settings {
     /// Refused ID key digests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_key_digest_blacklist: Option<Vec<Digest384>>,
+    /// Least GUEST_SVN; the ID block's author gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_guest_svn: Option<u32>,
+    /// Accepted FAMILY_IDs; the ID block's author gives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family_id: Option<Vec<Hex<16>>>,
+    /// Accepted IMAGE_IDs; the ID block's author gives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<Vec<Hex<16>>>,
     /// Must be said if neither `signer`, `hash` nor `id_key_digest` names the code to accept.
     pub any_measurement: bool,
     /// Requirement on the ABI version in the guest policy, such as `">=1.51"`.
@@ -129,6 +139,16 @@ pub struct Settings {
     /// Floors on the reported, committed and launch TCB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_tcb: Option<MinimumTcb>,
+    /// Least firmware version that is committed, such as `"1.55.30"`: major, minor, build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_firmware: Option<FirmwareVersion>,
+    /// Mitigations that must have been there at launch and now: bits of both mitigation vectors. Reports before version
+    /// 5 say nothing of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mitigations: Option<u64>,
+    /// Product lines that are not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_products: Option<Vec<ProductLine>>,
     /// The one VMPL accepted, 0 to 3; default 0.
     pub vmpl: u8,
     /// `"required"` (default) or `"optional"`.
@@ -190,6 +210,24 @@ pub enum PolicyError {
     /// A floor for no line.
     #[error("`minimum_tcb` names no product line (milan, genoa, turin)")]
     NoFloor,
+    /// What an ID block says means something only if it is known whose it is.
+    #[error("`{key}` is the ID block's author's to give: state `signer` or `id_key_digest` too")]
+    WithoutSigner {
+        /// The key.
+        key: &'static str,
+    },
+    /// Nothing is left.
+    #[error("`refused_products` refuses every product line")]
+    NoProduct,
+    /// A floor for a product line that is not accepted.
+    #[error("`minimum_tcb.{line}` is about a product line that `refused_products` refuses")]
+    RefusedFloor {
+        /// The key.
+        line: &'static str,
+    },
+    /// No mitigation.
+    #[error("`mitigations` is 0; leave the key away to state no demand")]
+    NoMitigation,
 }
 
 impl TryFrom<Settings> for Policy {
@@ -208,10 +246,21 @@ impl TryFrom<Settings> for Policy {
             policy_flags,
             platform_info_flags: _,
             minimum_tcb,
+            minimum_guest_svn,
+            family_id,
+            image_id,
+            minimum_firmware: _,
+            mitigations,
+            refused_products,
             vmpl,
             crl: _,
             insecure_debug,
         } = &settings;
+        let given = [
+            ("minimum_guest_svn", minimum_guest_svn.is_some()),
+            ("family_id", family_id.is_some()),
+            ("image_id", image_id.is_some()),
+        ];
         for (key, list) in [
             ("signer", signer),
             ("hash", hash),
@@ -223,12 +272,34 @@ impl TryFrom<Settings> for Policy {
                 return Err(PolicyError::EmptyList { key });
             }
         }
+        for (key, empty) in [
+            ("family_id", family_id.as_ref().is_some_and(Vec::is_empty)),
+            ("image_id", image_id.as_ref().is_some_and(Vec::is_empty)),
+            ("refused_products", refused_products.as_ref().is_some_and(Vec::is_empty)),
+        ] {
+            if empty {
+                return Err(PolicyError::EmptyList { key });
+            }
+        }
+        if *mitigations == Some(0) {
+            return Err(PolicyError::NoMitigation);
+        }
         let accepting = [("signer", signer), ("hash", hash), ("id_key_digest", id_key_digest)];
         let stated = accepting.iter().find(|(_, list)| list.is_some());
         match (stated, any_measurement) {
             (None, false) => return Err(PolicyError::NoCode),
             (Some((key, _)), true) => return Err(PolicyError::AnyMeasurement { key }),
             (None, true) | (Some(_), false) => {}
+        }
+        if signer.is_none()
+            && id_key_digest.is_none()
+            && let Some((key, _)) = given.into_iter().find(|(_, given)| *given)
+        {
+            return Err(PolicyError::WithoutSigner { key });
+        }
+        let refused_products = refused_products.as_deref().unwrap_or_default();
+        if ProductLine::ALL.iter().all(|line| refused_products.contains(line)) {
+            return Err(PolicyError::NoProduct);
         }
         for (key, accepted, refused) in
             [("hash", hash, hash_blacklist), ("id_key_digest", id_key_digest, id_key_digest_blacklist)]
@@ -252,6 +323,15 @@ impl TryFrom<Settings> for Policy {
                 if floor.is_some_and(|floor| floor.fmc.is_some() != fmc) {
                     return Err(PolicyError::Fmc { line });
                 }
+            }
+            let floors = [
+                ("milan", milan, ProductLine::Milan),
+                ("genoa", genoa, ProductLine::Genoa),
+                ("turin", turin, ProductLine::Turin),
+            ];
+            let about = floors.iter().find(|(_, floor, line)| floor.is_some() && refused_products.contains(line));
+            if let Some((line, ..)) = about {
+                return Err(PolicyError::RefusedFloor { line });
             }
             if milan.is_none() && genoa.is_none() && turin.is_none() {
                 return Err(PolicyError::NoFloor);
@@ -328,6 +408,8 @@ mod tests {
             "any_measurement = true\n[minimum_tcb.rome]\nsnp = 1",
             "any_measurement = true\n[minimum_tcb.milan]\nsnp = 1",
             "hash = [\"abcd\"]",
+            "any_measurement = true\nminimum_firmware = \"1.55\"",
+            "any_measurement = true\nrefused_products = [\"Rome\"]",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
@@ -364,5 +446,26 @@ mod tests {
         let tcb = Tcb { fmc: Some(0), bootloader: 0, tee: 0, snp: 0, microcode: 0 };
         let minimum_tcb = Some(MinimumTcb { milan: Some(tcb), ..MinimumTcb::default() });
         assert_eq!(refused(Settings { minimum_tcb, ..any() }), Some(PolicyError::Fmc { line: "milan" }));
+        let of_signer = Settings { minimum_guest_svn: Some(1), ..Settings::default() };
+        let key = "minimum_guest_svn";
+        assert_eq!(
+            refused(Settings { any_measurement: true, ..of_signer.clone() }),
+            Some(PolicyError::WithoutSigner { key })
+        );
+        assert_eq!(
+            refused(Settings { hash: Some(vec![one]), ..of_signer.clone() }),
+            Some(PolicyError::WithoutSigner { key })
+        );
+        assert_eq!(refused(Settings { signer: Some(vec![one]), ..of_signer }), None, "control");
+        assert_eq!(refused(Settings { mitigations: Some(0), ..any() }), Some(PolicyError::NoMitigation));
+        let refused_products = Some(ProductLine::ALL.to_vec());
+        assert_eq!(refused(Settings { refused_products, ..any() }), Some(PolicyError::NoProduct));
+        let refused_products = Some(vec![ProductLine::Genoa]);
+        let genoa = Some(tcb).map(|tcb| Tcb { fmc: None, ..tcb });
+        let minimum_tcb = Some(MinimumTcb { genoa, ..MinimumTcb::default() });
+        assert_eq!(
+            refused(Settings { refused_products, minimum_tcb, ..any() }),
+            Some(PolicyError::RefusedFloor { line: "genoa" })
+        );
     }
 }

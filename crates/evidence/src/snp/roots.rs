@@ -6,7 +6,7 @@
 //! `https://kdsintf.amd.com/{vcek,vlek}/v1/{Milan,Genoa,Turin}/cert_chain`.
 
 use super::product::ProductLine;
-use crate::pki::{Certificate, PkiError, common_name};
+use crate::pki::{Certificate, PkiError, Scheme, common_name};
 use thiserror::Error;
 
 /// One pinned ARK.
@@ -83,7 +83,7 @@ impl Roots {
         let mut roots = Self::from_arks(&ARKS).expect("built-in roots, read by a test");
         roots.intermediates = INTERMEDIATES
             .into_iter()
-            .map(|der| Certificate::parse(der).expect("built-in ASKs, read by a test"))
+            .map(|der| Certificate::parse(der, Scheme::RsaPssSha384).expect("built-in ASKs, read by a test"))
             .collect();
         roots
     }
@@ -95,7 +95,8 @@ impl Roots {
         }
         let mut anchors = Vec::with_capacity(ders.len());
         for (at, der) in ders.iter().enumerate() {
-            let certificate = Certificate::parse(der).map_err(|error| RootsError::Certificate { at, error })?;
+            let certificate =
+                Certificate::parse(der, Scheme::RsaPssSha384).map_err(|error| RootsError::Certificate { at, error })?;
             let authority = certificate.authority().map_err(|error| RootsError::Certificate { at, error })?;
             if !authority.ca || !authority.signs || certificate.issuer() != certificate.subject() {
                 return Err(RootsError::NotRoot { at });

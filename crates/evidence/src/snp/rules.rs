@@ -3,29 +3,12 @@
 //! Order matters: a cause stands before its consequences, and what makes the report's bytes
 //! trustworthy (chain, revocation, signature) before what the bytes say. Ids are published.
 
-use crate::verdict::{Numbered, Rule};
-
-macro_rules! rules {
-    ($($(#[$doc:meta])* $variant:ident = $id:literal, $meaning:literal, $source:literal, $remedy:literal;)*) => {
-        /// Position of a rule in [`CHECKS`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(usize)]
-        pub(crate) enum RuleId { $($variant),* }
-
-        impl Numbered for RuleId {
-            fn number(self) -> usize {
-                self as usize
-            }
-        }
-
-        /// Every rule of SEV-SNP, in the order of a verdict.
-        pub const CHECKS: &[Rule] = &[
-            $(Rule { id: $id, meaning: $meaning, source: $source, remedy: $remedy }),*
-        ];
-    };
-}
+use crate::verdict::rules;
 
 rules! {
+    /// Every rule of SEV-SNP, in the order of a verdict.
+    pub const CHECKS, after &[];
+
     // Form of the report.
     ReportSize = "snp.report.size", "the report has exactly 1184 bytes",
         "AMD 56860, ATTESTATION_REPORT", "send the report alone, neither cut nor padded";
@@ -49,15 +32,21 @@ rules! {
         "AMD 57230; RFC 5280 section 4.2.1.9", "send the ASK of the product line the VEK names";
     ArkTrusted = "snp.ark.trusted", "a pinned ARK of the product line bears the name of the ASK's issuer",
         "collateral: roots", "for simulated hardware, a Steward of class insecure must name the simulated root";
-    ArkDates = "snp.ark.dates", "the ARK certificate is within its dates",
+    ArkEarly = "snp.ark.not_yet_valid", "the ARK certificate is valid already",
         "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    ArkExpired = "snp.ark.expired", "the ARK certificate is not expired",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock; else AMD has to issue a new root";
     AskSignature = "snp.ask.signature", "the pinned ARK key signed the ASK",
         "RFC 5280 section 6.1.3", "fetch the ASK from AMD's key distribution service; this one is forged or of another root";
-    AskDates = "snp.ask.dates", "the ASK certificate is within its dates",
-        "RFC 5280 section 4.1.2.5", "check the verifier's clock, or fetch the current ASK";
+    AskEarly = "snp.ask.not_yet_valid", "the ASK certificate is valid already",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    AskExpired = "snp.ask.expired", "the ASK certificate is not expired",
+        "RFC 5280 section 4.1.2.5", "fetch the current ASK";
     VekSignature = "snp.vek.signature", "the ASK signed the VEK certificate",
         "RFC 5280 section 6.1.3", "fetch the VEK certificate and its ASK from AMD's key distribution service";
-    VekDates = "snp.vek.dates", "the VEK certificate is within its dates",
+    VekEarly = "snp.vek.not_yet_valid", "the VEK certificate is valid already",
+        "RFC 5280 section 4.1.2.5", "check the verifier's clock";
+    VekExpired = "snp.vek.expired", "the VEK certificate is not expired",
         "RFC 5280 section 4.1.2.5", "fetch a current VEK certificate";
 
     // Revocation.
@@ -67,7 +56,9 @@ rules! {
         "RFC 5280 section 5", "fetch the list from AMD's key distribution service again";
     CrlSignature = "snp.crl.signature", "the pinned ARK issued and signed the revocation list",
         "RFC 5280 section 6.3.3 (f), (g)", "fetch the list of this product line";
-    CrlDates = "snp.crl.dates", "the revocation list is between thisUpdate and nextUpdate",
+    CrlEarly = "snp.crl.not_yet_valid", "the revocation list is valid already",
+        "RFC 5280 section 6.3.3 (a)", "check the verifier's clock";
+    CrlExpired = "snp.crl.expired", "the revocation list is not expired",
         "RFC 5280 section 6.3.3 (a)", "fetch a fresh revocation list";
     AskRevoked = "snp.ask.revoked", "the ASK is not revoked",
         "RFC 5280 section 6.3", "use a platform whose VEK was issued by a current ASK";
@@ -96,6 +87,11 @@ rules! {
     FirmwareOrder = "snp.firmware.order", "the committed firmware version is not above the current one",
         "AMD 56860, SNP_COMMIT", "the firmware state is inconsistent; update and commit the platform's firmware";
 
+    FirmwareMinimum = "snp.firmware.minimum", "the committed firmware version reaches the policy's floor",
+        "policy: snp.minimum_firmware", "update the platform's firmware and commit it";
+    Mitigations = "snp.mitigations", "the mitigations the policy names were there at launch and are there now",
+        "policy: snp.mitigations", "update the platform's firmware and launch again";
+
     // Guest policy.
     PolicyReserved = "snp.policy.reserved", "bit 17 of the guest policy is one, all undefined bits are zero",
         "AMD 56860, GUEST_POLICY", "launch with a policy this report version defines";
@@ -115,6 +111,8 @@ rules! {
         "AMD 56860, PLATFORM_INFO", "update the verifier: the firmware says something it does not know";
     PlatformFlags = "snp.platform_info.flags", "the platform is not weaker than the policy's flags",
         "policy: snp.platform_info_flags", "change the platform's firmware settings, or platform_info_flags";
+    PlatformProduct = "snp.platform.product", "the platform's product line is not a refused one",
+        "policy: snp.refused_products", "use a platform of another product line";
     PlatformAllowed = "snp.platform.allowed", "the platform is one the policy names",
         "policy: platforms, any_platform", "add the platform to platforms if you vouch for it";
     Vmpl = "snp.vmpl", "the report was asked for at the accepted privilege level",
@@ -131,6 +129,12 @@ rules! {
         "policy: snp.id_key_digest", "launch with an ID block of an accepted ID key";
     IdKeyDenied = "snp.id_key.denied", "the ID key is not a refused one",
         "policy: snp.id_key_digest_blacklist", "launch with an ID block of another ID key";
+    GuestSvn = "snp.guest_svn", "GUEST_SVN is at least what the policy states",
+        "policy: snp.minimum_guest_svn", "launch a newer image";
+    FamilyId = "snp.family_id", "FAMILY_ID is an accepted one",
+        "policy: snp.family_id", "launch an image of an accepted family";
+    ImageId = "snp.image_id", "IMAGE_ID is an accepted one",
+        "policy: snp.image_id", "launch an accepted image";
 
     // Binding.
     ReportData = "snp.report_data", "REPORT_DATA is the binding the relying party expects",

@@ -86,7 +86,7 @@ impl fmt::Display for Tcb {
 }
 
 /// A firmware version as reports carry it: build, minor, major.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirmwareVersion {
     /// Major API version.
     pub major: u8,
@@ -94,6 +94,25 @@ pub struct FirmwareVersion {
     pub minor: u8,
     /// Build.
     pub build: u8,
+}
+
+/// As a policy writes it: `1.55.30`.
+impl<'de> Deserialize<'de> for FirmwareVersion {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut parts = text.split('.').map(|part| part.parse().ok());
+        match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten(), parts.next()) {
+            (Some(major), Some(minor), Some(build), None) => Ok(Self { major, minor, build }),
+            _ => Err(serde::de::Error::custom(format_args!("`{text}` is no firmware version such as 1.55.30"))),
+        }
+    }
+}
+
+impl Serialize for FirmwareVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { major, minor, build } = self;
+        serializer.collect_str(&format_args!("{major}.{minor}.{build}"))
+    }
 }
 
 impl fmt::Display for FirmwareVersion {

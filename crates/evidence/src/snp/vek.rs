@@ -7,7 +7,7 @@
 
 use super::product::{ChipId, Product, ProductLine};
 use super::tcb::Tcb;
-use crate::pki::{Certificate, PkiError};
+use crate::pki::{Certificate, PkiError, Scheme};
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912;
 use core::fmt;
@@ -108,7 +108,7 @@ pub struct Vek {
 impl Vek {
     /// Parses one DER certificate; says nothing about who signed it.
     pub fn parse(der: &[u8]) -> Result<Self, VekError> {
-        let certificate = Certificate::parse(der)?;
+        let certificate = Certificate::parse(der, Scheme::RsaPssSha384)?;
         p384(certificate.spki())?;
         let authority = certificate.authority()?;
         if authority.ca || authority.signs {

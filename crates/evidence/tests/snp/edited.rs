@@ -5,7 +5,7 @@
 //! fault, the rule would still refuse. Each edit stands beside the unedited control.
 
 use crate::vectors::{Case, control};
-use evidence::pki::{Certificate, Crl, PkiError};
+use evidence::pki::{Certificate, Crl, PkiError, Scheme};
 use evidence::snp::{Collateral, Input, Roots, SnpEvidence, verify};
 use evidence::{Provider, SignatureAlgorithm};
 
@@ -187,9 +187,9 @@ fn firmware_is_compared_by_major_before_minor() {
 #[test]
 fn a_certificate_is_version_3() {
     let der = control("ok-genoa-v5").vcek;
-    assert!(Certificate::parse(&der).is_ok(), "control");
+    assert!(Certificate::parse(&der, Scheme::RsaPssSha384).is_ok(), "control");
     let edited = replace(&der, &[0xA0, 3, 2, 1, 2], &[0xA0, 3, 2, 1, 1]);
-    assert_eq!(Certificate::parse(&edited).err(), Some(PkiError::Version));
+    assert_eq!(Certificate::parse(&edited, Scheme::RsaPssSha384).err(), Some(PkiError::Version));
 }
 
 #[test]
@@ -210,9 +210,12 @@ fn only_one_signature_scheme_is_taken() {
         (&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 0x0A], &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 0x0C]),
     ] {
         let outside = replace_last(der, old, new);
-        assert_eq!(Certificate::parse(&outside).err(), Some(PkiError::AlgorithmMismatch));
+        assert_eq!(Certificate::parse(&outside, Scheme::RsaPssSha384).err(), Some(PkiError::AlgorithmMismatch));
         let everywhere = replace_everywhere(der, old, new);
-        assert_eq!(Certificate::parse(&everywhere).err(), Some(PkiError::Algorithm));
+        assert_eq!(
+            Certificate::parse(&everywhere, Scheme::RsaPssSha384).err(),
+            Some(PkiError::Algorithm(Scheme::RsaPssSha384))
+        );
     }
 }
 
@@ -231,7 +234,7 @@ fn replace_everywhere(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 #[test]
 fn extensions_are_understood_or_refused() {
     let ask = control("ok-genoa-v5").ask.expect("the control has an ASK");
-    let authority = |der: &[u8]| Certificate::parse(der).and_then(|parsed| parsed.authority());
+    let authority = |der: &[u8]| Certificate::parse(der, Scheme::RsaPssSha384).and_then(|parsed| parsed.authority());
     assert!(authority(&ask).is_ok(), "control");
     let unknown = authority(&replace(&ask, &[0x55, 0x1D, 0x0F], &[0x55, 0x1D, 0x7F]));
     assert!(matches!(unknown, Err(PkiError::CriticalExtension(_))));
@@ -242,7 +245,7 @@ fn extensions_are_understood_or_refused() {
 #[test]
 fn extensions_are_few() {
     let der = control("ok-genoa-v5").vcek;
-    let count = Certificate::parse(&der).expect("control").extensions().count();
+    let count = Certificate::parse(&der, Scheme::RsaPssSha384).expect("control").extensions().count();
     // structVersion, 0.
     let first = [0x30, 0x10, 0x06, 0x09, 0x2B, 6, 1, 4, 1, 0x9C, 0x78, 1, 1, 4, 3, 2, 1, 0];
     let with = |total: usize| {
@@ -252,23 +255,23 @@ fn extensions_are_few() {
         });
         replace(&der, &first, &first.into_iter().chain(more).collect::<Vec<u8>>())
     };
-    assert_eq!(Certificate::parse(&with(64)).map(|parsed| parsed.extensions().count()), Ok(64));
-    assert_eq!(Certificate::parse(&with(65)).err(), Some(PkiError::TooManyExtensions(65)));
+    assert_eq!(Certificate::parse(&with(64), Scheme::RsaPssSha384).map(|parsed| parsed.extensions().count()), Ok(64));
+    assert_eq!(Certificate::parse(&with(65), Scheme::RsaPssSha384).err(), Some(PkiError::TooManyExtensions(65)));
 }
 
 #[test]
 fn revocation_lists_are_version_2_without_conditions() {
     let crl = control("ok-crl-of-other-serials").crl.expect("it has a list");
-    let parsed = Crl::parse(&crl).expect("control");
+    let parsed = Crl::parse(&crl, Scheme::RsaPssSha384).expect("control");
     assert!(parsed.revokes(&[2, 0, 1]));
     // The version is the first element of the signed part; the tags around it name it uniquely.
     let version = [0x02, 0x01, 0x01, 0x30];
     let first = replace(&crl, &version, &[0x02, 0x01, 0x00, 0x30]);
-    assert_eq!(Crl::parse(&first).err(), Some(PkiError::Version));
+    assert_eq!(Crl::parse(&first, Scheme::RsaPssSha384).err(), Some(PkiError::Version));
     // cRLNumber made critical.
     let number = [0x06, 0x03, 0x55, 0x1D, 0x14];
     let critical = replace(&crl, &number, &[0x06, 0x03, 0x55, 0x1D, 0x14, 0x01, 0x01, 0xFF]);
-    assert!(matches!(Crl::parse(&critical).err(), Some(PkiError::CriticalExtension(_))));
+    assert!(matches!(Crl::parse(&critical, Scheme::RsaPssSha384).err(), Some(PkiError::CriticalExtension(_))));
     // A certificateIssuer in the entry: the list would speak for another authority.
     let entry = [0x02, 0x03, 0x02, 0x00, 0x01, 0x17, 0x0D];
     let at = crl.windows(entry.len()).position(|window| window == entry).expect("the entry");
@@ -282,8 +285,8 @@ fn revocation_lists_are_version_2_without_conditions() {
     };
     let with = |extension: Vec<u8>| replace(&crl, &old, &[old.clone(), extension].concat());
     let indirect = with(extension(0x1D, &[0x30, 0x00]));
-    assert!(matches!(Crl::parse(&indirect).err(), Some(PkiError::CriticalExtension(_))));
+    assert!(matches!(Crl::parse(&indirect, Scheme::RsaPssSha384).err(), Some(PkiError::CriticalExtension(_))));
     // Control: a reasonCode is harmless.
     let reason = with(extension(0x15, &[0x0A, 0x01, 0x01]));
-    assert!(Crl::parse(&reason).expect("harmless").revokes(&[2, 0, 1]));
+    assert!(Crl::parse(&reason, Scheme::RsaPssSha384).expect("harmless").revokes(&[2, 0, 1]));
 }

@@ -1,7 +1,7 @@
 //! Bytes nobody signed: truncations, flipped bits, noise. Nothing may panic, nothing may pass.
 
 use crate::vectors::{Case, control};
-use evidence::pki::{Certificate, Crl};
+use evidence::pki::{Certificate, Crl, Scheme};
 use evidence::snp::{Report, Vek};
 
 type Reach = fn(&mut Case) -> &mut Vec<u8>;
@@ -120,16 +120,19 @@ fn more_than_the_limit_is_not_looked_at() {
     let bytes = vec![0x30; MAX_CRL + 1];
     let limit = MAX_CERTIFICATE;
     let found = limit + 1;
-    assert_eq!(Certificate::parse(&bytes[..found]).err(), Some(PkiError::TooLong { limit, found }));
+    assert_eq!(
+        Certificate::parse(&bytes[..found], Scheme::RsaPssSha384).err(),
+        Some(PkiError::TooLong { limit, found })
+    );
     let found = bytes.len();
-    assert_eq!(Crl::parse(&bytes).err(), Some(PkiError::TooLong { limit: MAX_CRL, found }));
+    assert_eq!(Crl::parse(&bytes, Scheme::RsaPssSha384).err(), Some(PkiError::TooLong { limit: MAX_CRL, found }));
 }
 
 fn parse_all(bytes: &[u8]) {
-    if let Ok(certificate) = Certificate::parse(bytes) {
+    if let Ok(certificate) = Certificate::parse(bytes, Scheme::RsaPssSha384) {
         let _ = (certificate.authority(), certificate.valid_at(u64::MAX));
     }
-    if let Ok(crl) = Crl::parse(bytes) {
+    if let Ok(crl) = Crl::parse(bytes, Scheme::RsaPssSha384) {
         assert!(!crl.valid_at(u64::MAX), "no list is good for ever");
     }
     let _ = Vek::parse(bytes);

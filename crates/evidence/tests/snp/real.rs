@@ -7,15 +7,16 @@
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use evidence::pki::{Certificate, Crl};
+use evidence::pki::{Certificate, Crl, Scheme};
 use evidence::snp::policy::{CrlRule, Digest384, MinimumTcb};
 use evidence::snp::report::{PlatformFlag, PolicyFlag, SigningKey};
+use evidence::snp::tcb::FirmwareVersion;
 use evidence::snp::vek::Kind;
 use evidence::snp::{
     Collateral, Input, Platforms, Policy, ProductLine, Report, Roots, Settings, SnpClaims, SnpEvidence, Tcb, Vek,
     authentic, verify,
 };
-use evidence::{Authentic, AwsLc, Expected, Outcome, Verdict, Verified};
+use evidence::{Authentic, AwsLc, Expected, Hex, Outcome, Verdict, Verified};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
@@ -189,6 +190,11 @@ impl Enarx {
             policy_flags: Some(vec![PolicyFlag::Smt]),
             platform_info_flags: Some(vec![PlatformFlag::Smt]),
             minimum_tcb: Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() }),
+            minimum_guest_svn: Some(report.guest_svn()),
+            family_id: Some(vec![Hex(*report.family_id())]),
+            image_id: Some(vec![Hex(*report.image_id())]),
+            minimum_firmware: Some(report.committed_version()),
+            refused_products: Some(vec![ProductLine::Turin]),
             ..Settings::default()
         }
     }
@@ -214,7 +220,7 @@ real! {
         let enarx = Enarx::read(folder);
         let (verified, verdict) = enarx.verify(enarx.strict(), WHEN_MADE).expect("genuine");
         for check in &verdict.checks {
-            let version_2 = check.id == "snp.report.product";
+            let version_2 = ["snp.report.product", "snp.mitigations"].contains(&check.id);
             assert_eq!(check.outcome == Outcome::Pass, !version_2, "{}", check.id);
         }
         let claims = verified.claims();
@@ -234,27 +240,28 @@ real! {
     fn enarx_milan_fails_today_because_the_list_is_stale(folder: &Folder) {
         let enarx = Enarx::read(folder);
         let failed = failures(enarx.verify(enarx.strict(), TODAY));
-        assert_eq!(failed, ["snp.crl.dates"]);
+        assert_eq!(failed, ["snp.crl.expired"]);
         // The last good second and the first bad one.
         assert!(enarx.verify(enarx.strict(), 1_683_673_200).is_ok());
-        assert_eq!(failures(enarx.verify(enarx.strict(), 1_683_673_201)), ["snp.crl.dates"]);
+        assert_eq!(failures(enarx.verify(enarx.strict(), 1_683_673_201)), ["snp.crl.expired"]);
     }
 
     fn enarx_milan_fails_before_its_certificate_and_its_list(folder: &Folder) {
         let enarx = Enarx::read(folder);
         let before_vcek = failures(enarx.verify(enarx.strict(), 1_660_000_000));
-        assert_eq!(before_vcek, ["snp.vek.dates"]);
+        assert_eq!(before_vcek, ["snp.vek.not_yet_valid"]);
         let before_all = failures(enarx.verify(enarx.strict(), 0));
-        assert_eq!(before_all, ["snp.ark.dates", "snp.ask.dates", "snp.vek.dates", "snp.crl.dates"]);
+        let all = |word: &str| ["ark", "ask", "vek", "crl"].map(|what| format!("snp.{what}.{word}"));
+        assert_eq!(before_all, all("not_yet_valid"));
         let after_all = failures(enarx.verify(enarx.strict(), u64::MAX));
-        assert_eq!(after_all, before_all);
+        assert_eq!(after_all, all("expired"));
     }
 
     fn enarx_milan_without_or_with_another_list_fails(folder: &Folder) {
         let mut enarx = Enarx::read(folder);
         enarx.crl = folder.read("enarx/derived/amd.crl-genoa.der");
         assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.crl.signature"]);
-        let vek = Certificate::parse(&enarx.vcek).expect("a certificate");
+        let vek = Certificate::parse(&enarx.vcek, Scheme::RsaPssSha384).expect("a certificate");
         assert_eq!(vek.serial(), [0], "AMD's serial of every VCEK");
         let evidence = SnpEvidence { report: &enarx.report, vcek: &enarx.vcek, ask: None, crl: None };
         let collateral = Collateral { roots: &Roots::amd(), crl: None };
@@ -274,6 +281,7 @@ real! {
             let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode };
             Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() })
         };
+        let newer = FirmwareVersion { build: 4, ..report.committed_version() };
         let genoa = MinimumTcb { genoa: floor(0).and_then(|f| f.milan), ..MinimumTcb::default() };
         let cases = [
             ("snp.signer.allowed", Settings { signer: other.clone(), ..strict() }),
@@ -296,6 +304,15 @@ real! {
             ("snp.tcb.minimum", Settings { minimum_tcb: floor(0x5E), ..strict() }),
             ("snp.tcb.minimum", Settings { minimum_tcb: Some(genoa), ..strict() }),
             ("snp.vmpl", Settings { vmpl: 1, ..strict() }),
+            ("snp.guest_svn", Settings { minimum_guest_svn: Some(u32::MAX), ..strict() }),
+            ("snp.family_id", Settings { family_id: Some(vec![Hex([0xEE; 16])]), ..strict() }),
+            ("snp.image_id", Settings { image_id: Some(vec![Hex([0xEE; 16])]), ..strict() }),
+            ("snp.firmware.minimum", Settings { minimum_firmware: Some(newer), ..strict() }),
+            ("snp.mitigations", Settings { mitigations: Some(1), ..strict() }),
+            (
+                "snp.platform.product",
+                Settings { refused_products: Some(vec![ProductLine::Milan]), minimum_tcb: None, ..strict() },
+            ),
         ];
         for (id, settings) in cases {
             assert_eq!(failures(enarx.verify(settings, WHEN_MADE)), [id]);
@@ -346,7 +363,7 @@ real! {
             let own: Vec<_> =
                 row.signed_by.iter().map(|signer| folder.certificate(&signer.file)).collect();
             for der in &veks {
-                let vek = Certificate::parse(der).expect("a certificate");
+                let vek = Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate");
                 let judged = judge(&bytes, der, lenient(), vek.not_before() + 1);
                 let verdict = match judged {
                     Ok((_, verdict)) | Err(verdict) => verdict,
@@ -355,7 +372,7 @@ real! {
                 let verifies = signature.outcome == Outcome::Pass;
                 // Two certificates of one key (another validity) are both good.
                 let same_key = own.iter().any(|der| {
-                    Certificate::parse(der).expect("a certificate").spki() == vek.spki()
+                    Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate").spki() == vek.spki()
                 });
                 assert_eq!(verifies, same_key, "{}", row.file);
             }
@@ -369,7 +386,7 @@ real! {
         let certificates = [&path[4..split], &path[split..]];
         let old = certificates
             .into_iter()
-            .find(|der| Certificate::parse(der).expect("a certificate").serial() == [2, 0, 1])
+            .find(|der| Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate").serial() == [2, 0, 1])
             .expect("serial 0x20001");
         let crl = folder.read("enarx/derived/amd.crl-genoa.der");
         let report = folder.read("snp-microsoft-tav/genoa_attestation_report.bin");
@@ -382,10 +399,10 @@ real! {
             failures(authentic(evidence, collateral, &any, &Platforms::Any, END_OF_2022, &AwsLc))
         };
         // That certificate has the key AMD withdrew: it did not sign today's VCEKs either.
-        assert_eq!(judge(Some(old)), ["snp.vek.signature", "snp.vek.dates", "snp.ask.revoked"]);
+        assert_eq!(judge(Some(old)), ["snp.vek.signature", "snp.vek.not_yet_valid", "snp.ask.revoked"]);
         // Control: the replacement, at the same instant, which is before this VCEK was made.
-        assert_eq!(judge(None), ["snp.vek.dates"]);
-        let list = Crl::parse(&crl).expect("a list");
+        assert_eq!(judge(None), ["snp.vek.not_yet_valid"]);
+        let list = Crl::parse(&crl, Scheme::RsaPssSha384).expect("a list");
         assert!(list.revokes(&[2, 0, 1]) && !list.revokes(&[2, 0, 2]) && !list.revokes(&[0]));
     }
 
@@ -407,7 +424,7 @@ real! {
         assert_eq!(genuine.claims().signing_key, SigningKey::Vlek);
         let provider = genuine.claims().platform.to_string();
         assert_eq!(provider, "csp:CN=cc-us-east-2.amazonaws.com");
-        assert_eq!(failures(judge(&report, &vlek, vmpl_1(), TODAY)), ["snp.vek.dates"]);
+        assert_eq!(failures(judge(&report, &vlek, vmpl_1(), TODAY)), ["snp.vek.expired"]);
         let roots = Roots::amd();
         let evidence = SnpEvidence { report: &report, vcek: &vlek, ask: None, crl: None };
         let collateral = Collateral { roots: &roots, crl: None };

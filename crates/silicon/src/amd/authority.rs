@@ -77,7 +77,7 @@ pub(super) fn ark_der(product: Product) -> &'static [u8] {
 /// The ASK certificate, made once in a process.
 pub(super) fn ask_der(product: Product) -> &'static [u8] {
     static CERTIFICATES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
-    CERTIFICATES[product as usize].get_or_init(|| ask_signed_by(product, product))
+    CERTIFICATES[product as usize].get_or_init(|| ask(product, product, ask_validity(product)))
 }
 
 /// AMD's numbers: the second Genoa ASK, because the first one is revoked.
@@ -111,10 +111,9 @@ pub(super) fn pem(certificate: &[u8]) -> String {
     out
 }
 
-/// The ASK of `product`, but with a signature of the ARK of `signer`.
-pub(super) fn ask_signed_by(product: Product, signer: Product) -> Vec<u8> {
+/// The ASK of `product` with these dates, and with a signature of the ARK of `signer`.
+pub(super) fn ask(product: Product, signer: Product, validity: (u64, u64)) -> Vec<u8> {
     let (ark, ask) = (Key::Ark(product), Key::Ask(product));
-    let validity = ask_validity(product);
     let tbs = Authority::SIMULATED.ask_tbs(product, validity, &ask.spki(), &ask.id(), &ark.id());
     signed(tbs, Trailer::Explicit, |tbs| Key::Ark(signer).sign(tbs))
 }
@@ -298,7 +297,7 @@ const fn ark_validity(product: Product) -> (u64, u64) {
     }
 }
 
-const fn ask_validity(product: Product) -> (u64, u64) {
+pub(super) const fn ask_validity(product: Product) -> (u64, u64) {
     match product {
         Product::Milan => (1_603_391_060, 2_392_309_460),
         Product::Genoa => (1_667_223_228, 2_456_141_628),

@@ -71,7 +71,12 @@ impl Product {
     /// The ASK certificate of this product, name and key, with a signature by the ARK of `signer`:
     /// the forgery that a verifier meets which compares names only.
     pub fn ask_signed_by(self, signer: Self) -> Vec<u8> {
-        authority::ask_signed_by(self, signer)
+        authority::ask(self, signer, authority::ask_validity(self))
+    }
+
+    /// The ASK certificate with another last second, unix time.
+    pub fn ask_until(self, not_after: u64) -> Vec<u8> {
+        authority::ask(self, self, (authority::ask_validity(self).0, not_after))
     }
 
     /// The root certificate as PEM: what a Steward of class `insecure` names in its policy.

@@ -119,10 +119,11 @@ impl Cases {
                 draft.ark = ARK_MILAN.to_vec();
             },
         );
-        let id = "snp.ark.dates";
+        let id = "snp.ark.not_yet_valid";
         self.add("before-the-ark", "judged before the root was made", id, Product::Milan, |draft| {
             draft.now = 1_600_000_000
         });
+        let id = "snp.ark.expired";
         self.add("after-the-ark", "judged after the root ended", id, Product::Milan, |draft| draft.now = 2_400_000_000);
         self.bad("ask-bad-signature", "snp.ask.signature", "one bit of the ASK's signature differs", |draft| {
             flip_last_byte(draft.ask.as_mut().expect("there is one"));
@@ -130,9 +131,12 @@ impl Cases {
         self.bad("ask-of-another-root", "snp.ask.signature", "the right names, signed by another root", |draft| {
             draft.ask = Some(Product::Genoa.ask_signed_by(Product::Milan));
         });
-        let id = "snp.ask.dates";
+        let id = "snp.ask.not_yet_valid";
         self.add("before-the-ask", "judged in the hour between ARK and ASK", id, Product::Milan, |draft| {
             draft.now = 1_603_390_000;
+        });
+        self.bad("ask-expired", "snp.ask.expired", "the ASK ended a second ago", |draft| {
+            draft.ask = Some(Product::Genoa.ask_until(NOW - 1));
         });
         let id = "snp.vek.signature";
         self.bad("vcek-bad-signature", id, "one bit of the VCEK's signature differs", |draft| {
@@ -146,9 +150,12 @@ impl Cases {
                 *vcek = Amd::from_seed(SEED, Product::Milan).issue_vcek(&amd.vcek_template(amd.tcb()));
             };
         });
-        let id = "snp.vek.dates";
-        self.bad("vcek-expired", id, "the VCEK ended a second ago", |draft| draft.template.not_after = NOW - 1);
-        self.bad("vcek-not-yet-valid", id, "the VCEK begins in a second", |draft| draft.template.not_before = NOW + 1);
+        self.bad("vcek-expired", "snp.vek.expired", "the VCEK ended a second ago", |draft| {
+            draft.template.not_after = NOW - 1;
+        });
+        self.bad("vcek-not-yet-valid", "snp.vek.not_yet_valid", "the VCEK begins in a second", |draft| {
+            draft.template.not_before = NOW + 1;
+        });
     }
 
     pub(super) fn revocation(&mut self) {
@@ -185,9 +192,12 @@ impl Cases {
             let milan = Amd::from_seed(SEED, Product::Milan);
             draft.crl = Some(milan.issue_crl(&draft.amd.crl_template(THIS_UPDATE, NEXT_UPDATE, &[])));
         });
-        let id = "snp.crl.dates";
-        self.bad("crl-expired", id, "the list ended a second ago", |draft| draft.crl(THIS_UPDATE, NOW - 1, &[]));
-        self.bad("crl-not-yet-valid", id, "the list begins in a second", |draft| draft.crl(NOW + 1, NEXT_UPDATE, &[]));
+        self.bad("crl-expired", "snp.crl.expired", "the list ended a second ago", |draft| {
+            draft.crl(THIS_UPDATE, NOW - 1, &[]);
+        });
+        self.bad("crl-not-yet-valid", "snp.crl.not_yet_valid", "the list begins in a second", |draft| {
+            draft.crl(NOW + 1, NEXT_UPDATE, &[]);
+        });
         self.bad("ask-revoked", "snp.ask.revoked", "the list revokes this ASK", |draft| {
             draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0x2_0001, draft.amd.product().ask_serial()]);
         });

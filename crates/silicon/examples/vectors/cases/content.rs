@@ -223,6 +223,49 @@ impl Cases {
         });
     }
 
+    /// What an ID block says.
+    pub(super) fn id_block(&mut self) {
+        let signed = list("signer", AUTHOR_KEY);
+        self.ok("id-block", "an image of the family, as new as the policy wants", |draft| {
+            (draft.request.guest_svn, draft.request.family_id, draft.request.image_id) = (3, [6; 16], [7; 16]);
+            let ids = format!("family_id = [\"{}\"]\nimage_id = [\"{}\"]\n", "06".repeat(16), "07".repeat(16));
+            draft.policy = format!("{signed}minimum_guest_svn = 3\n{ids}");
+        });
+        self.bad("guest-svn", "snp.guest_svn", "an older image than the policy wants", |draft| {
+            draft.request.guest_svn = 2;
+            draft.policy = format!("{signed}minimum_guest_svn = 3\n");
+        });
+        self.bad("family", "snp.family_id", "another family", |draft| {
+            draft.policy = format!("{signed}family_id = [\"{}\"]\n", "06".repeat(16));
+        });
+        self.bad("image", "snp.image_id", "another image of the family", |draft| {
+            draft.policy = format!("{signed}image_id = [\"{}\"]\n", "07".repeat(16));
+        });
+    }
+
+    /// What a policy wants of the platform's firmware and product.
+    pub(super) fn firmware(&mut self) {
+        self.ok("firmware", "mitigations and firmware that the policy wants", |draft| {
+            (draft.request.launch_mitigations, draft.request.current_mitigations) = (0b11, 0b111);
+            draft.policy += "mitigations = 3\nminimum_firmware = \"1.55.0\"\nrefused_products = [\"milan\"]\n";
+        });
+        self.bad("firmware-old", "snp.firmware.minimum", "older firmware than the policy wants", |draft| {
+            draft.policy += "minimum_firmware = \"2.0.0\"\n";
+        });
+        let id = "snp.mitigations";
+        self.bad("mitigation-later", id, "a mitigation that came after the launch", |draft| {
+            (draft.request.launch_mitigations, draft.request.current_mitigations) = (0b01, 0b11);
+            draft.policy += "mitigations = 3\n";
+        });
+        self.bad("mitigations-unknown", id, "a report that says nothing of mitigations", |draft| {
+            draft.request.version = 3;
+            draft.policy += "mitigations = 1\n";
+        });
+        self.bad("product-refused", "snp.platform.product", "a product line that is refused", |draft| {
+            draft.policy += "refused_products = [\"genoa\"]\n";
+        });
+    }
+
     pub(super) fn binding(&mut self) {
         let id = "snp.report_data";
         self.bad("report-data-of-another-key", id, "evidence made for another key or nonce", |draft| {

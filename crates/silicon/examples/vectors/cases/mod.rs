@@ -99,6 +99,8 @@ pub(crate) fn all() -> Vec<(String, Vector)> {
     cases.guest_policy();
     cases.platform();
     cases.code();
+    cases.id_block();
+    cases.firmware();
     cases.binding();
     cases.list
 }

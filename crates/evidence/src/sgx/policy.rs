@@ -1,0 +1,234 @@
+//! The `[sgx]` section of a Steward policy: what the operator accepts.
+//!
+//! [`Settings`] is the TOML as written (unknown keys are errors), [`Policy`] the valid form; a contradiction, an empty list or
+//! a policy that names no code at all is refused when it is made. Everything that can be written here is enforced by a check
+//! whose source is the key's name.
+
+use crate::Hex;
+use crate::dcap::TcbStatus;
+use crate::dcap::pck::Configuration;
+use crate::dcap::policy::{TcbRules, TcbRulesError};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Attributes an enclave may have (Intel SDM volume 3D, ATTRIBUTES).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Feature {
+    /// The enclave can be debugged: no protection from the host.
+    Debug,
+    /// It can get the provisioning key.
+    ProvisioningKey,
+    /// It can get the launch key.
+    EInitKey,
+    /// Control-flow enforcement.
+    #[serde(rename = "CET")]
+    Cet,
+    /// Key separation and sharing: CONFIGID and more.
+    #[serde(rename = "KSS")]
+    Kss,
+    /// It hears of its interruptions.
+    AexNotify,
+}
+
+impl Feature {
+    /// Every feature.
+    pub const ALL: [Self; 6] =
+        [Self::Debug, Self::ProvisioningKey, Self::EInitKey, Self::Cet, Self::Kss, Self::AexNotify];
+
+    /// Its bit in the flags.
+    pub fn bit(self) -> u64 {
+        match self {
+            Self::Debug => 1 << 1,
+            Self::ProvisioningKey => 1 << 4,
+            Self::EInitKey => 1 << 5,
+            Self::Cet => 1 << 6,
+            Self::Kss => 1 << 7,
+            Self::AexNotify => 1 << 10,
+        }
+    }
+}
+
+/// What may be written into an enclave's state beyond the architecture's (MISCSELECT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Misc {
+    /// Information about page faults and general protection faults.
+    #[serde(rename = "EXINFO")]
+    ExInfo,
+    /// State of control-flow enforcement.
+    #[serde(rename = "CPINFO")]
+    CpInfo,
+}
+
+impl Misc {
+    /// Its bit in MISCSELECT.
+    pub fn bit(self) -> u32 {
+        match self {
+            Self::ExInfo => 1,
+            Self::CpInfo => 2,
+        }
+    }
+}
+
+/// The `[sgx]` section as written. A key that is absent states no demand, except where said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Accepted signers (MRSIGNER).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Vec<Hex<32>>>,
+    /// Accepted measurements (MRENCLAVE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Vec<Hex<32>>>,
+    /// Refused measurements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_blacklist: Option<Vec<Hex<32>>>,
+    /// Must be said if neither `signer` nor `hash` names the code to accept.
+    pub any_measurement: bool,
+    /// The one ISVPRODID accepted; it means something only beside `signer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enclave_product_id: Option<u16>,
+    /// Least ISVSVN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enclave_security_version: Option<u16>,
+    /// The one ISVFAMILYID accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family_id: Option<Hex<16>>,
+    /// The one ISVEXTPRODID accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extended_product_id: Option<Hex<16>>,
+    /// Attributes the enclave may have; INIT and MODE64BIT go without saying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<Feature>>,
+    /// What the enclave may select.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misc_select: Option<Vec<Misc>>,
+    /// Accepts enclaves that can be debugged: no protection from the host.
+    pub insecure_debug: bool,
+    /// Accepted TCB statuses; `["UpToDate"]` if it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_tcb: Option<Vec<TcbStatus>>,
+    /// How many days after its date a level that is out of date is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_days: Option<u32>,
+    /// The only advisories that may apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_advisories: Option<Vec<String>>,
+    /// Advisories none of which may apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_advisories: Option<Vec<String>>,
+    /// Least number of Intel's recovery that the collateral is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_evaluation: Option<u32>,
+    /// Products (FMSPC) that are not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_fmspc: Option<Vec<Hex<6>>>,
+    /// Whether simultaneous multithreading must be on, or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smt: Option<bool>,
+    /// Whether processors can be added to the platform, must be or must not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamic_platform: Option<bool>,
+    /// Whether Intel keeps the platform's root keys, must be or must not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_keys: Option<bool>,
+}
+
+/// A valid `[sgx]` policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Settings", into = "Settings")]
+pub struct Policy(Settings);
+
+/// Why settings are no policy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// Nothing says which code is accepted.
+    #[error("no accepted code: state `hash` or `signer`, or write `any_measurement = true`")]
+    NoCode,
+    /// `any_measurement` beside a list of what is accepted.
+    #[error("`any_measurement = true` contradicts `{0}`")]
+    AnyMeasurement(&'static str),
+    /// A list that accepts or refuses nothing.
+    #[error("`{0}` is empty; leave the key away to state no demand")]
+    EmptyList(&'static str),
+    /// The same digest accepted and refused.
+    #[error("{} stands in both `hash` and `hash_blacklist`", hex::encode(.0))]
+    AcceptedAndRefused([u8; 32]),
+    /// `features` and `insecure_debug` say different things.
+    #[error("`features` lists \"Debug\" if and only if `insecure_debug = true`")]
+    Debug,
+    /// Product ids of different signers have nothing to do with each other.
+    #[error("`{0}` is the signer's to give: state `signer` too")]
+    WithoutSigner(&'static str),
+    /// Contradictions in what is said of the platform.
+    #[error(transparent)]
+    Tcb(#[from] TcbRulesError),
+}
+
+impl Settings {
+    pub(crate) fn tcb(&self) -> TcbRules<'_> {
+        TcbRules {
+            accepted: self.accepted_tcb.as_deref(),
+            grace_days: self.grace_days,
+            allowed_advisories: self.allowed_advisories.as_deref(),
+            rejected_advisories: self.rejected_advisories.as_deref(),
+            minimum_evaluation: self.minimum_evaluation,
+            refused_fmspc: self.refused_fmspc.as_deref(),
+            configuration: Configuration {
+                smt: self.smt,
+                dynamic: self.dynamic_platform,
+                cached_keys: self.cached_keys,
+            },
+        }
+    }
+}
+
+impl TryFrom<Settings> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(settings: Settings) -> Result<Self, PolicyError> {
+        let Settings { signer, hash, hash_blacklist, any_measurement, features, insecure_debug, .. } = &settings;
+        for (key, list) in [("signer", signer), ("hash", hash), ("hash_blacklist", hash_blacklist)] {
+            if list.as_ref().is_some_and(Vec::is_empty) {
+                return Err(PolicyError::EmptyList(key));
+            }
+        }
+        let stated = [("signer", signer), ("hash", hash)].into_iter().find(|(_, list)| list.is_some());
+        match (stated, any_measurement) {
+            (None, false) => return Err(PolicyError::NoCode),
+            (Some((key, _)), true) => return Err(PolicyError::AnyMeasurement(key)),
+            (None, true) | (Some(_), false) => {}
+        }
+        let refused = hash_blacklist.as_deref().unwrap_or_default();
+        if let Some(both) = hash.iter().flatten().find(|digest| refused.contains(digest)) {
+            return Err(PolicyError::AcceptedAndRefused(both.0));
+        }
+        if features.as_ref().is_some_and(|features| features.contains(&Feature::Debug) != *insecure_debug) {
+            return Err(PolicyError::Debug);
+        }
+        let given = [
+            ("enclave_product_id", settings.enclave_product_id.is_some()),
+            ("enclave_security_version", settings.enclave_security_version.is_some()),
+            ("family_id", settings.family_id.is_some()),
+            ("extended_product_id", settings.extended_product_id.is_some()),
+        ];
+        if *any_measurement && let Some((key, _)) = given.into_iter().find(|(_, said)| *said) {
+            return Err(PolicyError::WithoutSigner(key));
+        }
+        settings.tcb().check()?;
+        Ok(Self(settings))
+    }
+}
+
+impl From<Policy> for Settings {
+    fn from(policy: Policy) -> Self {
+        policy.0
+    }
+}
+
+impl Policy {
+    /// The settings, known to be free of contradictions.
+    pub fn settings(&self) -> &Settings {
+        &self.0
+    }
+}
