@@ -93,9 +93,13 @@ fn unsafe_code_is_where_it_was_promised() {
 fn counts_are_those_of_the_tree() {
     assert_eq!(gate::calls::TABLE.len(), number("system calls a Keep answers"));
     assert_eq!(gate::frame::MAX, number("a message of the gate is at most"));
-    let vectors = fs::read_dir(root().join("spec/vectors/snp")).unwrap();
-    let vectors = vectors.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "json"));
-    assert_eq!(vectors.count(), number("SEV-SNP vectors"));
+    for (folder, promise) in [("snp", "SEV-SNP vectors"), ("dcap", "SGX and TDX vectors")] {
+        let vectors = fs::read_dir(root().join("spec/vectors").join(folder)).unwrap();
+        let json = |entry: &std::io::Result<fs::DirEntry>| {
+            entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "json")
+        };
+        assert_eq!(vectors.filter(json).count(), number(promise), "{promise}");
+    }
 }
 
 /// A command that shows nothing is no proof.
