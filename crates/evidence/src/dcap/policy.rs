@@ -70,7 +70,6 @@ impl TcbRules<'_> {
     pub fn check(&self) -> Result<(), TcbRulesError> {
         let empty = [
             ("accepted_tcb", self.accepted.is_some_and(<[_]>::is_empty)),
-            ("allowed_advisories", false),
             ("rejected_advisories", self.rejected_advisories.is_some_and(<[_]>::is_empty)),
             ("refused_fmspc", self.refused_fmspc.is_some_and(<[_]>::is_empty)),
         ];

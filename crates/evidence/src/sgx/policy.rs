@@ -232,3 +232,73 @@ impl Policy {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(settings: Settings) -> Option<PolicyError> {
+        Policy::try_from(settings).err()
+    }
+
+    fn any() -> Settings {
+        Settings { any_measurement: true, ..Settings::default() }
+    }
+
+    #[test]
+    fn the_founding_example_reads_and_is_kept() {
+        let digest = |byte: &str| byte.repeat(32);
+        let text = format!(
+            "signer = [\"{a}\"]\nhash = [\"{b}\"]\nhash_blacklist = [\"{c}\"]\nenclave_product_id = 1\n\
+             enclave_security_version = 2\nfeatures = [\"CET\", \"KSS\"]\nmisc_select = [\"EXINFO\"]\n\
+             allowed_advisories = [\"INTEL-SA-00615\"]\naccepted_tcb = [\"UpToDate\", \"SWHardeningNeeded\"]\n",
+            a = digest("aa"),
+            b = digest("bb"),
+            c = digest("cc"),
+        );
+        let policy: Policy = toml::from_str(&text).expect("reads");
+        assert_eq!(policy.settings().signer, Some(vec![Hex([0xAA; 32])]));
+        assert!(!policy.settings().insecure_debug);
+        let again = toml::to_string(&policy).expect("writes");
+        assert_eq!(toml::from_str::<Policy>(&again).expect("reads again"), policy);
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_errors() {
+        let any = "any_measurement = true\n";
+        assert!(toml::from_str::<Policy>(any).is_ok(), "control");
+        for more in [
+            "hashes = []",
+            "features = [\"kss\"]",
+            "misc_select = [\"ALL\"]",
+            "accepted_tcb = [\"Fine\"]",
+            "refused_fmspc = [\"00\"]",
+            "grace_days = -1",
+        ] {
+            assert!(toml::from_str::<Policy>(&format!("{any}{more}\n")).is_err(), "{more}");
+        }
+        assert!(toml::from_str::<Policy>("hash = [\"abcd\"]").is_err());
+    }
+
+    #[test]
+    fn contradictions_are_errors() {
+        let one = Hex([1; 32]);
+        assert_eq!(refused(any()), None);
+        assert_eq!(refused(Settings::default()), Some(PolicyError::NoCode));
+        assert_eq!(refused(Settings { signer: Some(vec![one]), ..any() }), Some(PolicyError::AnyMeasurement("signer")));
+        assert_eq!(refused(Settings { hash: Some(vec![]), ..any() }), Some(PolicyError::EmptyList("hash")));
+        assert_eq!(
+            refused(Settings { hash: Some(vec![one]), hash_blacklist: Some(vec![one]), ..Settings::default() }),
+            Some(PolicyError::AcceptedAndRefused(one.0))
+        );
+        assert_eq!(refused(Settings { features: Some(vec![Feature::Debug]), ..any() }), Some(PolicyError::Debug));
+        assert_eq!(
+            refused(Settings { features: Some(vec![]), insecure_debug: true, ..any() }),
+            Some(PolicyError::Debug)
+        );
+        assert_eq!(
+            refused(Settings { enclave_product_id: Some(1), ..any() }),
+            Some(PolicyError::WithoutSigner("enclave_product_id"))
+        );
+    }
+}

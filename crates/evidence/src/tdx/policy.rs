@@ -232,3 +232,57 @@ impl Policy {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(settings: Settings) -> Option<PolicyError> {
+        Policy::try_from(settings).err()
+    }
+
+    fn any() -> Settings {
+        Settings { any_measurement: true, ..Settings::default() }
+    }
+
+    #[test]
+    fn every_key_reads_and_is_kept() {
+        let list = |key: &str| format!("{key} = [\"{}\"]\n", "ab".repeat(48));
+        let lists = ["hash", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "owner", "owner_config", "module", "service_td"];
+        let text = lists.map(list).concat()
+            + "attributes = [\"PKS\", \"PERFMON\"]\nsept_ve_disable = \"optional\"\nsmt = false\n\
+               accepted_tcb = [\"UpToDate\", \"OutOfDate\", \"TDRelaunchAdvised\"]\ngrace_days = 30\n\
+               rejected_advisories = [\"INTEL-SA-01036\"]\nminimum_evaluation = 18\n\
+               refused_fmspc = [\"90c06f000000\"]\n";
+        let policy: Policy = toml::from_str(&text).expect("reads");
+        assert_eq!(policy.settings().rtmr3, Some(vec![Hex([0xAB; 48])]));
+        let again = toml::to_string(&policy).expect("writes");
+        assert_eq!(toml::from_str::<Policy>(&again).expect("reads again"), policy);
+        assert!(toml::from_str::<Policy>(&format!("{text}rtmr4 = []\n")).is_err());
+    }
+
+    #[test]
+    fn contradictions_are_errors() {
+        let one = Hex([1; 48]);
+        assert_eq!(refused(any()), None);
+        assert_eq!(refused(Settings::default()), Some(PolicyError::NoCode));
+        assert_eq!(refused(Settings { hash: Some(vec![one]), ..any() }), Some(PolicyError::AnyMeasurement));
+        assert_eq!(refused(Settings { rtmr2: Some(vec![]), ..any() }), Some(PolicyError::EmptyList("rtmr2")));
+        assert_eq!(
+            refused(Settings { hash: Some(vec![one]), hash_blacklist: Some(vec![one]), ..Settings::default() }),
+            Some(PolicyError::AcceptedAndRefused(one.0))
+        );
+        let accepted_tcb = Some(vec![TcbStatus::Revoked]);
+        assert_eq!(refused(Settings { accepted_tcb, ..any() }), Some(PolicyError::Tcb(TcbRulesError::Revoked)));
+        let grace_days = Some(1);
+        assert_eq!(refused(Settings { grace_days, ..any() }), Some(PolicyError::Tcb(TcbRulesError::Grace)));
+        let advisory = || Some(vec!["INTEL-SA-01036".to_owned()]);
+        let both = Settings { allowed_advisories: advisory(), rejected_advisories: advisory(), ..any() };
+        assert!(matches!(refused(both), Some(PolicyError::Tcb(TcbRulesError::AllowedAndRejected(_)))));
+        let misspelt = Settings { rejected_advisories: Some(vec!["SA-01036".to_owned()]), ..any() };
+        assert!(matches!(refused(misspelt), Some(PolicyError::Tcb(TcbRulesError::Advisory(_)))));
+        let empty = Settings { rejected_advisories: Some(vec![]), ..any() };
+        assert!(matches!(refused(empty), Some(PolicyError::Tcb(TcbRulesError::EmptyList(_)))));
+        assert_eq!(refused(Settings { allowed_advisories: Some(vec![]), ..any() }), None, "no advisory may apply");
+    }
+}
