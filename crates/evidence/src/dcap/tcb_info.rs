@@ -57,6 +57,14 @@ pub enum InfoError {
     Tdx,
 }
 
+impl InfoError {
+    /// Names in it are the sender's: cut, and without control characters.
+    fn json(error: &serde_json::Error) -> Self {
+        const LONGEST: usize = 200;
+        Self::Json(error.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+    }
+}
+
 /// What Intel's service answers: an object and its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
@@ -79,8 +87,7 @@ impl<'a> Answer<'a> {
         if json.len() > MAX_JSON {
             return Err(InfoError::TooLong { found: json.len() });
         }
-        let Whole { body, signature } =
-            serde_json::from_slice(json).map_err(|error| InfoError::Json(error.to_string()))?;
+        let Whole { body, signature } = serde_json::from_slice(json).map_err(|error| InfoError::json(&error))?;
         Ok(Self { body: body.get().as_bytes(), signature: signature.0 })
     }
 }
@@ -254,7 +261,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, InfoError> {
     if json.len() > MAX_JSON {
         return Err(InfoError::TooLong { found: json.len() });
     }
-    serde_json::from_slice(json).map_err(|error| InfoError::Json(error.to_string()))
+    serde_json::from_slice(json).map_err(|error| InfoError::json(&error))
 }
 
 /// All documents have this; the others depend on it.
@@ -623,5 +630,26 @@ impl QeIdentity2 {
             attributes_mask: self.attributes_mask.0,
             levels: svn_levels(self.tcb_levels, "a QE identity", OF_ENCLAVE)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_repeats_little_of_what_was_sent() {
+        let json = format!("{{\"version\":3,\"{}\\u0007\":1}}", "x".repeat(10_000));
+        let Err(InfoError::Json(said)) = TcbInfo::parse(json.as_bytes()) else { panic!("it is refused") };
+        assert!(said.contains("xxx") && said.len() <= 200 && !said.chars().any(char::is_control), "{said}");
+    }
+
+    #[test]
+    fn absurd_lengths_are_refused_at_once() {
+        let found = MAX_JSON + 1;
+        let bytes = vec![b' '; found];
+        assert_eq!(TcbInfo::parse(&bytes), Err(InfoError::TooLong { found }));
+        assert_eq!(QeIdentity::parse(&bytes), Err(InfoError::TooLong { found }));
+        assert_eq!(Answer::parse(&bytes), Err(InfoError::TooLong { found }));
     }
 }
