@@ -1,6 +1,6 @@
 //! Verifier of TEE evidence: bytes, collateral, policy and an instant in; a verdict out.
 //!
-//! Pure: no I/O, no clock, no cryptography of its own (see [`Provider`]). Every rule of AMD's
+//! Pure: no I/O, no clock, no cryptography of its own (see [`Provider`]). Every rule of AMD's and Intel's
 //! specifications and of the policy is one [`Check`] with a stable id; success is a value
 //! ([`Verified`]) that only this crate can make and that an issuer can demand.
 //!
@@ -8,6 +8,9 @@
 //!  report, VEK, ASK, CRL --extract--> Report, Vek, Crl          (snp::report, snp::vek, pki)
 //!  policy TOML           --expect---> snp::Policy               (snp::policy)
 //!  both + roots + now    --compare--> Verdict (+ Verified<_>)   (snp::chain, snp::content)
+//!
+//!  collateral            --verify---> dcap::Collateral           once for many quotes
+//!  quote, policy TOML    --compare--> Verdict (+ Verified<_>)   (dcap, then sgx or tdx)
 //! ```
 //!
 //! ```
