@@ -21,6 +21,7 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     let mut skips = checks(repository)?;
     reproducible::run(repository)?;
     fuzz(repository)?;
+    flips(repository)?;
     skips.extend(tcg::run(repository)?);
     hostile(repository)?;
     suite::run(repository, skips, true)
@@ -30,6 +31,12 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
 pub(crate) fn fuzz(repository: &Repository) -> Result<(), Failed> {
     let fuzz = ["run", "--locked", "--profile", "fuzz", "--package", "fuzz", "--", "all", "--seconds", "60"];
     repository.cargo(Workspace::Root, &fuzz).run("hostile input, a minute for each target")
+}
+
+/// Each bit of recorded quotes and of their collateral; among the tests is each 509th.
+fn flips(repository: &Repository) -> Result<(), Failed> {
+    let test = ["test", "--locked", "--release", "--package", "evidence", "--test", "dcap", "every_bit"];
+    repository.cargo(Workspace::Root, &test).env("DONJON_FLIPS", "1").run("every bit of quotes and collateral")
 }
 
 /// A million lies of a hostile host, on both kinds of micro-VM, and the mutants that show that it would notice.
