@@ -6,6 +6,8 @@
 //! forbids). It only writes, and at most 64 KiB; nothing here reads. Invariant: lengths are
 //! definite and shortest.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use const_oid::ObjectIdentifier;
 
 const INTEGER: u8 = 0x02;
@@ -97,6 +99,26 @@ pub(crate) fn printable(text: &str) -> Vec<u8> {
 
 pub(crate) fn ia5(text: &str) -> Vec<u8> {
     tlv(IA5_STRING, &[text.as_bytes()])
+}
+
+/// RFC 5280, 4.1: one extension.
+pub(crate) fn extension(id: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };
+    sequence(&[&oid(id), critical, &octet_string(value)])
+}
+
+/// RFC 7468: a certificate.
+pub(crate) fn pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (at, character) in text.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            out.push('\n');
+        }
+        out.push(character);
+    }
+    out.push_str("\n-----END CERTIFICATE-----\n");
+    out
 }
 
 /// RFC 5280, 4.1.2.5: UTCTime up to the end of 2049, GeneralizedTime after. `unix` is in seconds;

@@ -1,8 +1,8 @@
 //! Simulated silicon: the whole AMD side of SEV-SNP attestation, byte for byte, from a 32-byte
 //! seed.
 //!
-//! **These keys are public.** The six RSA-4096 root and intermediate keys in `keys/` are committed
-//! to a public repository; everything below them follows from the seed. Whoever has the source can
+//! **These keys are public.** The nine RSA-4096 root and intermediate keys in `keys/`, and the vTPM's RSA-2048 key, are
+//! committed to a public repository; everything below them follows from the seed. Whoever has the source can
 //! sign anything. They exist so that the *real* attester, carrier, verifier and Steward can run and
 //! be attacked on machines without the hardware: nothing above this crate knows that it talks to a
 //! simulation. What protects the world from them is that they are separate trust anchors: file
@@ -10,16 +10,16 @@
 //! Steward of class `insecure` whose policy names them accepts what they sign (`spec/trust.md`,
 //! trust classes).
 //!
-//! What is here: ARK and ASK certificates, VCEKs with every 1.3.6.1.4.1.3704.1 extension, CRLs and
-//! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin; the firmware that launches a
-//! guest, measures it and answers its messages. Of Intel: the root and what it certifies, TCB info, QE identities, quotes
-//! of SGX and TDX ([`intel`]). What is not: VLEKs, migration. Same seed,
-//! same bytes: every signature is deterministic (RFC
-//! 6979 for ECDSA, a derived salt for RSASSA-PSS), and a golden test holds the hashes.
+//! What is here: ARK, ASK and ASVK certificates, VCEKs and VLEKs with every 1.3.6.1.4.1.3704.1 extension, CRLs and
+//! ATTESTATION_REPORTs of versions 2 to 5 for Milan, Genoa and Turin; the firmware that launches a guest, measures it and
+//! answers its messages. Of Intel: the root and what it certifies, TCB info, QE identities, quotes of SGX and TDX
+//! ([`intel`]). Of Azure: a paravisor's report around those of the hardware, and its vTPM's quotes ([`azure`]). What is
+//! not: firmware that has a VLEK loaded, migration. Same seed, same bytes: every signature is deterministic (RFC 6979 for
+//! ECDSA, a derived salt for RSASSA-PSS, RSASSA-PKCS1-v1_5), and a golden test holds the hashes.
 //!
 //! ```text
-//!   keys/ (committed)     ARK --PSS--> ARK, ASK, CRL
-//!                         ASK --PSS--> VCEK(TCB)
+//!   keys/ (committed)     ARK --PSS--> ARK, ASK, ASVK, CRL
+//!                         ASK --PSS--> VCEK(TCB), ASVK --PSS--> VLEK(TCB)
 //!   seed --> chip id, VCEK private key of each TCB --ECDSA P-384--> report
 //! ```
 //!
@@ -55,11 +55,12 @@
 #![forbid(unsafe_code)]
 
 pub mod amd;
+pub mod azure;
 mod der;
 mod derive;
 pub mod intel;
 
 pub use amd::{
     Amd, CrlTemplate, Finish, Guest, IdBlock, IdBlockError, Launch, LaunchError, PageKind, Product, REPORT_LEN,
-    ReportRequest, RequestError, Tcb, Tsc, VcekTemplate,
+    ReportRequest, RequestError, Tcb, Tsc, VcekTemplate, VekKind,
 };

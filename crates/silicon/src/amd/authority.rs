@@ -1,4 +1,4 @@
-//! AMD's key authority: ARK and ASK, what they sign (certificates, CRLs), and how.
+//! AMD's key authority: ARK, ASK and ASVK, what they sign (certificates, CRLs), and how.
 //!
 //! Owns the committed RSA-4096 keys and the certificates made from them. The certificates copy
 //! AMD's field for field – order of extensions, string types, serial numbers, validity, PSS
@@ -10,8 +10,6 @@
 
 use std::sync::OnceLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use const_oid::ObjectIdentifier;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -21,7 +19,7 @@ use rsa::pss::SigningKey;
 use rsa::signature::{RandomizedSigner, SignatureEncoding};
 use sha2::{Digest, Sha256, Sha384};
 
-use super::{Amd, Extension, Product};
+use super::{Amd, Extension, Product, VekKind};
 use crate::der;
 use crate::derive::derive_bytes;
 
@@ -60,32 +58,43 @@ const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
 
-/// keyCertSign and cRLSign of the ARK; keyCertSign of the ASK (RFC 5280, 4.2.1.3).
+/// keyCertSign and cRLSign of the ARK; keyCertSign of ASK and ASVK (RFC 5280, 4.2.1.3).
 const ARK_USAGE: u8 = 0x06;
 const ASK_USAGE: u8 = 0x04;
+
+/// The ARK certificate without cRLSign.
+pub(super) fn ark_without_lists(product: Product) -> Vec<u8> {
+    ark(product, ASK_USAGE)
+}
+
+fn ark(product: Product, usage: u8) -> Vec<u8> {
+    let ark = Key::Ark(product);
+    let tbs = Authority::SIMULATED.ark_tbs(product, ark_validity(product), &ark.spki(), &ark.id(), usage);
+    signed(tbs, Trailer::Explicit, |tbs| ark.sign(tbs))
+}
 
 /// The ARK certificate, made once in a process.
 pub(super) fn ark_der(product: Product) -> &'static [u8] {
     static CERTIFICATES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
-    CERTIFICATES[product as usize].get_or_init(|| {
-        let ark = Key::Ark(product);
-        let tbs = Authority::SIMULATED.ark_tbs(product, ark_validity(product), &ark.spki(), &ark.id());
-        signed(tbs, Trailer::Explicit, |tbs| ark.sign(tbs))
-    })
+    CERTIFICATES[product as usize].get_or_init(|| ark(product, ARK_USAGE))
 }
 
-/// The ASK certificate, made once in a process.
-pub(super) fn ask_der(product: Product) -> &'static [u8] {
-    static CERTIFICATES: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
-    CERTIFICATES[product as usize].get_or_init(|| ask(product, product, ask_validity(product)))
+/// The certificate of the ASK (for VCEKs) or ASVK (for VLEKs), made once in a process.
+pub(super) fn intermediate_der(kind: VekKind, product: Product) -> &'static [u8] {
+    static CERTIFICATES: [[OnceLock<Vec<u8>>; 3]; 2] = [const { [const { OnceLock::new() }; 3] }; 2];
+    let validity = intermediate_validity(kind, product);
+    CERTIFICATES[kind as usize][product as usize].get_or_init(|| intermediate(kind, product, product, validity))
 }
 
 /// AMD's numbers: the second Genoa ASK, because the first one is revoked.
-pub(super) const fn ask_serial(product: Product) -> u64 {
-    match product {
-        Product::Milan => 0x1_0001,
-        Product::Genoa => 0x2_0002,
-        Product::Turin => 0x3_0001,
+pub(super) const fn intermediate_serial(kind: VekKind, product: Product) -> u64 {
+    match (kind, product) {
+        (VekKind::Vcek, Product::Milan) => 0x1_0001,
+        (VekKind::Vcek, Product::Genoa) => 0x2_0002,
+        (VekKind::Vcek, Product::Turin) => 0x3_0001,
+        (VekKind::Vlek, Product::Milan) => 0x1_0101,
+        (VekKind::Vlek, Product::Genoa) => 0x2_0101,
+        (VekKind::Vlek, Product::Turin) => 0x3_0101,
     }
 }
 
@@ -97,24 +106,10 @@ const fn ark_serial(product: Product) -> u64 {
     }
 }
 
-/// RFC 7468.
-pub(super) fn pem(certificate: &[u8]) -> String {
-    let text = STANDARD.encode(certificate);
-    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
-    for (at, character) in text.chars().enumerate() {
-        if at > 0 && at % 64 == 0 {
-            out.push('\n');
-        }
-        out.push(character);
-    }
-    out.push_str("\n-----END CERTIFICATE-----\n");
-    out
-}
-
-/// The ASK of `product` with these dates, and with a signature of the ARK of `signer`.
-pub(super) fn ask(product: Product, signer: Product, validity: (u64, u64)) -> Vec<u8> {
-    let (ark, ask) = (Key::Ark(product), Key::Ask(product));
-    let tbs = Authority::SIMULATED.ask_tbs(product, validity, &ask.spki(), &ask.id(), &ark.id());
+/// The ASK or ASVK of `product` with these dates, and with a signature of the ARK of `signer`.
+pub(super) fn intermediate(kind: VekKind, product: Product, signer: Product, validity: (u64, u64)) -> Vec<u8> {
+    let (ark, own) = (Key::Ark(product), Key::Intermediate(kind, product));
+    let tbs = Authority::SIMULATED.intermediate_tbs(kind, product, validity, &own.spki(), &own.id(), &ark.id());
     signed(tbs, Trailer::Explicit, |tbs| Key::Ark(signer).sign(tbs))
 }
 
@@ -124,10 +119,10 @@ pub(super) fn crl(amd: &Amd, template: &CrlTemplate) -> Vec<u8> {
     signed(tbs, Trailer::Default, |tbs| amd.cached(cache_key(ark, tbs), || ark.sign(tbs)))
 }
 
-/// `tbs` as a VCEK certificate: signed by the ASK of the chip's product line.
-pub(super) fn sign_vcek(amd: &Amd, tbs: Vec<u8>) -> Vec<u8> {
-    let ask = Key::Ask(amd.product());
-    signed(tbs, Trailer::Default, |tbs| amd.cached(cache_key(ask, tbs), || ask.sign(tbs)))
+/// `tbs` as a VEK certificate: signed by the ASK or ASVK of the chip's product line.
+pub(super) fn sign_vek(amd: &Amd, authority: VekKind, tbs: Vec<u8>) -> Vec<u8> {
+    let key = Key::Intermediate(authority, amd.product());
+    signed(tbs, Trailer::Default, |tbs| amd.cached(cache_key(key, tbs), || key.sign(tbs)))
 }
 
 /// Whether the PSS parameters spell out `trailerField [3] 1`, the default. AMD's roots and older
@@ -156,11 +151,6 @@ pub(super) fn pss_sha384(trailer: Trailer) -> Vec<u8> {
     der::sequence(&[&der::oid(RSASSA_PSS), &parameters])
 }
 
-pub(super) fn extension(oid: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };
-    der::sequence(&[&der::oid(oid), critical, &der::octet_string(value)])
-}
-
 /// Whose names a certificate bears.
 pub(super) struct Authority {
     pub(super) organization: &'static str,
@@ -180,8 +170,12 @@ impl Authority {
         format!("ARK-{}{}", product.name(), self.suffix)
     }
 
-    pub(super) fn ask(&self, product: Product) -> String {
-        format!("SEV-{}{}", product.name(), self.suffix)
+    pub(super) fn intermediate(&self, kind: VekKind, product: Product) -> String {
+        let prefix = match kind {
+            VekKind::Vcek => "SEV-",
+            VekKind::Vlek => "SEV-VLEK-",
+        };
+        format!("{prefix}{}{}", product.name(), self.suffix)
     }
 
     /// AMD's distinguished name with this common name, in AMD's order and string types.
@@ -197,27 +191,32 @@ impl Authority {
         ])
     }
 
-    fn crl_distribution_point(&self, product: Product) -> Vec<u8> {
-        let address = format!("{}/vcek/v1/{}/crl", self.key_server, product.name());
+    fn crl_distribution_point(&self, kind: VekKind, product: Product) -> Vec<u8> {
+        let kind = match kind {
+            VekKind::Vcek => "vcek",
+            VekKind::Vlek => "vlek",
+        };
+        let address = format!("{}/{kind}/v1/{}/crl", self.key_server, product.name());
         // DistributionPoint { distributionPoint [0] { fullName [0] { uniformResourceIdentifier [6]
         // } } }
         let full_name = der::tlv(0xa0, &[&der::tlv(0x86, &[address.as_bytes()])]);
         der::sequence(&[&der::sequence(&[&der::explicit(0, &full_name)])])
     }
 
-    fn ark_tbs(&self, product: Product, validity: (u64, u64), spki: &[u8], id: &[u8; 20]) -> Vec<u8> {
+    fn ark_tbs(&self, product: Product, validity: (u64, u64), spki: &[u8], id: &[u8; 20], usage: u8) -> Vec<u8> {
         let name = self.name(&self.ark(product));
         let extensions = [
-            extension(KEY_USAGE, true, &der::seven_bits(ARK_USAGE)),
-            extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
-            extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff]])),
-            extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(product)),
+            der::extension(KEY_USAGE, true, &der::seven_bits(usage)),
+            der::extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
+            der::extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff]])),
+            der::extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(VekKind::Vcek, product)),
         ];
         tbs(ark_serial(product), Trailer::Explicit, &name, validity, &name, spki, &extensions.concat())
     }
 
-    fn ask_tbs(
+    fn intermediate_tbs(
         &self,
+        kind: VekKind,
         product: Product,
         validity: (u64, u64),
         spki: &[u8],
@@ -225,14 +224,22 @@ impl Authority {
         ark_id: &[u8; 20],
     ) -> Vec<u8> {
         let extensions = [
-            extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
-            extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
-            extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff], &der::integer(0)])),
-            extension(KEY_USAGE, true, &der::seven_bits(ASK_USAGE)),
-            extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(product)),
+            der::extension(SUBJECT_KEY_ID, false, &der::octet_string(id)),
+            der::extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
+            der::extension(BASIC_CONSTRAINTS, true, &der::sequence(&[&[0x01, 0x01, 0xff], &der::integer(0)])),
+            der::extension(KEY_USAGE, true, &der::seven_bits(ASK_USAGE)),
+            der::extension(CRL_DISTRIBUTION_POINTS, false, &self.crl_distribution_point(kind, product)),
         ];
-        let (issuer, subject) = (self.name(&self.ark(product)), self.name(&self.ask(product)));
-        tbs(ask_serial(product), Trailer::Explicit, &issuer, validity, &subject, spki, &extensions.concat())
+        let (issuer, subject) = (self.name(&self.ark(product)), self.name(&self.intermediate(kind, product)));
+        tbs(
+            intermediate_serial(kind, product),
+            Trailer::Explicit,
+            &issuer,
+            validity,
+            &subject,
+            spki,
+            &extensions.concat(),
+        )
     }
 
     /// TBSCertList, version 2 (RFC 5280, 5.1); every entry is revoked at `this_update`.
@@ -245,13 +252,13 @@ impl Authority {
         // RFC 5280, 5.1.2.6: the list is absent, not empty, when nothing is revoked.
         let entries = if entries.is_empty() { Vec::new() } else { der::sequence(&[&entries]) };
         let mut extensions = [
-            extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
-            extension(CRL_NUMBER, false, &der::integer(*number)),
+            der::extension(AUTHORITY_KEY_ID, false, &authority_key_id(ark_id)),
+            der::extension(CRL_NUMBER, false, &der::integer(*number)),
         ]
         .concat();
         for Extension { oid, value } in critical {
             let oid = ObjectIdentifier::new(oid).expect("a dotted object identifier");
-            extensions.extend(extension(oid, true, value));
+            extensions.extend(der::extension(oid, true, value));
         }
         der::sequence(&[
             &der::integer(1),
@@ -297,11 +304,14 @@ const fn ark_validity(product: Product) -> (u64, u64) {
     }
 }
 
-pub(super) const fn ask_validity(product: Product) -> (u64, u64) {
-    match product {
-        Product::Milan => (1_603_391_060, 2_392_309_460),
-        Product::Genoa => (1_667_223_228, 2_456_141_628),
-        Product::Turin => (1_684_182_321, 2_473_187_121),
+pub(super) const fn intermediate_validity(kind: VekKind, product: Product) -> (u64, u64) {
+    match (kind, product) {
+        (VekKind::Vcek, Product::Milan) => (1_603_391_060, 2_392_309_460),
+        (VekKind::Vcek, Product::Genoa) => (1_667_223_228, 2_456_141_628),
+        (VekKind::Vcek, Product::Turin) => (1_684_182_321, 2_473_187_121),
+        (VekKind::Vlek, Product::Milan) => (1_668_638_724, 2_457_557_124),
+        (VekKind::Vlek, Product::Genoa) => (1_668_804_514, 2_457_722_914),
+        (VekKind::Vlek, Product::Turin) => (1_684_184_981, 2_473_189_781),
     }
 }
 
@@ -322,7 +332,7 @@ fn cache_key(key: Key, tbs: &[u8]) -> [u8; 32] {
 #[derive(Clone, Copy)]
 enum Key {
     Ark(Product),
-    Ask(Product),
+    Intermediate(VekKind, Product),
 }
 
 impl Key {
@@ -337,14 +347,23 @@ impl Key {
             Self::Ark(Product::Turin) => {
                 include_bytes!("../../keys/SIMULATED-PUBLIC-ark-turin.pkcs8.der")
             }
-            Self::Ask(Product::Milan) => {
+            Self::Intermediate(VekKind::Vcek, Product::Milan) => {
                 include_bytes!("../../keys/SIMULATED-PUBLIC-ask-milan.pkcs8.der")
             }
-            Self::Ask(Product::Genoa) => {
+            Self::Intermediate(VekKind::Vcek, Product::Genoa) => {
                 include_bytes!("../../keys/SIMULATED-PUBLIC-ask-genoa.pkcs8.der")
             }
-            Self::Ask(Product::Turin) => {
+            Self::Intermediate(VekKind::Vcek, Product::Turin) => {
                 include_bytes!("../../keys/SIMULATED-PUBLIC-ask-turin.pkcs8.der")
+            }
+            Self::Intermediate(VekKind::Vlek, Product::Milan) => {
+                include_bytes!("../../keys/SIMULATED-PUBLIC-asvk-milan.pkcs8.der")
+            }
+            Self::Intermediate(VekKind::Vlek, Product::Genoa) => {
+                include_bytes!("../../keys/SIMULATED-PUBLIC-asvk-genoa.pkcs8.der")
+            }
+            Self::Intermediate(VekKind::Vlek, Product::Turin) => {
+                include_bytes!("../../keys/SIMULATED-PUBLIC-asvk-turin.pkcs8.der")
             }
         }
     }
@@ -352,15 +371,16 @@ impl Key {
     fn label(self) -> String {
         match self {
             Self::Ark(product) => format!("ark {}", product.name()),
-            Self::Ask(product) => format!("ask {}", product.name()),
+            Self::Intermediate(VekKind::Vcek, product) => format!("ask {}", product.name()),
+            Self::Intermediate(VekKind::Vlek, product) => format!("asvk {}", product.name()),
         }
     }
 
     fn private(self) -> &'static RsaPrivateKey {
-        static KEYS: [OnceLock<RsaPrivateKey>; 6] = [const { OnceLock::new() }; 6];
+        static KEYS: [OnceLock<RsaPrivateKey>; 9] = [const { OnceLock::new() }; 9];
         let slot = match self {
             Self::Ark(product) => product as usize,
-            Self::Ask(product) => 3 + product as usize,
+            Self::Intermediate(kind, product) => 3 + 3 * kind as usize + product as usize,
         };
         KEYS[slot].get_or_init(|| {
             RsaPrivateKey::from_pkcs8_der(self.pkcs8()).expect("the committed keys are valid PKCS#8; a test reads all")
@@ -397,8 +417,11 @@ mod tests {
 
     #[test]
     fn every_committed_key_is_read_and_no_two_are_the_same() {
-        let keys: Vec<Vec<u8>> =
-            Product::ALL.iter().flat_map(|product| [Key::Ark(*product).spki(), Key::Ask(*product).spki()]).collect();
+        let of = |product| {
+            let intermediate = |kind| Key::Intermediate(kind, product);
+            [Key::Ark(product), intermediate(VekKind::Vcek), intermediate(VekKind::Vlek)].map(Key::spki)
+        };
+        let keys: Vec<Vec<u8>> = Product::ALL.into_iter().flat_map(of).collect();
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(key.len(), 550, "RSA-4096");
             assert!(!keys[..at].contains(key));
@@ -409,19 +432,25 @@ mod tests {
     #[test]
     fn amds_own_roots_come_out_byte_for_byte() {
         for product in Product::ALL {
-            let Some((ask, ark)) = real::ask_and_ark(product) else {
+            let Some((ask, ark)) = real::intermediate_and_ark(VekKind::Vcek, product) else {
+                return;
+            };
+            let Some((asvk, _)) = real::intermediate_and_ark(VekKind::Vlek, product) else {
                 return;
             };
             let ark_cert = Certificate::from_der(&ark).unwrap();
             let ark_id = real::key_id(&ark_cert);
             let spki = ark_cert.tbs_certificate().subject_public_key_info().to_der().unwrap();
-            let rebuilt = real::AMD.ark_tbs(product, ark_validity(product), &spki, &ark_id);
+            let rebuilt = real::AMD.ark_tbs(product, ark_validity(product), &spki, &ark_id, ARK_USAGE);
             assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&ark)), "ARK {product:?}");
 
-            let ask_cert = Certificate::from_der(&ask).unwrap();
-            let spki = ask_cert.tbs_certificate().subject_public_key_info().to_der().unwrap();
-            let rebuilt = real::AMD.ask_tbs(product, ask_validity(product), &spki, &real::key_id(&ask_cert), &ark_id);
-            assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&ask)), "ASK {product:?}");
+            for (kind, real) in [(VekKind::Vcek, &ask), (VekKind::Vlek, &asvk)] {
+                let certificate = Certificate::from_der(real).unwrap();
+                let spki = certificate.tbs_certificate().subject_public_key_info().to_der().unwrap();
+                let (validity, id) = (intermediate_validity(kind, product), real::key_id(&certificate));
+                let rebuilt = real::AMD.intermediate_tbs(kind, product, validity, &spki, &id, &ark_id);
+                assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(real)), "{kind:?} {product:?}");
+            }
             // The algorithm outside is written once more.
             let outer = pss_sha384(Trailer::Explicit);
             let tbs_len = real::tbs(&ask).len();
@@ -436,7 +465,8 @@ mod tests {
             (Product::Genoa, "amd-crl/ark-genoa.crl.der", (1_667_223_286, 1_698_793_200), 2, &[0x2_0001][..]),
         ];
         for (issuer, file, (this_update, next_update), number, revoked) in crls {
-            let (Some(crl), Some((_, ark))) = (real::file(file), real::ask_and_ark(issuer)) else {
+            let (Some(crl), Some((_, ark))) = (real::file(file), real::intermediate_and_ark(VekKind::Vcek, issuer))
+            else {
                 return;
             };
             let ark_id = real::key_id(&Certificate::from_der(&ark).unwrap());
@@ -450,7 +480,7 @@ mod tests {
     #[test]
     fn ours_are_marked_in_every_name_and_point_nowhere() {
         for product in Product::ALL {
-            for der in [ark_der(product), ask_der(product)] {
+            for der in [ark_der(product), product.ask_der(), product.asvk_der()] {
                 let certificate = Certificate::from_der(der).unwrap();
                 let tbs = certificate.tbs_certificate();
                 for name in [tbs.subject().to_string(), tbs.issuer().to_string()] {

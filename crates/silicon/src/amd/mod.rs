@@ -2,7 +2,7 @@
 //!
 //! Owns the product lines, the TCB version in its two layouts, and [`Amd`], the value that
 //! everything is asked of. `authority` signs certificates and CRLs as AMD's key server would,
-//! `vcek` writes the chip's certificate. The firmware: `launch` measures a guest's pages, `id_block`
+//! `vcek` writes the certificates of VCEKs and VLEKs. The firmware: `launch` measures a guest's pages, `id_block`
 //! judges who vouches for them, `guest` answers what the guest asks, in the envelopes of `message`,
 //! and `report` is its attestation report. Documents: AMD 56860 (SEV-SNP firmware ABI, revision
 //! 1.58) and AMD 57230 (VCEK certificate and KDS interface).
@@ -32,7 +32,7 @@ pub use id_block::{IdBlock, IdBlockError};
 pub use launch::{Finish, Launch, LaunchError, PageKind, Tsc};
 pub use message::RequestError;
 pub use report::{Firmware, REPORT_LEN, ReportRequest};
-pub use vcek::{Extension, VcekTemplate};
+pub use vcek::{Extension, VcekTemplate, VekKind};
 
 /// A product line of SNP-capable processors, each with an ARK and an ASK of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,35 +63,51 @@ impl Product {
         authority::ark_der(self)
     }
 
+    /// The same root with a certificate that does not let it sign revocation lists.
+    pub fn ark_without_lists(self) -> Vec<u8> {
+        authority::ark_without_lists(self)
+    }
+
     /// The simulated intermediate (ASK), X.509 DER, signed by the ARK.
     pub fn ask_der(self) -> &'static [u8] {
-        authority::ask_der(self)
+        authority::intermediate_der(VekKind::Vcek, self)
+    }
+
+    /// The simulated intermediate of VLEKs (ASVK), X.509 DER, signed by the ARK.
+    pub fn asvk_der(self) -> &'static [u8] {
+        authority::intermediate_der(VekKind::Vlek, self)
     }
 
     /// The ASK certificate of this product, name and key, with a signature by the ARK of `signer`:
     /// the forgery that a verifier meets which compares names only.
     pub fn ask_signed_by(self, signer: Self) -> Vec<u8> {
-        authority::ask(self, signer, authority::ask_validity(self))
+        authority::intermediate(VekKind::Vcek, self, signer, authority::intermediate_validity(VekKind::Vcek, self))
     }
 
     /// The ASK certificate with another last second, unix time.
     pub fn ask_until(self, not_after: u64) -> Vec<u8> {
-        authority::ask(self, self, (authority::ask_validity(self).0, not_after))
+        let (not_before, _) = authority::intermediate_validity(VekKind::Vcek, self);
+        authority::intermediate(VekKind::Vcek, self, self, (not_before, not_after))
     }
 
     /// The root certificate as PEM: what a Steward of class `insecure` names in its policy.
     pub fn ark_pem(self) -> String {
-        authority::pem(self.ark_der())
+        crate::der::pem(self.ark_der())
     }
 
     /// The intermediate certificate as PEM.
     pub fn ask_pem(self) -> String {
-        authority::pem(self.ask_der())
+        crate::der::pem(self.ask_der())
     }
 
     /// The serial number of the ASK: what a CRL lists to revoke the product line.
     pub const fn ask_serial(self) -> u64 {
-        authority::ask_serial(self)
+        authority::intermediate_serial(VekKind::Vcek, self)
+    }
+
+    /// The serial number of the ASVK.
+    pub const fn asvk_serial(self) -> u64 {
+        authority::intermediate_serial(VekKind::Vlek, self)
     }
 
     /// CPUID family, model and stepping of the simulated part, as report versions 3 and up carry
@@ -197,7 +213,13 @@ impl Amd {
         vcek::template(self, tcb)
     }
 
-    /// Signs a VCEK certificate that AMD would never issue: for tests of verifiers.
+    /// The VLEK certificate of `provider` (a cspID) at `tcb`, not signed yet. The key is the seed's, as if it had been
+    /// loaded into this chip.
+    pub fn vlek_template(&self, tcb: Tcb, provider: &str) -> VcekTemplate {
+        vcek::loaded(self, tcb, provider)
+    }
+
+    /// Signs a certificate of a VCEK or VLEK, be it one that AMD would never issue: for tests of verifiers.
     pub fn issue_vcek(&self, template: &VcekTemplate) -> Vec<u8> {
         vcek::issue(self, template)
     }
@@ -250,7 +272,12 @@ impl Amd {
     /// signature. The firmware has no such command: this is an attacker who holds the chip's key,
     /// for tests of verifiers.
     pub fn sign_report(&self, report: &mut [u8; REPORT_LEN], tcb: Tcb) {
-        report::sign(self, report, tcb);
+        report::sign(self, report, VekKind::Vcek, tcb);
+    }
+
+    /// The same with the VLEK of `tcb`, which is how a chip signs into which one was loaded.
+    pub fn sign_report_with_vlek(&self, report: &mut [u8; REPORT_LEN], tcb: Tcb) {
+        report::sign(self, report, VekKind::Vlek, tcb);
     }
 
     /// The signature for `tbs` by `sign`, computed once.

@@ -10,8 +10,8 @@ use std::{env, fs};
 use x509_cert::Certificate;
 use x509_cert::der::Encode;
 
-use super::Product;
 use super::authority::Authority;
+use super::{Product, VekKind};
 
 /// The names the real ones bear.
 pub(super) const AMD: Authority =
@@ -33,11 +33,14 @@ pub(super) fn file(name: &str) -> Option<Vec<u8>> {
 }
 
 /// The two certificates of a KDS `cert_chain`, DER.
-pub(super) fn ask_and_ark(product: Product) -> Option<(Vec<u8>, Vec<u8>)> {
-    let name = match product {
-        Product::Milan => "amd-roots/ask_ark_milan.pem",
-        Product::Genoa => "amd-roots/ask_ark_genoa.pem",
-        Product::Turin => "amd-roots/ask_ark_turin_vcek.pem",
+pub(super) fn intermediate_and_ark(kind: VekKind, product: Product) -> Option<(Vec<u8>, Vec<u8>)> {
+    let name = match (kind, product) {
+        (VekKind::Vcek, Product::Milan) => "amd-roots/ask_ark_milan.pem",
+        (VekKind::Vcek, Product::Genoa) => "amd-roots/ask_ark_genoa.pem",
+        (VekKind::Vcek, Product::Turin) => "amd-roots/ask_ark_turin_vcek.pem",
+        (VekKind::Vlek, Product::Milan) => "amd-roots/ask_ark_milan_vlek.pem",
+        (VekKind::Vlek, Product::Genoa) => "amd-roots/ask_ark_genoa_vlek.pem",
+        (VekKind::Vlek, Product::Turin) => "amd-roots/ask_ark_turin_vlek.pem",
     };
     let chain = Certificate::load_pem_chain(&file(name)?).unwrap();
     let mut ders = chain.iter().map(|certificate| certificate.to_der().unwrap());

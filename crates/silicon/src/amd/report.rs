@@ -10,7 +10,7 @@
 use p384::ecdsa::Signature;
 use p384::ecdsa::signature::Signer;
 
-use super::{Amd, Product, Tcb, vcek};
+use super::{Amd, Product, Tcb, VekKind, vcek};
 use crate::derive::derive_bytes;
 
 /// Bytes of an ATTESTATION_REPORT, signature and tail included.
@@ -200,14 +200,14 @@ pub(super) fn report(amd: &Amd, request: &ReportRequest) -> [u8; REPORT_LEN] {
         put(0x200, &current_mitigations.to_le_bytes());
     }
     if flags >> 2 & 7 != 7 {
-        sign(amd, &mut out, signing_tcb.unwrap_or(*reported_tcb));
+        sign(amd, &mut out, VekKind::Vcek, signing_tcb.unwrap_or(*reported_tcb));
     }
     out
 }
 
-pub(super) fn sign(amd: &Amd, report: &mut [u8; REPORT_LEN], tcb: Tcb) {
+pub(super) fn sign(amd: &Amd, report: &mut [u8; REPORT_LEN], kind: VekKind, tcb: Tcb) {
     // RFC 6979 with SHA-384: the crate's plain Signer is the deterministic one.
-    let signature: Signature = vcek::key(amd, tcb).sign(&report[..SIGNATURE]);
+    let signature: Signature = vcek::key(amd, kind, tcb).sign(&report[..SIGNATURE]);
     let (r, s) = signature.split_bytes();
     for (at, component) in [(SIGNATURE, r), (SIGNATURE + COMPONENT, s)] {
         let field = &mut report[at..at + COMPONENT];

@@ -1,5 +1,5 @@
 //! The VCEK: the chip's P-384 key at one TCB version, and the certificate AMD's key server issues
-//! for it.
+//! for it. The VLEK too, a provider's key, whose certificate names the provider instead of the chip.
 //!
 //! Owns the derivation of the key (from seed and TCB, as the PSP derives it from fuses and TCB:
 //! another TCB is another key) and the 1.3.6.1.4.1.3704.1 extensions with their exact encodings and
@@ -29,15 +29,29 @@ mod oid {
     pub(super) const MICROCODE: &str = "1.3.6.1.4.1.3704.1.3.8";
     pub(super) const FMC: &str = "1.3.6.1.4.1.3704.1.3.9";
     pub(super) const HWID: &str = "1.3.6.1.4.1.3704.1.4";
+    pub(super) const CSP_ID: &str = "1.3.6.1.4.1.3704.1.5";
 }
 
 /// 2025-06-01T00:00:00Z, and seven years later.
 const VALIDITY: (u64, u64) = (1_748_736_000, 1_969_660_800);
 
-/// A VCEK certificate before it is signed. [`Amd::vcek_template`] gives the true one; a test
-/// changes what it wants to see refused.
+/// Whose key signs reports, and whose authority is above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VekKind {
+    /// The chip's, below the ASK.
+    Vcek,
+    /// A provider's, below the ASVK.
+    Vlek,
+}
+
+/// A VCEK or VLEK certificate before it is signed. [`Amd::vcek_template`] and [`Amd::vlek_template`] give the true ones; a
+/// test changes what it wants to see refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VcekTemplate {
+    /// Whose key is certified.
+    pub kind: VekKind,
+    /// The kind whose intermediate is named as the issuer and signs.
+    pub authority: VekKind,
     /// The TCB version whose key is certified (not what the extensions say about it).
     pub key: Tcb,
     /// Serial number; 0 in AMD's certificates.
@@ -48,8 +62,7 @@ pub struct VcekTemplate {
     pub not_after: u64,
     /// Subject common name; `SEV-VCEK` in AMD's certificates.
     pub common_name: String,
-    /// The product line whose ASK is named as the issuer (the signing key is always the chip's own
-    /// ASK).
+    /// The product line whose intermediate is named as the issuer (the signing key is always of the chip's own).
     pub issuer: Product,
     /// All extensions, none of them critical, in order.
     pub extensions: Vec<Extension>,
@@ -78,6 +91,8 @@ pub(super) fn template(amd: &Amd, tcb: Tcb) -> VcekTemplate {
     // AMD names the stepping on Milan only.
     let name = if product == Product::Milan { "Milan-B0" } else { product.name() };
     VcekTemplate {
+        kind: VekKind::Vcek,
+        authority: VekKind::Vcek,
         key: tcb,
         serial: 0,
         not_before: VALIDITY.0,
@@ -88,9 +103,19 @@ pub(super) fn template(amd: &Amd, tcb: Tcb) -> VcekTemplate {
     }
 }
 
+/// As the VCEK's, but for the names: AMD's VLEKs have no stepping, and end with the provider.
+pub(super) fn loaded(amd: &Amd, tcb: Tcb, provider: &str) -> VcekTemplate {
+    let product = amd.product();
+    let mut extensions = extensions(product, product.name(), tcb, &[0; 64]);
+    extensions.retain(|extension| extension.oid != oid::HWID);
+    extensions.push(Extension { oid: oid::CSP_ID, value: der::ia5(provider) });
+    let (kind, authority) = (VekKind::Vlek, VekKind::Vlek);
+    VcekTemplate { kind, authority, common_name: "SEV-VLEK".into(), extensions, ..template(amd, tcb) }
+}
+
 pub(super) fn issue(amd: &Amd, template: &VcekTemplate) -> Vec<u8> {
-    let spki = spki(&key(amd, template.key));
-    authority::sign_vcek(amd, tbs(&Authority::SIMULATED, template, &spki, Trailer::Default))
+    let spki = spki(&key(amd, template.kind, template.key));
+    authority::sign_vek(amd, template.authority, tbs(&Authority::SIMULATED, template, &spki, Trailer::Default))
 }
 
 /// All extensions, in AMD's order, which is not the order of their numbers.
@@ -129,26 +154,40 @@ fn extensions(product: Product, name: &str, tcb: Tcb, chip_id: &[u8; 64]) -> Vec
 }
 
 fn tbs(authority: &Authority, template: &VcekTemplate, spki: &[u8], trailer: Trailer) -> Vec<u8> {
-    let VcekTemplate { key: _, serial, not_before, not_after, common_name, issuer, extensions } = template;
+    let VcekTemplate {
+        kind: _,
+        authority: above,
+        key: _,
+        serial,
+        not_before,
+        not_after,
+        common_name,
+        issuer,
+        extensions,
+    } = template;
     let extensions: Vec<u8> = extensions
         .iter()
         .flat_map(|Extension { oid, value }| {
             let oid = ObjectIdentifier::new(oid).expect("a dotted object identifier");
-            authority::extension(oid, false, value)
+            der::extension(oid, false, value)
         })
         .collect();
-    let (issuer, subject) = (authority.name(&authority.ask(*issuer)), authority.name(common_name));
+    let (issuer, subject) = (authority.name(&authority.intermediate(*above, *issuer)), authority.name(common_name));
     authority::tbs(*serial, trailer, &issuer, (*not_before, *not_after), &subject, spki, &extensions)
 }
 
-/// The chip's private key at `tcb`.
-pub(super) fn key(amd: &Amd, tcb: Tcb) -> SigningKey {
+/// The private key of this kind at `tcb`.
+pub(super) fn key(amd: &Amd, kind: VekKind, tcb: Tcb) -> SigningKey {
+    let label = match kind {
+        VekKind::Vcek => "vcek",
+        VekKind::Vlek => "vlek",
+    };
     let tcb = tcb.to_bytes(amd.product);
     // One candidate in 2^190 is not a scalar of P-384.
     (0..=u8::MAX)
         .find_map(|attempt| {
             let context: [&[u8]; 3] = [amd.product.name().as_bytes(), &tcb, &[attempt]];
-            SigningKey::from_slice(&derive_bytes::<48>(&amd.seed, "vcek", &context)).ok()
+            SigningKey::from_slice(&derive_bytes::<48>(&amd.seed, label, &context)).ok()
         })
         .expect("256 candidates do not all miss")
 }
@@ -197,6 +236,8 @@ mod tests {
             chip_id[..hwid.len()].copy_from_slice(hwid);
             let name = if product == Product::Milan { "Milan-B0" } else { product.name() };
             let template = VcekTemplate {
+                kind: VekKind::Vcek,
+                authority: VekKind::Vcek,
                 key: tcb,
                 serial: 0,
                 not_before: seconds(certificate.validity().not_before),
@@ -212,15 +253,34 @@ mod tests {
     }
 
     #[test]
-    fn another_tcb_chip_or_product_is_another_key() {
+    fn amds_own_vlek_comes_out_byte_for_byte() {
+        let Some(der) = real::file("snp-trustee/test-vlek.der") else { return };
+        let certificate = Certificate::from_der(&der).unwrap();
+        let certificate = certificate.tbs_certificate();
+        let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
+        let amd = Amd::from_seed([1; 32], Product::Milan);
+        let tcb = Tcb { fmc: 0, boot_loader: 4, tee: 0, snp: 24, microcode: 217 };
+        let template = VcekTemplate {
+            not_before: seconds(certificate.validity().not_before),
+            not_after: seconds(certificate.validity().not_after),
+            ..amd.vlek_template(tcb, "CN=cc-us-east-2.amazonaws.com")
+        };
+        let spki = certificate.subject_public_key_info().to_der().unwrap();
+        let rebuilt = tbs(&real::AMD, &template, &spki, Trailer::Default);
+        assert_eq!(hex::encode(rebuilt), hex::encode(real::tbs(&der)));
+    }
+
+    #[test]
+    fn another_tcb_chip_product_or_kind_is_another_key() {
         let amd = |seed, product| Amd::from_seed([seed; 32], product);
         let milan = amd(1, Product::Milan);
         let tcb = milan.tcb();
-        let same = spki(&key(&milan, tcb));
-        assert_eq!(spki(&key(&amd(1, Product::Milan), tcb)), same, "control: the same chip and TCB");
-        assert_ne!(spki(&key(&milan, Tcb { snp: tcb.snp - 1, ..tcb })), same);
-        assert_ne!(spki(&key(&amd(2, Product::Milan), tcb)), same);
-        assert_ne!(spki(&key(&amd(1, Product::Genoa), tcb)), same);
+        let same = spki(&key(&milan, VekKind::Vcek, tcb));
+        assert_eq!(spki(&key(&amd(1, Product::Milan), VekKind::Vcek, tcb)), same, "control: the same chip and TCB");
+        assert_ne!(spki(&key(&milan, VekKind::Vlek, tcb)), same);
+        assert_ne!(spki(&key(&milan, VekKind::Vcek, Tcb { snp: tcb.snp - 1, ..tcb })), same);
+        assert_ne!(spki(&key(&amd(2, Product::Milan), VekKind::Vcek, tcb)), same);
+        assert_ne!(spki(&key(&amd(1, Product::Genoa), VekKind::Vcek, tcb)), same);
     }
 
     #[test]

@@ -4,18 +4,15 @@
 
 use super::Key;
 
-/// SVN of one component.
-pub type Component = u8;
-
 /// One level of a platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcbLevel {
     /// SGX components.
-    pub sgx: [Component; 16],
+    pub sgx: [u8; 16],
     /// PCESVN.
     pub pce: u16,
     /// TDX components; only in TDX TCB info.
-    pub tdx: Option<[Component; 16]>,
+    pub tdx: Option<[u8; 16]>,
     /// `2026-01-01T00:00:00Z`.
     pub date: String,
     /// `UpToDate`.
@@ -80,12 +77,12 @@ impl TdxModule {
     }
 }
 
-/// TCB info, version 3.
+/// TCB info, version 3; version 2, of SGX alone, has no name of the TEE and other words for components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcbInfo {
     /// `SGX` or `TDX`.
     pub id: String,
-    /// 3.
+    /// 2 or 3; another looks like 3.
     pub version: u32,
     /// Unix seconds.
     pub issued: u64,
@@ -163,7 +160,9 @@ impl TcbInfo {
 
     /// The object that is signed.
     pub fn json(&self) -> String {
-        let levels: Vec<String> = self.levels.iter().map(level).collect();
+        let old = self.version == 2;
+        let levels: Vec<String> = self.levels.iter().map(if old { old_level } else { level }).collect();
+        let id = if old { String::new() } else { format!(r#""id":"{}","#, self.id) };
         let mut modules = String::new();
         if let Some((first, others)) = self.modules.split_first() {
             let others: Vec<String> = others.iter().map(TdxModule::json).collect();
@@ -171,10 +170,10 @@ impl TcbInfo {
         }
         format!(
             concat!(
-                r#"{{"id":"{}","version":{},"issueDate":"{}","nextUpdate":"{}","fmspc":"{}","pceId":"{}","tcbType":0,"#,
+                r#"{{{}"version":{},"issueDate":"{}","nextUpdate":"{}","fmspc":"{}","pceId":"{}","tcbType":0,"#,
                 r#""tcbEvaluationDataNumber":{}{},"tcbLevels":[{}]}}"#
             ),
-            self.id,
+            id,
             self.version,
             date(self.issued),
             date(self.next_update),
@@ -188,10 +187,20 @@ impl TcbInfo {
 }
 
 fn level(level: &TcbLevel) -> String {
-    let TcbLevel { sgx, pce, tdx, date, status, advisories } = level;
+    let TcbLevel { sgx, pce, tdx, .. } = level;
     let list = |svns: &[u8; 16]| svns.map(|svn| format!(r#"{{"svn":{svn}}}"#)).join(",");
     let tdx = tdx.as_ref().map(|tdx| format!(r#","tdxtcbcomponents":[{}]"#, list(tdx))).unwrap_or_default();
-    let tcb = format!(r#"{{"sgxtcbcomponents":[{}],"pcesvn":{pce}{tdx}}}"#, list(sgx));
+    with_status(level, &format!(r#"{{"sgxtcbcomponents":[{}],"pcesvn":{pce}{tdx}}}"#, list(sgx)))
+}
+
+/// Of version 2.
+fn old_level(level: &TcbLevel) -> String {
+    let component = |(at, svn): (usize, &u8)| format!(r#""sgxtcbcomp{:02}svn":{svn},"#, at + 1);
+    let components: String = level.sgx.iter().enumerate().map(component).collect();
+    with_status(level, &format!(r#"{{{components}"pcesvn":{}}}"#, level.pce))
+}
+
+fn with_status(TcbLevel { date, status, advisories, .. }: &TcbLevel, tcb: &str) -> String {
     format!(r#"{{"tcb":{tcb},"tcbDate":"{date}","tcbStatus":"{status}"{}}}"#, ids(advisories))
 }
 

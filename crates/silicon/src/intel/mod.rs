@@ -16,7 +16,7 @@ pub mod info;
 pub mod pki;
 pub mod quote;
 
-pub use info::{Component, QeIdentity, SvnLevel, TcbInfo, TcbLevel, TdxModule};
+pub use info::{QeIdentity, SvnLevel, TcbInfo, TcbLevel, TdxModule};
 pub use pki::{Certificate, Crl, Pck};
 pub use quote::{Body, Enclave, Quote, Td};
 

@@ -2,8 +2,6 @@
 //!
 //! Intel "SGX PCK Certificate and Certificate Revocation List Profile Specification", revision 2.1.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use const_oid::ObjectIdentifier;
 
 use super::{Key, SUFFIX};
@@ -39,6 +37,8 @@ pub struct Certificate {
     pub not_after: u64,
     /// Whether it is a CA, and with which path length.
     pub authority: Option<u64>,
+    /// Whether a CA may sign revocation lists.
+    pub lists: bool,
     /// Value of Intel's extension, if there is one.
     pub sgx: Option<Vec<u8>>,
 }
@@ -57,6 +57,7 @@ impl Certificate {
             not_before: VALIDITY.0,
             not_after: VALIDITY.1,
             authority: Some(1),
+            lists: true,
             sgx: None,
         }
     }
@@ -84,12 +85,16 @@ impl Certificate {
             Some(length) => der::sequence(&[&[0x01, 0x01, 0xff], &der::integer(length)]),
             None => der::sequence(&[]),
         };
-        // keyCertSign and cRLSign, or digitalSignature and nonRepudiation.
-        let usage: &[u8] = if self.authority.is_some() { &[3, 2, 1, 0x06] } else { &[3, 2, 6, 0xc0] };
+        // keyCertSign and cRLSign, keyCertSign alone, or digitalSignature and nonRepudiation.
+        let usage: &[u8] = match (self.authority, self.lists) {
+            (Some(_), true) => &[3, 2, 1, 0x06],
+            (Some(_), false) => &[3, 2, 2, 0x04],
+            (None, _) => &[3, 2, 6, 0xc0],
+        };
         let mut extensions =
-            [extension(KEY_USAGE, true, usage), extension(BASIC_CONSTRAINTS, true, &constraints)].concat();
+            [der::extension(KEY_USAGE, true, usage), der::extension(BASIC_CONSTRAINTS, true, &constraints)].concat();
         if let Some(sgx) = &self.sgx {
-            extensions.extend(extension(SGX, false, sgx));
+            extensions.extend(der::extension(SGX, false, sgx));
         }
         let tbs = der::sequence(&[
             &der::explicit(0, &der::integer(2)),
@@ -202,18 +207,15 @@ impl Crl {
             &der::time(self.this_update),
             &self.next_update.map(der::time).unwrap_or_default(),
             &entries,
-            &der::explicit(0, &der::sequence(&[&extension(CRL_NUMBER, false, &der::integer(1))])),
+            &der::explicit(0, &der::sequence(&[&der::extension(CRL_NUMBER, false, &der::integer(1))])),
         ]);
         signed(&tbs, self.signer)
     }
 }
 
 /// RFC 7468.
-pub fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| core::str::from_utf8(line).expect("base64 is ASCII")).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+pub fn pem(certificate: &[u8]) -> String {
+    der::pem(certificate)
 }
 
 fn algorithm() -> Vec<u8> {
@@ -222,11 +224,6 @@ fn algorithm() -> Vec<u8> {
 
 fn signed(tbs: &[u8], signer: Key) -> Vec<u8> {
     der::sequence(&[tbs, &algorithm(), &der::bit_string(&signer.sign_der(tbs))])
-}
-
-fn extension(oid: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
-    let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };
-    der::sequence(&[&der::oid(oid), critical, &der::octet_string(value)])
 }
 
 /// Intel's distinguished name with this common name, in Intel's order, under a simulated organization.

@@ -70,6 +70,9 @@ impl Cases {
             draft.service.root_crl.revoked = vec![draft.service.root.serial];
         });
         self.crl("root_crl", "the root's list", |service| &mut service.root_crl, |bytes| bytes.root_crl.truncate(100));
+        self.sgx("root_crl-without-the-right", "dcap.root_crl.signature", "the root may sign no lists", |draft| {
+            draft.service.root.lists = false;
+        });
         self.sgx("root_crl-of-the-ca", "dcap.root_crl.signature", "the CA's list in the root's place", |draft| {
             draft.service.root_crl = draft.service.pck_crl.clone();
         });
@@ -86,6 +89,9 @@ impl Cases {
             draft.pck().issuer = name;
         });
         self.certificate("ca", "the PCK's CA", |service| &mut service.ca);
+        self.sgx("pck_crl-without-the-right", "dcap.pck_crl.signature", "the CA may sign no lists", |draft| {
+            draft.service.ca.lists = false;
+        });
         self.crl("pck_crl", "the CA's list", |service| &mut service.pck_crl, |bytes| bytes.pck_crl.truncate(100));
     }
 
@@ -136,6 +142,13 @@ impl Cases {
         self.tdx("tcb_info-no-module", id, "TDX TCB info without modules", |draft| {
             draft.service.tcb_info.modules.clear();
         });
+        self.tdx("tcb_info-module-twice", id, "two TDX modules of one version", |draft| {
+            let modules = &mut draft.service.tcb_info.modules;
+            modules.push(modules[1].clone());
+        });
+        self.sgx("tcb_info-advisories", id, "more advisories than there are", |draft| {
+            draft.service.tcb_info.levels[0].advisories = vec!["INTEL-SA-00615".into(); 129];
+        });
         self.tdx("tcb_info-module-status", id, "a status that no module has", |draft| {
             draft.service.tcb_info.modules[1].levels[0].status = "ConfigurationNeeded".into();
         });
@@ -183,6 +196,9 @@ impl Cases {
         });
         self.sgx("qe_identity-status", id, "a status that no enclave has", |draft| {
             draft.service.qe_identity.levels[0].status = "SWHardeningNeeded".into();
+        });
+        self.sgx("qe_identity-advisories", id, "more advisories than there are", |draft| {
+            draft.service.qe_identity.levels[0].advisories = vec!["INTEL-SA-00615".into(); 129];
         });
         self.sgx("qe_identity-signature", "dcap.qe_identity.signature", "signed by another key", |draft| {
             draft.service.qe_identity.key = Key::Other;

@@ -106,6 +106,15 @@ impl Cases {
         self.tdx("level-tdx-component", id, "a TDX component below every level", |draft| {
             draft.td().tee_tcb_svn[2] = 1;
         });
+        self.tdx("level-module-0", id, "a TDX module without levels of its own, below the platform's", |draft| {
+            draft.td().tee_tcb_svn[..3].copy_from_slice(&[1, 0, 7]);
+        });
+        self.tdx("level-module-unknown", id, "a TDX module of a version that the TCB info does not have", |draft| {
+            draft.td().tee_tcb_svn[1] = 2;
+        });
+        self.tdx("level-module-unknown-now", id, "such a module runs now", |draft| {
+            draft.td().extension.as_mut().expect("TDX 1.5").0[1] = 2;
+        });
         let id = "dcap.tcb.revoked";
         let all = "accepted_tcb = [\"UpToDate\", \"OutOfDate\", \"SWHardeningNeeded\"]\n";
         self.sgx("revoked-platform", id, "keys of this level are compromised", |draft| {
@@ -141,6 +150,24 @@ impl Cases {
         self.tdx("status-worse-now", id, "the TDX module is older now than at launch", |draft| {
             draft.td().extension.as_mut().expect("TDX 1.5").0[0] = 4;
         });
+        self.sgx("status-configuration", id, "the platform has to be configured", |draft| {
+            draft.service.tcb_info.levels[0].status = "ConfigurationNeeded".into();
+        });
+        self.sgx("status-configuration-hardening", id, "that, and software has to be hardened", |draft| {
+            draft.service.tcb_info.levels[0].status = "ConfigurationAndSWHardeningNeeded".into();
+        });
+        self.sgx("status-configuration-old", id, "that, and it is out of date", |draft| {
+            draft.service.tcb_info.levels[0].status = "OutOfDateConfigurationNeeded".into();
+        });
+        for (name, status) in [("old", "OutOfDateConfigurationNeeded"), ("needed", "ConfigurationNeeded")] {
+            self.sgx(&format!("status-qe-configuration-{name}"), id, "an enclave is up to date or is not", |draft| {
+                draft.service.qe_identity.levels[0].status = status.into();
+            });
+        }
+        self.tdx("status-worse-now-after-grace", id, "what runs now is out of date for longer", |draft| {
+            draft.td().extension.as_mut().expect("TDX 1.5").0[0] = 4;
+            draft.policy += "accepted_tcb = [\"OutOfDate\"]\ngrace_days = 100\n";
+        });
         self.sgx("status-after-grace", id, "out of date for longer than the policy accepts", |draft| {
             draft.components(5);
             draft.policy += "accepted_tcb = [\"OutOfDate\"]\ngrace_days = 600\n";
@@ -152,6 +179,10 @@ impl Cases {
         self.sgx("advisories-rejected", "dcap.tcb.advisories_rejected", "an advisory that is rejected", |draft| {
             draft.components(6);
             draft.policy += "accepted_tcb = [\"SWHardeningNeeded\"]\nrejected_advisories = [\"INTEL-SA-00615\"]\n";
+        });
+        self.tdx("advisories-now", "dcap.tcb.advisories_rejected", "an advisory of what runs now", |draft| {
+            draft.td().extension.as_mut().expect("TDX 1.5").0[0] = 4;
+            draft.policy += "accepted_tcb = [\"OutOfDate\"]\nrejected_advisories = [\"INTEL-SA-01036\"]\n";
         });
         self.sgx("evaluation", "dcap.tcb.evaluation", "an older recovery than the policy wants", |draft| {
             draft.policy += "minimum_evaluation = 21\n";

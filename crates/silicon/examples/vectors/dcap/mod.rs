@@ -7,8 +7,6 @@
 mod collateral;
 mod content;
 
-use std::path::{Path, PathBuf};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -67,18 +65,6 @@ pub(crate) struct Vector {
     pub(crate) pck_crl: String,
     /// PEM.
     pub(crate) pck_crl_chain: String,
-}
-
-impl Vector {
-    /// The file's bytes.
-    pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"
-    }
-}
-
-/// Where the files are.
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/dcap")
 }
 
 /// Every case by file name, without the extension.
@@ -256,6 +242,39 @@ impl Cases {
         self.add("ok-relaunch", "ok", "launched on an older TDX module than it runs on now", tdx(), |draft| {
             draft.td().tee_tcb_svn[0] = 3;
             draft.policy += "accepted_tcb = [\"TDRelaunchAdvised\"]\n";
+        });
+        self.add("ok-level-order", "ok", "the lowest levels stand first in every list", tdx(), |draft| {
+            let Service { tcb_info, qe_identity, .. } = &mut draft.service;
+            tcb_info.levels.reverse();
+            tcb_info.modules.iter_mut().for_each(|module| module.levels.reverse());
+            qe_identity.levels.reverse();
+        });
+        self.add("ok-tcb-info-2", "ok", "TCB info of version 2", sgx(), |draft| draft.service.tcb_info.version = 2);
+        self.add("ok-quote-5-of-10", "ok", "version 5 of a TD of TDX 1.0", Draft::tdx(false), |draft| {
+            (draft.quote.version, draft.quote.body_type) = (5, 2);
+        });
+        self.add("ok-module-0", "ok", "a TDX module without levels of its own", Draft::tdx(false), |draft| {
+            draft.td().tee_tcb_svn[..3].copy_from_slice(&[7, 0, 7]);
+        });
+        self.add("ok-configuration", "ok", "a status that the policy accepts", sgx(), |draft| {
+            draft.service.tcb_info.levels[0].status = "ConfigurationNeeded".into();
+            draft.policy += "accepted_tcb = [\"ConfigurationNeeded\"]\n";
+        });
+        self.add(
+            "ok-configuration-old",
+            "ok",
+            "configuration, and a quoting enclave that is out of date",
+            sgx(),
+            |draft| {
+                draft.service.tcb_info.levels[0].status = "ConfigurationAndSWHardeningNeeded".into();
+                draft.quote.qe.security_version = 7;
+                draft.policy += "accepted_tcb = [\"OutOfDateConfigurationNeeded\"]\n";
+            },
+        );
+        self.add("ok-relaunch-configuration", "ok", "the platform has to be configured besides", tdx(), |draft| {
+            draft.service.tcb_info.levels[0].status = "ConfigurationNeeded".into();
+            draft.td().tee_tcb_svn[0] = 3;
+            draft.policy += "accepted_tcb = [\"TDRelaunchAdvisedConfigurationNeeded\"]\n";
         });
         self.add("ok-debug", "ok", "debugging, and a policy that says insecure", sgx(), |draft| {
             draft.enclave().flags |= 2;

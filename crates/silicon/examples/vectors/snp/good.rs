@@ -15,6 +15,8 @@ impl Cases {
         self.ok("every-policy-key", "every key of the policy is stated and met", |draft| {
             draft.request.policy = 0x3_0000 | SINGLE_SOCKET | 0x0133;
             draft.request.platform_info = 0x27;
+            (draft.request.guest_svn, draft.request.family_id, draft.request.image_id) = (3, [6; 16], [7; 16]);
+            (draft.request.launch_mitigations, draft.request.current_mitigations) = (0b11, 0b111);
             draft.platforms = Some(vec![draft.amd.chip_id()]);
             draft.policy = [
                 list("signer", AUTHOR_KEY),
@@ -22,9 +24,12 @@ impl Cases {
                 list("hash_blacklist", [0; 48]),
                 list("id_key_digest", ID_KEY),
                 list("id_key_digest_blacklist", [0; 48]),
+                "minimum_guest_svn = 3\n".into(),
+                format!("family_id = [\"{}\"]\nimage_id = [\"{}\"]\n", "06".repeat(16), "07".repeat(16)),
                 "abi = \">=1.51\"\n".into(),
                 "policy_flags = [\"SMT\", \"SingleSocket\"]\n".into(),
                 "platform_info_flags = [\"SMT\", \"TSME\", \"ECC\", \"AliasCheckComplete\"]\n".into(),
+                "minimum_firmware = \"1.55.0\"\nmitigations = 3\nrefused_products = [\"milan\"]\n".into(),
                 "vmpl = 0\ncrl = \"required\"\n".into(),
                 "[minimum_tcb.genoa]\nbootloader = 10\ntee = 0\nsnp = 23\nmicrocode = 84\n".into(),
             ]
@@ -56,6 +61,10 @@ impl Cases {
         });
         self.ok("crl-of-other-serials", "the list revokes the first Genoa ASK, not this one", |draft| {
             draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0x2_0001]);
+        });
+        self.ok("crl-of-the-arks-own", "the list has the VCEK's serial number, of a certificate of the ARK", |draft| {
+            draft.template.serial = 0xfeed;
+            draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0, 0xfeed]);
         });
         self.ok("crl-optional", "no list, and a policy that does not ask for one", |draft| {
             draft.crl = None;

@@ -218,6 +218,10 @@ impl Cases {
         self.bad("id-key-not-listed", "snp.id_key.allowed", "another ID key", |draft| {
             draft.policy = list("id_key_digest", [0x99; 48]);
         });
+        self.bad("id-key-missing", "snp.id_key.allowed", "no ID block, so nobody's key signed", |draft| {
+            draft.request.id_key_digest = [0; 48];
+            draft.policy = list("id_key_digest", ID_KEY);
+        });
         self.bad("id-key-refused", "snp.id_key.denied", "an ID key the policy refuses", |draft| {
             draft.policy += &list("id_key_digest_blacklist", ID_KEY);
         });

@@ -90,6 +90,9 @@ impl Cases {
         self.bad("signing-key-none", id, "the host masks the chip key: nobody signed", |draft| {
             draft.request.flags = 7 << 2 | 2 | 1;
         });
+        self.bad("signing-key-masked", id, "the chip key is masked, and yet the report says VCEK", |draft| {
+            draft.request.flags = 2 | 1;
+        });
     }
 
     pub(super) fn chain(&mut self) {
@@ -192,6 +195,9 @@ impl Cases {
             let milan = Amd::from_seed(SEED, Product::Milan);
             draft.crl = Some(milan.issue_crl(&draft.amd.crl_template(THIS_UPDATE, NEXT_UPDATE, &[])));
         });
+        self.bad("crl-without-the-right", id, "the root may sign certificates, and no lists", |draft| {
+            draft.ark = Product::Genoa.ark_without_lists();
+        });
         self.bad("crl-expired", "snp.crl.expired", "the list ended a second ago", |draft| {
             draft.crl(THIS_UPDATE, NOW - 1, &[]);
         });
@@ -201,12 +207,8 @@ impl Cases {
         self.bad("ask-revoked", "snp.ask.revoked", "the list revokes this ASK", |draft| {
             draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0x2_0001, draft.amd.product().ask_serial()]);
         });
-        self.bad("vcek-revoked", "snp.vek.revoked", "the list revokes this VCEK's serial number", |draft| {
-            draft.template.serial = 0xfeed;
-            draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0xfeed]);
-        });
-        self.bad("vcek-revoked-zero", "snp.vek.revoked", "the list revokes serial number 0", |draft| {
-            draft.crl(THIS_UPDATE, NEXT_UPDATE, &[0]);
+        self.bad("ask-revoked-of-late", "snp.ask.revoked", "a list of yesterday revokes this ASK", |draft| {
+            draft.crl(NOW - DAY, NEXT_UPDATE, &[draft.amd.product().ask_serial()]);
         });
     }
 }

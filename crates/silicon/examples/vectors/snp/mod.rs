@@ -9,13 +9,12 @@
 mod collateral;
 mod content;
 mod good;
-
-use std::path::{Path, PathBuf};
+mod vlek;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use silicon::amd::{Extension, Firmware};
+use silicon::amd::{Extension, Firmware, VekKind};
 use silicon::{Amd, CrlTemplate, Product, ReportRequest, Tcb, VcekTemplate};
 
 /// 2026-01-01, and the CRL's month before and eleven months after.
@@ -55,7 +54,7 @@ pub(crate) struct Vector {
     pub(crate) now: u64,
     /// The `[snp]` section of the policy, TOML.
     pub(crate) policy: String,
-    /// Chip ids the policy names; null for any platform.
+    /// Chip ids and providers the policy names; null for any platform.
     pub(crate) platforms: Option<Vec<String>>,
     /// REPORT_DATA the relying party expects, hexadecimal.
     pub(crate) expected_report_data: String,
@@ -71,18 +70,6 @@ pub(crate) struct Vector {
     pub(crate) crl: Option<String>,
     /// Evidence: the report.
     pub(crate) report: String,
-}
-
-impl Vector {
-    /// The file's bytes.
-    pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"
-    }
-}
-
-/// Where the files are.
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/snp")
 }
 
 /// Every case by file name, without the extension.
@@ -102,6 +89,7 @@ pub(crate) fn all() -> Vec<(String, Vector)> {
     cases.id_block();
     cases.firmware();
     cases.binding();
+    cases.vlek();
     cases.list
 }
 
@@ -113,6 +101,8 @@ struct Draft {
     now: u64,
     policy: String,
     platforms: Option<Vec<[u8; 64]>>,
+    /// A provider that is named too, as a policy writes it.
+    provider: Option<&'static str>,
     ark: Vec<u8>,
     ask: Option<Vec<u8>>,
     crl: Option<Vec<u8>>,
@@ -137,6 +127,7 @@ impl Draft {
             now: NOW,
             policy: ANY.into(),
             platforms: None,
+            provider: None,
             ark: amd.ark_der().to_vec(),
             ask: Some(amd.ask_der().to_vec()),
             crl: Some(amd.crl_der(THIS_UPDATE, NEXT_UPDATE, &[])),
@@ -158,7 +149,7 @@ impl Draft {
     }
 
     fn finish(self, about: &str, expect: &str) -> Vector {
-        let Self { amd, request, template, now, policy, platforms, ark, ask, crl, edit } = self;
+        let Self { amd, request, template, now, policy, platforms, provider, ark, ask, crl, edit } = self;
         let mut report = amd.report(&request).to_vec();
         let mut vcek = amd.issue_vcek(&template);
         edit(&amd, &mut report, &mut vcek);
@@ -171,7 +162,7 @@ impl Draft {
             expect: expect.into(),
             now,
             policy,
-            platforms: platforms.map(|all| all.iter().map(chip).collect()),
+            platforms: platforms.map(|all| all.iter().map(chip).chain(provider.map(Into::into)).collect()),
             expected_report_data: hex::encode(REPORT_DATA),
             expected_host_data: hex::encode(HOST_DATA),
             ark: STANDARD.encode(ark),
