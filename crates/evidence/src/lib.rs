@@ -9,8 +9,14 @@
 //!  policy TOML           --expect---> snp::Policy               (snp::policy)
 //!  both + roots + now    --compare--> Verdict (+ Verified<_>)   (snp::chain, snp::content)
 //!
+//!  roots, ASKs, CRLs     --verify---> snp::Session               once for many reports
+//!  VEK                   --endorse--> snp::Endorsement           once for many reports of one processor
+//!
 //!  collateral            --verify---> dcap::Collateral           once for many quotes
 //!  quote, policy TOML    --compare--> Verdict (+ Verified<_>)   (dcap, then sgx or tdx)
+//!
+//!  HCL report, TPM quote --compare--> Verdict (+ Verified<_>)   (azure, around snp or tdx)
+//!  any of the results    --sign-----> EAR, and back             (ear)
 //! ```
 //!
 //! ```
@@ -25,10 +31,11 @@
 //!     now: u64,
 //!     provider: &dyn Provider,
 //! ) -> Result<String, (&'static str, String)> {
+//!     let roots = Roots::amd();
 //!     let input = Input {
 //!         evidence,
 //!         expected,
-//!         collateral: Collateral { roots: &Roots::amd(), crl: None },
+//!         collateral: Collateral { roots: &roots, crl: None }.into(),
 //!         policy,
 //!         platforms: &Platforms::Any,
 //!         now,
@@ -37,7 +44,7 @@
 //!         Ok((verified, _verdict)) => Ok(verified.claims().measurement.to_string()),
 //!         Err(verdict) => {
 //!             let cause = verdict.primary().expect("a refusal has a cause");
-//!             Err((cause.id, cause.remedy.clone()))
+//!             Err((cause.id, cause.remedy.to_owned()))
 //!         }
 //!     }
 //! }
@@ -61,20 +68,38 @@
 //! ([`Authentic`] cannot be turned into [`Verified`]).
 
 #![forbid(unsafe_code)]
+// Every byte that comes here is hostile: nothing on its way may be able to panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
+pub mod appraisal;
+pub mod azure;
 pub mod dcap;
+pub mod ear;
 mod hexadecimal;
 pub mod pki;
 pub mod provider;
 pub mod sgx;
 pub mod snp;
 pub mod tdx;
-mod time;
+pub mod time;
 pub mod verdict;
 
 pub use hexadecimal::Hex;
 #[cfg(feature = "aws-lc")]
 pub use provider::AwsLc;
+#[cfg(feature = "rustcrypto")]
+pub use provider::RustCrypto;
 pub use provider::{Provider, SignatureAlgorithm};
 pub use verdict::{Check, Outcome, Rule, Skip, Verdict};
 
@@ -90,11 +115,25 @@ pub struct Expected {
     pub launch_field: [u8; 32],
 }
 
+/// What of an [`Expected`] is compared; a part that is not there is not asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) report_data: Option<[u8; 64]>,
+    pub(crate) launch_field: Option<[u8; 32]>,
+}
+
+impl From<Expected> for Asked {
+    fn from(Expected { report_data, launch_field }: Expected) -> Self {
+        Self { report_data: Some(report_data), launch_field: Some(launch_field) }
+    }
+}
+
 /// Claims of evidence that is genuine, accepted by the policy **and** bound to an [`Expected`].
 /// Only a successful `verify` makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<T> {
     claims: T,
+    expected: Expected,
 }
 
 /// Claims of evidence that is genuine and accepted by the policy, but bound to nothing the caller
@@ -105,8 +144,13 @@ pub struct Authentic<T> {
 }
 
 impl<T> Verified<T> {
-    pub(crate) fn new(claims: T) -> Self {
-        Self { claims }
+    pub(crate) fn new(claims: T, expected: Expected) -> Self {
+        Self { claims, expected }
+    }
+
+    /// What they are bound to.
+    pub fn expected(&self) -> &Expected {
+        &self.expected
     }
 
     /// What was verified.

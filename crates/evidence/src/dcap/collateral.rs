@@ -1,16 +1,22 @@
 //! What Intel's services say about platforms of one kind, verified once for many quotes.
 //!
-//! Owns the bundle as fetched and the session made of it: signatures are checked when it is made, dates and revocation at
-//! every quote. A session in which anything failed exists only inside of one judgement, which then fails by it.
+//! Owns the bundle as fetched, the session made of it, and PCKs that it endorsed: signatures are checked when these are made,
+//! dates and revocation at every quote. A session in which anything failed exists only inside of one judgement, which then
+//! fails by it; unless it is the CA's own certificate, and the quote brings another of the same name and key, which then is
+//! judged in its place.
 
 use super::chain;
+use super::pck::Pck;
 use super::roots::{Roots, issued};
 use super::rules::RuleId;
 use super::tcb_info::{QeIdentity, TcbInfo};
+use crate::hexadecimal as hex;
+pub(super) use crate::pki::shown as name;
 use crate::pki::{Certificate, Crl, Scheme, common_name};
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::time::{Dates, date};
 use crate::verdict::{Recorder, Verdict};
+use std::sync::Arc;
 use x509_cert::name::Name;
 
 /// Collateral as fetched from Intel's provisioning certification service (API version 4), or from a cache of it.
@@ -39,7 +45,7 @@ pub struct Bundle<'a> {
 
 /// A session: collateral that was verified at some instant.
 #[derive(Clone, Debug)]
-pub struct Collateral(Examined);
+pub struct Collateral(Arc<Examined>);
 
 impl Collateral {
     /// Verifies collateral on its own.
@@ -50,16 +56,36 @@ impl Collateral {
         examined.record(&mut recorder, now);
         examined.record_own_ca(&mut recorder, now);
         let verdict = recorder.finish_within(R::RootTrusted, R::QeIdentityExpired);
-        if verdict.passed() { Ok(Self(examined)) } else { Err(verdict) }
+        if verdict.passed() { Ok(Self(Arc::new(examined))) } else { Err(verdict) }
+    }
+
+    /// Verifies a PCK once for many quotes of its platform, by the chain that one of them brings ([`super::Quote::chain`]).
+    pub fn endorse(&self, chain: &[u8], now: u64, provider: &dyn Provider) -> Result<Endorsement, Verdict> {
+        let mut recorder = Recorder::new(super::CHECKS);
+        let endorsed = super::endorsement(&mut recorder, chain, &self.0, None, now, provider);
+        let verdict = recorder.finish_recorded();
+        match endorsed {
+            Some((pck, _)) if verdict.passed() => Ok(Endorsement { session: self.clone(), pck: pck.into_owned() }),
+            _ => Err(verdict),
+        }
     }
 
     pub(super) fn examined(&self) -> &Examined {
         &self.0
     }
+}
 
-    /// What is said of platforms.
-    pub fn tcb_info(&self) -> Option<&TcbInfo> {
-        self.0.tcb_info.as_ref().ok().map(|(info, _)| info)
+/// A PCK that a session endorses, for a caller to keep: a quote of its platform needs two signature checks.
+#[derive(Clone, Debug)]
+pub struct Endorsement {
+    pub(super) session: Collateral,
+    pub(super) pck: Pck,
+}
+
+impl Endorsement {
+    /// The PCK.
+    pub fn pck(&self) -> &Pck {
+        &self.pck
     }
 }
 
@@ -85,20 +111,34 @@ pub(crate) struct Examined {
 impl Examined {
     pub(super) fn new(bundle: &Bundle<'_>, roots: &Roots, provider: &dyn Provider) -> Self {
         let leaf = |pem: &[u8]| -> Result<Certificate, String> {
+            if pem.is_empty() {
+                return Err(NONE.to_owned());
+            }
             let (der, _) = chain::ders(pem, 2).map_err(|error| error.to_string())?;
-            Certificate::parse(&der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string())
+            let parse = || Certificate::parse(&der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
+            roots.at_hand(&der).map_or_else(parse, |known| Ok(known.clone()))
         };
-        let (tcb_signer, qe_signer) = (leaf(bundle.tcb_info_chain), leaf(bundle.qe_identity_chain));
-        let list = |der: &[u8]| Crl::parse(der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string());
+        // Mostly the chains are the same.
+        let tcb_signer = leaf(bundle.tcb_info_chain);
+        let one = bundle.tcb_info_chain == bundle.qe_identity_chain;
+        let qe_signer = if one { tcb_signer.clone() } else { leaf(bundle.qe_identity_chain) };
+        let list = |der: &[u8]| {
+            if der.is_empty() {
+                return Err(NONE.to_owned());
+            }
+            Crl::parse(der, Scheme::EcdsaP256Sha256).map_err(|error| error.to_string())
+        };
         let issued_by = |crl: &Crl, issuer: &Certificate| {
             crl.issuer() == issuer.subject() && crl.signed_by(issuer.spki(), provider)
         };
         let (ca, pck_crl) = match list(bundle.pck_crl) {
             Ok(crl) => {
                 let given = bundle.pck_crl_chain.and_then(|pem| leaf(pem).ok());
-                let mut candidates = given.iter().chain(roots.intermediate(crl.issuer()));
-                let ca = candidates.find(|ca| issued_by(&crl, ca)).cloned();
-                let signed = ca.is_some();
+                let candidates = || given.iter().chain(roots.intermediate(crl.issuer()));
+                // What is given has its own word for what it may.
+                let able = candidates().find(|ca| may_list(ca) && issued_by(&crl, ca));
+                let signed = able.is_some();
+                let ca = able.or_else(|| candidates().find(|ca| issued_by(&crl, ca))).cloned();
                 let unknown = || format!("it is not of {}, as far as that is known", name(crl.issuer()));
                 (ca.ok_or_else(unknown), Ok((crl, signed)))
             }
@@ -123,11 +163,12 @@ impl Examined {
             signer.as_ref().is_ok_and(|(signer, _)| provider.verify(p256, signer.spki(), message, signature))
         };
         let text = |error: super::tcb_info::InfoError| error.to_string();
-        let tcb_info = TcbInfo::parse(bundle.tcb_info).map_err(text);
-        let qe_identity = QeIdentity::parse(bundle.qe_identity).map_err(text);
+        let given = |body: &[u8]| if body.is_empty() { Err(NONE.to_owned()) } else { Ok(()) };
+        let tcb_info = given(bundle.tcb_info).and_then(|()| TcbInfo::parse(bundle.tcb_info).map_err(text));
+        let qe_identity = given(bundle.qe_identity).and_then(|()| QeIdentity::parse(bundle.qe_identity).map_err(text));
         Self {
             root_crl: list(bundle.root_crl).map(|crl| {
-                let signed = root.as_ref().is_some_and(|root| issued_by(&crl, root));
+                let signed = root.as_ref().is_some_and(|root| issued_by(&crl, root) && may_list(root));
                 (crl, signed)
             }),
             pck_crl,
@@ -161,11 +202,10 @@ impl Examined {
     pub(super) fn record(&self, recorder: &mut Recorder, now: u64) {
         use RuleId as R;
         self.record_root(recorder, now);
-        let of_root = self.root.is_some();
         let rules = [R::RootCrlFormat, R::RootCrlSignature, R::RootCrlEarly, R::RootCrlExpired];
-        record_list(recorder, rules, &self.root_crl, of_root.then_some(Ok(())), now);
+        record_list(recorder, rules, &self.root_crl, self.root.as_ref().map(Ok), now);
         let rules = [R::PckCrlFormat, R::PckCrlSignature, R::PckCrlEarly, R::PckCrlExpired];
-        record_list(recorder, rules, &self.pck_crl, Some(self.ca.as_ref().map(|_| ())), now);
+        record_list(recorder, rules, &self.pck_crl, Some(self.ca.as_ref().map(|(ca, _)| ca)), now);
         let rules =
             [R::TcbSignerFormat, R::TcbSignerSignature, R::TcbSignerEarly, R::TcbSignerExpired, R::TcbSignerRevoked];
         self.record_signer(recorder, rules, &self.tcb_signer, now);
@@ -220,7 +260,10 @@ impl Examined {
     fn record_root(&self, recorder: &mut Recorder, now: u64) {
         let expected = format!("signatures of one of {} pinned roots", self.roots);
         let Some(root) = &self.root else {
-            recorder.check(RuleId::RootTrusted, false, expected, "none of theirs");
+            // Where nobody says who signed, that is the failure.
+            if [&self.tcb_signer, &self.qe_signer, &self.ca].into_iter().any(Result::is_ok) {
+                recorder.check(RuleId::RootTrusted, false, expected, "none of theirs");
+            }
             return;
         };
         recorder.check(RuleId::RootTrusted, true, expected, name(root.subject()));
@@ -261,9 +304,9 @@ impl Examined {
         record_revocation(recorder, RuleId::PckRevoked, Self::revoked(&self.pck_crl, pck), pck);
     }
 
-    /// Last second at which all of it is still good, unix time.
+    /// Last second at which all of it is still good, unix time. The CA of PCKs is the quote's: here it is a hint.
     pub(super) fn end(&self) -> u64 {
-        let certificates = [&self.tcb_signer, &self.qe_signer, &self.ca];
+        let certificates = [&self.tcb_signer, &self.qe_signer];
         let certificates = certificates.into_iter().flatten().map(|(certificate, _)| certificate);
         let crls = [&self.root_crl, &self.pck_crl].into_iter().flatten().map(|(crl, _)| crl.next_update());
         let ends = certificates.chain(&self.root).map(Certificate::not_after).chain(crls);
@@ -273,8 +316,11 @@ impl Examined {
     }
 }
 
-/// Subject of the certificates of Intel's TCB signing key.
-const TCB_SIGNING: &str = "Intel SGX TCB Signing";
+/// What was found where nothing was given.
+const NONE: &str = "none was given";
+
+/// How the names of those begin who sign statements.
+pub(crate) const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 /// Subjects of those who issue PCKs.
 const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
 
@@ -285,12 +331,17 @@ fn is_named(found: &Name, wanted: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
+/// RFC 5280 section 6.3.3 (f): keyCertSign is another right.
+fn may_list(issuer: &Certificate) -> bool {
+    issuer.authority().is_ok_and(|authority| authority.lists)
+}
+
 /// A revocation list. Without an issuer there was a failure before; one that is not known is a failure here.
 fn record_list(
     recorder: &mut Recorder,
     rules: [RuleId; 4],
     list: &Signed<Crl>,
-    issuer: Option<Result<(), &String>>,
+    issuer: Option<Result<&Certificate, &String>>,
     now: u64,
 ) {
     let [format, signature, early, expired] = rules;
@@ -298,7 +349,11 @@ fn record_list(
         Ok((crl, signed)) => {
             recorder.check(format, true, "a revocation list", "well-formed");
             if let Some(issuer) = issuer {
-                let found = issuer.map_or_else(Clone::clone, |()| name(crl.issuer()));
+                let found = match issuer {
+                    Ok(issuer) if may_list(issuer) => name(crl.issuer()),
+                    Ok(issuer) => format!("{} may not sign revocation lists", name(issuer.subject())),
+                    Err(error) => error.clone(),
+                };
                 recorder.check(signature, *signed, "issued and signed by the CA", found);
             }
             let dates = Dates { from: crl.this_update(), to: crl.next_update() };
@@ -320,11 +375,4 @@ fn record_revocation(recorder: &mut Recorder, rule: RuleId, revoked: Option<bool
 
 fn verifies(signed: bool) -> &'static str {
     if signed { "the signature verifies" } else { "the signature does not verify" }
-}
-
-/// The common name, or the whole name where there is not one alone; cut, since it is the sender's.
-pub(super) fn name(name: &Name) -> String {
-    const LONGEST: usize = 200;
-    let text = common_name(name).unwrap_or_else(|| name.to_string());
-    text.chars().take(LONGEST).collect()
 }

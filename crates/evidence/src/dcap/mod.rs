@@ -8,7 +8,7 @@
 //!   Platform + body + policy + expectation -> Verdict          sgx, tdx
 //! ```
 
-mod chain;
+pub(crate) mod chain;
 pub mod collateral;
 pub mod pck;
 pub mod policy;
@@ -18,19 +18,20 @@ mod rules;
 pub mod status;
 pub mod tcb_info;
 
-pub use collateral::{Bundle, Collateral};
+pub use collateral::{Bundle, Collateral, Endorsement};
 pub use policy::Platforms;
 pub use quote::Quote;
 pub use roots::Roots;
 pub use rules::CHECKS;
 pub use status::{Standing, TcbStatus};
 
-use crate::pki::{Certificate, Scheme};
+use crate::Hex;
+use crate::hexadecimal as hex;
+use crate::pki::{Certificate, Scheme, shown as name};
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::time::Dates;
-use crate::verdict::{Recorder, Skip};
-pub(crate) use collateral::Examined;
-use collateral::name;
+use crate::verdict::{Recorder, Skip, said, some};
+pub(crate) use collateral::{Examined, TCB_SIGNING as TCB_SIGNER};
 use pck::{Configuration, Pck, PlatformTcb, Ppid, SgxType};
 use policy::TcbRules;
 use quote::{Body, INTEL, QuoteError, Tee};
@@ -44,6 +45,8 @@ use std::borrow::Cow;
 pub enum Source<'a> {
     /// Collateral that was verified before.
     Verified(&'a Collateral),
+    /// The same, and a PCK that was. A quote with another is judged as if there were none.
+    Endorsed(&'a Endorsement),
     /// Collateral that came with the quote.
     Bundle(&'a Bundle<'a>, &'a Roots),
 }
@@ -52,7 +55,16 @@ impl<'a> Source<'a> {
     pub(crate) fn examined(&self, provider: &dyn Provider) -> Cow<'a, Examined> {
         match self {
             Self::Verified(collateral) => Cow::Borrowed(collateral.examined()),
+            Self::Endorsed(endorsement) => Cow::Borrowed(endorsement.session.examined()),
             Self::Bundle(bundle, roots) => Cow::Owned(Examined::new(bundle, roots, provider)),
+        }
+    }
+
+    /// The PCK that was examined by it.
+    pub(crate) fn pck(&self) -> Option<&'a Pck> {
+        match self {
+            Self::Endorsed(endorsement) => Some(&endorsement.pck),
+            Self::Verified(_) | Self::Bundle(..) => None,
         }
     }
 }
@@ -85,6 +97,8 @@ pub struct Platform {
 #[derive(Clone, Copy)]
 pub(crate) struct By<'a> {
     pub(crate) collateral: &'a Examined,
+    /// One that the collateral was found to endorse.
+    pub(crate) pck: Option<&'a Pck>,
     pub(crate) rules: TcbRules<'a>,
     pub(crate) platforms: &'a Platforms,
     pub(crate) now: u64,
@@ -99,15 +113,15 @@ pub(crate) fn judge<'a>(
     tee: Tee,
     by: By<'_>,
 ) -> (Option<Quote<'a>>, Option<Platform>) {
-    let By { collateral, now, .. } = by;
+    let By { collateral, pck, now, provider, .. } = by;
     collateral.record(recorder, now);
     let Some(quote) = form(recorder, bytes, tee) else {
         collateral.record_own_ca(recorder, now);
         return (None, None);
     };
-    let pck = endorsement(recorder, &quote, by);
-    enclave(recorder, &quote, pck.as_ref(), by);
-    let platform = pck.and_then(|pck| platform(recorder, &quote, &pck, by));
+    let endorsed = endorsement(recorder, quote.chain(), collateral, pck, now, provider);
+    enclave(recorder, &quote, endorsed.as_ref().map(|(pck, _)| &**pck), by);
+    let platform = endorsed.and_then(|(pck, end)| platform(recorder, &quote, &pck, end, by));
     (Some(quote), platform)
 }
 
@@ -144,11 +158,17 @@ fn form<'a>(recorder: &mut Recorder, bytes: &'a [u8], tee: Tee) -> Option<Quote<
     recorder.check(R::QuoteTee, found == tee, tee.to_string(), found.to_string()).then_some(quote)
 }
 
-/// From the root to the PCK.
-fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option<Pck> {
+/// From the root to the PCK; and the last second at which it and its CA are still good.
+fn endorsement<'a>(
+    recorder: &mut Recorder,
+    chain: &[u8],
+    examined: &Examined,
+    endorsed: Option<&'a Pck>,
+    now: u64,
+    provider: &dyn Provider,
+) -> Option<(Cow<'a, Pck>, u64)> {
     use RuleId as R;
-    let By { collateral: examined, now, provider, .. } = by;
-    let (leaf, others) = match chain::ders(quote.chain(), 3) {
+    let (leaf, others) = match chain::ders(chain, 3) {
         Ok(chain) => chain,
         Err(error) => {
             recorder.check(R::PckFormat, false, "PCK, its CA, the root", error.to_string());
@@ -156,13 +176,14 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
             return None;
         }
     };
-    let pck = Pck::parse(&leaf);
+    let endorsed = endorsed.filter(|pck| pck.certificate().der() == leaf);
+    let pck = endorsed.map_or_else(|| Pck::parse(&leaf).map(Cow::Owned), |pck| Ok(Cow::Borrowed(pck)));
     // What is the same as in the collateral was looked at there. Some platforms have the root before the CA.
     let issuer = examined.issuer();
     let (ca, signed) = match &issuer {
-        Ok((known, signed)) if others.iter().any(|der| known.der() == der) => (Ok((*known).clone()), *signed),
+        Ok((known, signed)) if others.iter().any(|der| known.der() == der) => (Ok(Cow::Borrowed(*known)), *signed),
         _ => {
-            let ca = ca_of(pck.as_ref().ok().map(Pck::certificate), &others);
+            let ca = ca_of(pck.as_ref().ok().map(|pck| pck.certificate()), &others).map(Cow::Owned);
             let signed = match (&ca, examined.root()) {
                 (Ok(ca), Some(root)) => issued(ca, root, provider),
                 _ => false,
@@ -170,7 +191,7 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
             (ca, signed)
         }
     };
-    examined.record_ca(recorder, now, ca.as_ref().map(|ca| (ca, signed)).map_err(Clone::clone));
+    examined.record_ca(recorder, now, ca.as_deref().map(|ca| (ca, signed)).map_err(Clone::clone));
     let pck = match pck {
         Ok(pck) => pck,
         Err(error) => {
@@ -180,16 +201,28 @@ fn endorsement(recorder: &mut Recorder, quote: &Quote<'_>, by: By<'_>) -> Option
     };
     let certificate = pck.certificate();
     recorder.check(R::PckFormat, true, "a PCK certificate", format!("FMSPC {}", hex::encode(pck.fmspc())));
-    let signed = ca.as_ref().is_ok_and(|ca| issued(certificate, ca, provider));
+    // An endorsed one is signed by the CA of this name and key.
+    let same = match (&issuer, &ca) {
+        (Ok((of_list, _)), Ok(ca)) => Some(of_list.subject() == ca.subject() && of_list.spki() == ca.spki()),
+        _ => None,
+    };
+    let known = endorsed.is_some() && same == Some(true);
+    let signed = known || ca.as_ref().is_ok_and(|ca| issued(certificate, ca, provider));
     recorder.check(R::PckSignature, signed, "signed by its CA", name(certificate.issuer()));
     Dates::of(certificate).record(recorder, R::PckEarly, R::PckExpired, now);
-    if let (Ok((of_list, _)), Ok(ca)) = (&issuer, &ca) {
-        let same = of_list.subject() == ca.subject() && of_list.spki() == ca.spki();
-        if recorder.check(R::PckCrlIssuer, same, name(ca.subject()), name(of_list.subject())) {
-            examined.record_pck_revocation(recorder, certificate);
-        }
+    if let (Ok((of_list, _)), Ok(ca), Some(same)) = (&issuer, &ca, same)
+        && recorder.check(R::PckCrlIssuer, same, name(ca.subject()), name(of_list.subject()))
+    {
+        examined.record_pck_revocation(recorder, certificate);
     }
-    Some(pck)
+    let end = ca.map_or(0, |ca| ca.not_after()).min(certificate.not_after());
+    Some((pck, end))
+}
+
+/// The PCK of a quote, whoever signed it.
+pub(crate) fn pck_of(quote: &Quote<'_>) -> Option<Pck> {
+    let (leaf, _) = chain::ders(quote.chain(), 3).ok()?;
+    Pck::parse(&leaf).ok()
 }
 
 /// The CA that a PCK names, among others.
@@ -239,9 +272,9 @@ fn enclave(recorder: &mut Recorder, quote: &Quote<'_>, pck: Option<&Pck>, by: By
     let product = report.product_id.get();
     recorder.check(R::QeProduct, identity.product_id == product, identity.product_id.to_string(), product.to_string());
     let select = format!("{:#010x}", report.misc_select.get());
-    recorder.check(R::QeMiscSelect, identity.misc_select_matches(report), "as in the QE identity", select);
+    recorder.check(R::QeMiscSelect, identity.misc_select_matches(report), identity.misc_select(), select);
     let attributes = hex::encode(report.attributes);
-    recorder.check(R::QeAttributes, identity.attributes_match(report), "as in the QE identity", attributes);
+    recorder.check(R::QeAttributes, identity.attributes_match(report), identity.attributes(), attributes);
     let svn = report.security_version.get();
     recorder.check(R::QeLevel, identity.level(svn).is_some(), "a level of the QE identity", format!("ISVSVN {svn}"));
 }
@@ -257,25 +290,18 @@ fn point(key: &[u8; 64]) -> Vec<u8> {
 }
 
 /// Which platform it is, and what is known against it.
-fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, by: By<'_>) -> Option<Platform> {
+fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, end: u64, by: By<'_>) -> Option<Platform> {
     use RuleId as R;
     let By { collateral: examined, rules, platforms, now, .. } = by;
     let fmspc = pck.fmspc();
-    match rules.refused_fmspc {
-        None => recorder.skip(R::PlatformProduct, Skip::NotAsked, "no list in the policy"),
-        Some(refused) => {
-            let good = refused.iter().all(|refused| refused.0 != fmspc);
-            let expected = format!("none of {} refused", refused.len());
-            recorder.check(R::PlatformProduct, good, expected, hex::encode(fmspc));
-        }
-    }
+    recorder.refused(R::PlatformProduct, rules.refused_fmspc, &Hex(fmspc));
     configuration(recorder, rules.configuration, pck.configuration());
     match platforms {
-        Platforms::Any => recorder.skip(R::PlatformAllowed, Skip::NotAsked, "the policy says any_platform = true"),
+        Platforms::Any => recorder.skip(R::PlatformAllowed, Skip::NotAsked, "the policy names no platform"),
         Platforms::Only(named) => {
-            let expected = format!("one of {} platforms", named.len());
+            let expected = format!("one of {}", some(named));
             let found = pck.ppid().to_string();
-            recorder.check(R::PlatformAllowed, platforms.allow(pck.ppid()), expected, found);
+            recorder.check(R::PlatformAllowed, named.contains(&pck.ppid()), expected, found);
         }
     }
 
@@ -312,10 +338,21 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, by: By<'_>) -
     };
     let found = match &reached {
         Ok(standing) => standing.status.to_string(),
-        Err(why) => (*why).to_owned(),
+        Err(why) => {
+            let svns = format!("{why}: components {}, PCESVN {}", hex::encode(tcb.components), tcb.pce);
+            match quote.body() {
+                Body::Enclave(_) => svns,
+                Body::Td(td, None) => format!("{svns}, TEE_TCB_SVN {}", hex::encode(td.tee_tcb_svn)),
+                Body::Td(td, Some(now)) => {
+                    let [launch, now] = [td.tee_tcb_svn, now.tee_tcb_svn].map(hex::encode);
+                    format!("{svns}, TEE_TCB_SVN {launch}, now {now}")
+                }
+            }
+        }
     };
     recorder.check(R::TcbLevel, reached.is_ok(), "a level of the TCB info", found);
     let standing = reached.ok()?;
+    recorder.standing(R::TcbLevel, standing.clone());
     judge_standing(recorder, &rules, &standing, now);
     Some(Platform {
         ppid: pck.ppid(),
@@ -326,7 +363,7 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, by: By<'_>) -
         tcb,
         standing,
         evaluation,
-        collateral_end: examined.end().min(pck.certificate().not_after()),
+        collateral_end: examined.end().min(end),
     })
 }
 
@@ -338,12 +375,9 @@ fn td_standing(
     launch: &[u8; 16],
     current: Option<&[u8; 16]>,
 ) -> Result<Standing, &'static str> {
-    let mut standing = info.tdx_level(tcb, launch)?.with(qe);
-    if let Some(current) = current {
-        let current = info.tdx_level(tcb, current)?.with(qe);
-        standing.status = standing.status.now(current.status);
-    }
-    Ok(standing)
+    let standing = info.tdx_level(tcb, launch)?.with(qe);
+    let Some(current) = current else { return Ok(standing) };
+    Ok(standing.now(&info.tdx_level(tcb, current)?.with(qe)))
 }
 
 fn judge_standing(recorder: &mut Recorder, rules: &TcbRules<'_>, standing: &Standing, now: u64) {
@@ -356,7 +390,9 @@ fn judge_standing(recorder: &mut Recorder, rules: &TcbRules<'_>, standing: &Stan
         let found = format!("{status}, level of {}", crate::time::date(standing.date));
         recorder.check(R::TcbStatus, rules.accept(standing, now), accepted.join(", ") + &grace, found);
     }
-    let all = || standing.advisories.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    // Real lists have some dozens.
+    const LONGEST: usize = 1000;
+    let all = || said(standing.advisories.iter().map(String::as_str).collect::<Vec<_>>().join(", "), LONGEST);
     match rules.allowed_advisories {
         None => recorder.skip(R::TcbAdvisoriesAllowed, Skip::NotAsked, "no list in the policy"),
         Some(allowed) => {

@@ -4,7 +4,8 @@
 //! that is known must be there once with its exact type; one that is not known is refused, because it may change what the
 //! others mean.
 
-use crate::pki::{Certificate, PkiError, Scheme};
+use crate::hexadecimal as hex;
+use crate::pki::{Certificate, PkiError, Scheme, is_on_curve};
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912;
 use core::fmt;
@@ -109,7 +110,7 @@ impl Pck {
     /// Parses one DER certificate; says nothing about who signed it.
     pub fn parse(der: &[u8]) -> Result<Self, PckError> {
         let certificate = Certificate::parse(der, Scheme::EcdsaP256Sha256)?;
-        if !is_p256(certificate.spki()) {
+        if !is_on_curve(certificate.spki(), rfc5912::SECP_256_R_1) {
             return Err(PckError::Key);
         }
         let authority = certificate.authority()?;
@@ -127,7 +128,7 @@ impl Pck {
         let tcb_of = PlatformTcb { components, pce: tcb.value(17)? };
         tcb.octets::<16>(18)?;
         tcb.end(18)?;
-        let sgx_type = match fields.any(5)?.and_then(|any| any.decode_as::<Enumerated>().ok()) {
+        let sgx_type = match fields.must(5)?.decode_as::<Enumerated>().ok() {
             Some(Enumerated::Standard) => SgxType::Standard,
             Some(Enumerated::Scalable) => SgxType::Scalable,
             Some(Enumerated::ScalableWithIntegrity) => SgxType::ScalableWithIntegrity,
@@ -199,25 +200,32 @@ enum Enumerated {
 /// The fields below an arc, each at most once.
 struct Fields<'a> {
     arc: ObjectIdentifier,
-    fields: Vec<Field<'a>>,
+    /// With their numbers below it; none if they are not right below it.
+    fields: Vec<(Option<u32>, Field<'a>)>,
 }
 
 impl<'a> Fields<'a> {
     fn read(arc: ObjectIdentifier, der: &'a [u8]) -> Result<Self, PckError> {
         let fields = Vec::<Field<'a>>::from_der(der).map_err(|_| PckError::Malformed(arc))?;
-        Ok(Self { arc, fields })
+        Ok(Self::of(arc, fields))
+    }
+
+    fn of(arc: ObjectIdentifier, fields: Vec<Field<'a>>) -> Self {
+        Self { arc, fields: fields.into_iter().map(|field| (number(arc, field.oid), field)).collect() }
     }
 
     fn any(&self, at: u32) -> Result<Option<AnyRef<'a>>, PckError> {
-        let oid = below(self.arc, at);
-        let mut found = self.fields.iter().filter(|field| field.oid == oid);
-        let first = found.next().map(|field| field.value);
-        if found.next().is_some() { Err(PckError::Unexpected(oid)) } else { Ok(first) }
+        let mut found = self.fields.iter().filter(|(number, _)| *number == Some(at));
+        let first = found.next().map(|(_, field)| field.value);
+        if found.next().is_some() { Err(PckError::Unexpected(below(self.arc, at))) } else { Ok(first) }
     }
 
     fn has(&self, at: u32) -> bool {
-        let oid = below(self.arc, at);
-        self.fields.iter().any(|field| field.oid == oid)
+        self.fields.iter().any(|(number, _)| *number == Some(at))
+    }
+
+    fn must(&self, at: u32) -> Result<AnyRef<'a>, PckError> {
+        self.any(at)?.ok_or_else(|| PckError::Missing(below(self.arc, at)))
     }
 
     /// One of ASN.1's plain types.
@@ -225,43 +233,41 @@ impl<'a> Fields<'a> {
         &self,
         at: u32,
     ) -> Result<T, PckError> {
-        let oid = below(self.arc, at);
-        let any = self.any(at)?.ok_or(PckError::Missing(oid))?;
-        any.decode_as().map_err(|_| PckError::Malformed(oid))
+        self.must(at)?.decode_as().map_err(|_| PckError::Malformed(below(self.arc, at)))
     }
 
     fn octets<const N: usize>(&self, at: u32) -> Result<[u8; N], PckError> {
-        let oid = below(self.arc, at);
-        let any = self.any(at)?.ok_or(PckError::Missing(oid))?;
-        let octets = any.decode_as::<&OctetStringRef>().map_err(|_| PckError::Malformed(oid))?;
-        octets.as_bytes().try_into().map_err(|_| PckError::Malformed(oid))
+        let octets = self.must(at)?.decode_as::<&OctetStringRef>().ok();
+        octets
+            .and_then(|octets| octets.as_bytes().try_into().ok())
+            .ok_or_else(|| PckError::Malformed(below(self.arc, at)))
     }
 
     fn nested(&self, at: u32) -> Result<Self, PckError> {
         let oid = below(self.arc, at);
-        let any = self.any(at)?.ok_or(PckError::Missing(oid))?;
-        let fields = any.decode_as::<Vec<Field<'a>>>().map_err(|_| PckError::Malformed(oid))?;
-        Ok(Self { arc: oid, fields })
+        let fields = self.must(at)?.decode_as::<Vec<Field<'a>>>().map_err(|_| PckError::Malformed(oid))?;
+        Ok(Self::of(oid, fields))
     }
 
     /// There are none but 1 to `last`.
     fn end(&self, last: u32) -> Result<(), PckError> {
-        let known = |oid: ObjectIdentifier| (1..=last).any(|at| below(self.arc, at) == oid);
-        match self.fields.iter().find(|field| !known(field.oid)) {
-            Some(field) => Err(PckError::Unexpected(field.oid)),
+        let known = |number: &Option<u32>| number.is_some_and(|number| (1..=last).contains(&number));
+        match self.fields.iter().find(|(number, _)| !known(number)) {
+            Some((_, field)) => Err(PckError::Unexpected(field.oid)),
             None => Ok(()),
         }
+    }
+}
+
+/// Which id right below an arc it is, of the first 128: their last part has one byte.
+fn number(arc: ObjectIdentifier, oid: ObjectIdentifier) -> Option<u32> {
+    match oid.as_bytes().strip_prefix(arc.as_bytes()) {
+        Some([last @ 0..=0x7F]) => Some(u32::from(*last)),
+        _ => None,
     }
 }
 
 /// An id below an arc; the arc itself if it cannot be built.
 fn below(arc: ObjectIdentifier, at: u32) -> ObjectIdentifier {
     arc.push_arc(at).unwrap_or(arc)
-}
-
-/// Whether a SubjectPublicKeyInfo is of an ECDSA P-256 key.
-fn is_p256(spki: &[u8]) -> bool {
-    spki::SubjectPublicKeyInfoRef::from_der(spki).is_ok_and(|spki| {
-        spki.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY && spki.algorithm.parameters_oid() == Ok(rfc5912::SECP_256_R_1)
-    })
 }

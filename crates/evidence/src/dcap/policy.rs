@@ -1,6 +1,7 @@
 //! What a policy says about a platform's security versions, with the same keys in `[sgx]` and in `[tdx]`.
 
 use super::pck::{Configuration, Ppid};
+use super::quote::Tee;
 use super::status::{Standing, TcbStatus};
 use crate::Hex;
 use thiserror::Error;
@@ -14,32 +15,23 @@ pub enum Platforms {
     Only(Vec<Ppid>),
 }
 
-impl Platforms {
-    pub(super) fn allow(&self, ppid: Ppid) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(named) => named.contains(&ppid),
-        }
-    }
-}
-
 /// The keys of both sections.
 #[derive(Clone, Copy, Debug)]
-pub struct TcbRules<'a> {
+pub(crate) struct TcbRules<'a> {
     /// `accepted_tcb`: accepted statuses; `UpToDate` alone if it is not said.
-    pub accepted: Option<&'a [TcbStatus]>,
+    pub(crate) accepted: Option<&'a [TcbStatus]>,
     /// `grace_days`: how many days after its date a level may be that is out of date.
-    pub grace_days: Option<u32>,
+    pub(crate) grace_days: Option<u32>,
     /// `allowed_advisories`: no others may apply.
-    pub allowed_advisories: Option<&'a [String]>,
+    pub(crate) allowed_advisories: Option<&'a [String]>,
     /// `rejected_advisories`: none of these may apply.
-    pub rejected_advisories: Option<&'a [String]>,
+    pub(crate) rejected_advisories: Option<&'a [String]>,
     /// `minimum_evaluation`: Intel's count of recoveries, at least.
-    pub minimum_evaluation: Option<u32>,
+    pub(crate) minimum_evaluation: Option<u32>,
     /// `refused_fmspc`: products that are not accepted.
-    pub refused_fmspc: Option<&'a [Hex<6>]>,
+    pub(crate) refused_fmspc: Option<&'a [Hex<6>]>,
     /// `smt`, `dynamic_platform`, `cached_keys`: how platforms with several processors must be configured.
-    pub configuration: Configuration,
+    pub(crate) configuration: Configuration,
 }
 
 /// Why these keys make no policy.
@@ -52,6 +44,9 @@ pub enum TcbRulesError {
     /// Revoked levels are never accepted.
     #[error("`accepted_tcb` lists \"Revoked\", which is never accepted")]
     Revoked,
+    /// An enclave has none of these.
+    #[error("`accepted_tcb` lists only what is said of TDs")]
+    Relaunch,
     /// Grace for nothing.
     #[error("`grace_days` says how long \"OutOfDate\" is accepted, but `accepted_tcb` does not list it")]
     Grace,
@@ -67,7 +62,7 @@ const DAY: u64 = 86_400;
 
 impl TcbRules<'_> {
     /// Refuses what contradicts itself.
-    pub fn check(&self) -> Result<(), TcbRulesError> {
+    pub(crate) fn check(&self, tee: Tee) -> Result<(), TcbRulesError> {
         let empty = [
             ("accepted_tcb", self.accepted.is_some_and(<[_]>::is_empty)),
             ("rejected_advisories", self.rejected_advisories.is_some_and(<[_]>::is_empty)),
@@ -79,6 +74,9 @@ impl TcbRules<'_> {
         let accepted = self.accepted();
         if accepted.contains(&TcbStatus::Revoked) {
             return Err(TcbRulesError::Revoked);
+        }
+        if tee == Tee::Sgx && accepted.iter().all(|status| is_of_launch(*status)) {
+            return Err(TcbRulesError::Relaunch);
         }
         if self.grace_days.is_some() && !accepted.iter().any(|status| is_old(*status)) {
             return Err(TcbRulesError::Grace);
@@ -108,6 +106,10 @@ impl TcbRules<'_> {
         let until = |days: u32| standing.date.saturating_add(u64::from(days).saturating_mul(DAY));
         self.accepted().contains(&standing.status) && grace.is_none_or(|days| now <= until(days))
     }
+}
+
+fn is_of_launch(status: TcbStatus) -> bool {
+    matches!(status, TcbStatus::TDRelaunchAdvised | TcbStatus::TDRelaunchAdvisedConfigurationNeeded)
 }
 
 fn is_old(status: TcbStatus) -> bool {

@@ -43,6 +43,7 @@ pub enum RootsError {
 impl Roots {
     /// The key of Intel's SGX root CA, from
     /// `https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer`.
+    #[allow(clippy::expect_used, reason = "what is built in is read by a test")]
     pub fn intel() -> Self {
         const INTERMEDIATES: [&[u8]; 2] = [
             include_bytes!("roots/intel-sgx-pck-platform-ca.der"),
@@ -53,6 +54,12 @@ impl Roots {
         let read = |der| Certificate::parse(der, Scheme::EcdsaP256Sha256).expect("built-in CAs, read by a test");
         roots.intermediates = INTERMEDIATES.into_iter().map(read).collect();
         roots
+    }
+
+    /// Pins the keys of these self-issued certificates (DER) too.
+    pub fn and_certificates(mut self, ders: &[&[u8]]) -> Result<Self, RootsError> {
+        self.anchors.extend(Self::from_certificates(ders)?.anchors);
+        Ok(self)
     }
 
     /// Pins the keys of these self-issued certificates (DER), and nothing else.
@@ -72,6 +79,16 @@ impl Roots {
     /// The certificates whose keys are pinned.
     pub(super) fn anchors(&self) -> &[Certificate] {
         &self.anchors
+    }
+
+    /// Whether one of them has this name.
+    pub(crate) fn names(&self, name: &Name) -> bool {
+        self.anchors.iter().any(|anchor| anchor.subject() == name)
+    }
+
+    /// The CA that these bytes are, if it is at hand.
+    pub(super) fn at_hand(&self, der: &[u8]) -> Option<&Certificate> {
+        self.intermediates.iter().find(|ca| ca.der() == der)
     }
 
     /// The CA of this name that is at hand.

@@ -15,10 +15,10 @@ rules! {
     QuoteVersion = "dcap.quote.version", "the quote has version 3, 4 or 5",
         "Intel DCAP, quote header", "update the verifier to one that knows this version";
     QuoteTee = "dcap.quote.tee", "the quote is of the TEE it is judged as: version 3 of SGX, 4 and 5 of TDX",
-        "Intel DCAP, quote header, tee_type", "send the quote to be judged as what it is";
+        "Intel DCAP, quote header, tee_type", "send the quote to be judged as what it is; an enclave's of another version than 3 needs a newer verifier";
     QuoteKeyType = "dcap.quote.key_type", "the attestation key is an ECDSA P-256 key",
         "Intel DCAP, quote header, att_key_type", "let the platform quote with its ECDSA quoting enclave";
-    QuoteBody = "dcap.quote.body", "the body is that of an enclave, of TDX 1.0 or of TDX 1.5",
+    QuoteBody = "dcap.quote.body", "the body is that of an enclave in version 3, of TDX 1.0 in 4, of TDX 1.0 or 1.5 in 5",
         "Intel DCAP, quote version 5, body type", "update the verifier to one that knows this body";
     QuoteFormat = "dcap.quote.format", "every part of the quote is as long as the part before says",
         "Intel DCAP, quote format", "send the whole quote, as the platform gave it";
@@ -38,7 +38,7 @@ rules! {
         "RFC 5280 section 4.1.2.5", "check the verifier's clock; else Intel has to issue a new root";
     RootCrlFormat = "dcap.root_crl.format", "the root's revocation list is a full, direct X.509 CRL version 2 with nextUpdate",
         "RFC 5280 section 5", "fetch the list from Intel's provisioning certification service again";
-    RootCrlSignature = "dcap.root_crl.signature", "the root issued and signed its revocation list",
+    RootCrlSignature = "dcap.root_crl.signature", "the root issued and signed its revocation list, and may",
         "RFC 5280 section 6.3.3 (f), (g)", "fetch the list from Intel's provisioning certification service again";
     RootCrlEarly = "dcap.root_crl.not_yet_valid", "the root's revocation list is valid already",
         "RFC 5280 section 6.3.3 (a)", "check the verifier's clock";
@@ -60,7 +60,7 @@ rules! {
         "RFC 5280 section 6.3", "use a platform whose PCK was issued by a current CA";
     PckCrlFormat = "dcap.pck_crl.format", "the CA's revocation list is a full, direct X.509 CRL version 2 with nextUpdate",
         "RFC 5280 section 5", "fetch the list from Intel's provisioning certification service again";
-    PckCrlSignature = "dcap.pck_crl.signature", "the PCK's CA issued and signed the revocation list",
+    PckCrlSignature = "dcap.pck_crl.signature", "the PCK's CA issued and signed the revocation list, and may",
         "RFC 5280 section 6.3.3 (f), (g)", "fetch the list of this CA: platform or processor";
     PckCrlEarly = "dcap.pck_crl.not_yet_valid", "the CA's revocation list is valid already",
         "RFC 5280 section 6.3.3 (a)", "check the verifier's clock";

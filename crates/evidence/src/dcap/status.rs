@@ -1,11 +1,9 @@
 //! What Intel says of a level of security versions, and how what it says of several components becomes one answer.
 //!
-//! The rules are those of Intel's Quote Verification Library: a component that is out of date or revoked makes the whole so;
-//! what only concerns a component's configuration does not.
+//! The rules are those of Intel's Quote Verification Library: a component that is out of date or revoked makes the whole so.
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// TCB status of a platform (Intel PCS API v4, `tcbStatus`; the last two are conclusions of a verifier).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,7 +44,7 @@ impl TcbStatus {
 
     /// Of a platform one of whose components has this status.
     #[must_use]
-    pub fn with(self, component: Self) -> Self {
+    pub(super) fn with(self, component: Self) -> Self {
         match (component, self) {
             (Self::Revoked, _) => Self::Revoked,
             (Self::OutOfDate, Self::UpToDate | Self::SWHardeningNeeded) => Self::OutOfDate,
@@ -57,39 +55,44 @@ impl TcbStatus {
         }
     }
 
-    /// Of a TD that was launched at this status on a platform that now has another. Where Intel's library says nothing of
-    /// a platform that is worse now than it was, this does.
+    /// Of a TD that was launched at this status on a platform that now has another. Intel's library says something only
+    /// where the platform was out of date and is not any more; else it is as bad as it was or is.
     #[must_use]
-    pub fn now(self, current: Self) -> Self {
-        let configuration = |status| {
+    pub(super) fn now(self, current: Self) -> Self {
+        let both = [self, current];
+        let good = |status| {
+            matches!(
+                status,
+                Self::UpToDate
+                    | Self::SWHardeningNeeded
+                    | Self::ConfigurationNeeded
+                    | Self::ConfigurationAndSWHardeningNeeded
+            )
+        };
+        let configuration = both.iter().any(|status| {
             matches!(
                 status,
                 Self::ConfigurationNeeded
                     | Self::ConfigurationAndSWHardeningNeeded
                     | Self::OutOfDateConfigurationNeeded
+                    | Self::TDRelaunchAdvisedConfigurationNeeded
             )
-        };
-        match (self, current) {
-            (_, Self::Revoked) => Self::Revoked,
-            (
-                Self::OutOfDate | Self::OutOfDateConfigurationNeeded,
-                Self::OutOfDate | Self::OutOfDateConfigurationNeeded,
-            ) => self,
-            (
-                Self::OutOfDate | Self::OutOfDateConfigurationNeeded,
-                Self::UpToDate
-                | Self::SWHardeningNeeded
-                | Self::ConfigurationNeeded
-                | Self::ConfigurationAndSWHardeningNeeded,
-            ) => {
-                if configuration(self) || configuration(current) {
-                    Self::TDRelaunchAdvisedConfigurationNeeded
-                } else {
-                    Self::TDRelaunchAdvised
-                }
-            }
-            (_, Self::OutOfDate | Self::OutOfDateConfigurationNeeded) => self.with(Self::OutOfDate),
-            _ => self,
+        });
+        let hardening = both
+            .iter()
+            .any(|status| matches!(status, Self::SWHardeningNeeded | Self::ConfigurationAndSWHardeningNeeded));
+        match (good(self), good(current)) {
+            _ if both.contains(&Self::Revoked) => Self::Revoked,
+            (false, true) if configuration => Self::TDRelaunchAdvisedConfigurationNeeded,
+            (false, true) => Self::TDRelaunchAdvised,
+            (_, false) if configuration => Self::OutOfDateConfigurationNeeded,
+            (_, false) => Self::OutOfDate,
+            (true, true) => match (configuration, hardening) {
+                (true, true) => Self::ConfigurationAndSWHardeningNeeded,
+                (true, false) => Self::ConfigurationNeeded,
+                (false, true) => Self::SWHardeningNeeded,
+                (false, false) => Self::UpToDate,
+            },
         }
     }
 }
@@ -107,18 +110,29 @@ pub struct Standing {
     pub status: TcbStatus,
     /// The last date on which it was up to date, unix time.
     pub date: u64,
-    /// What is known against it, such as `INTEL-SA-00615`.
-    pub advisories: BTreeSet<String>,
+    /// What is known against it, such as `INTEL-SA-00615`: in Intel's order, the platform's before its components'.
+    pub advisories: Vec<String>,
 }
 
 impl Standing {
     /// Together with a component's: its advisories too, and the older date.
     #[must_use]
-    pub fn with(mut self, component: &Self) -> Self {
+    pub(super) fn with(mut self, component: &Self) -> Self {
         self.status = self.status.with(component.status);
         self.date = self.date.min(component.date);
-        self.advisories.extend(component.advisories.iter().cloned());
+        for advisory in &component.advisories {
+            if !self.advisories.contains(advisory) {
+                self.advisories.push(advisory.clone());
+            }
+        }
         self
+    }
+
+    /// Of a TD that was launched on this and runs on another now: what is against either is against it.
+    #[must_use]
+    pub(super) fn now(self, current: &Self) -> Self {
+        let status = self.status.now(current.status);
+        Self { status, ..self.with(current) }
     }
 }
 
@@ -144,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relaunch_helps_only_where_the_platform_is_better_now() {
+    fn a_relaunch_helps_only_where_the_platform_is_not_out_of_date_now() {
         for (launch, current, expected) in [
             (OutOfDate, UpToDate, TDRelaunchAdvised),
             (OutOfDate, SWHardeningNeeded, TDRelaunchAdvised),
@@ -153,7 +167,12 @@ mod tests {
             (OutOfDate, OutOfDate, OutOfDate),
             (OutOfDate, Revoked, Revoked),
             (UpToDate, OutOfDate, OutOfDate),
-            (UpToDate, ConfigurationNeeded, UpToDate),
+            (UpToDate, UpToDate, UpToDate),
+            (UpToDate, ConfigurationNeeded, ConfigurationNeeded),
+            (SWHardeningNeeded, UpToDate, SWHardeningNeeded),
+            (SWHardeningNeeded, ConfigurationNeeded, ConfigurationAndSWHardeningNeeded),
+            (OutOfDate, OutOfDateConfigurationNeeded, OutOfDateConfigurationNeeded),
+            (ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded),
             (UpToDate, Revoked, Revoked),
             (Revoked, UpToDate, Revoked),
         ] {

@@ -9,11 +9,14 @@
 use super::pck::PlatformTcb;
 use super::quote::{EnclaveReport, Tee};
 use super::status::{Standing, TcbStatus};
+use crate::Hex;
+use crate::hexadecimal;
+use crate::verdict::said;
 use core::cmp::Reverse;
-use serde::de::{DeserializeOwned, Error as _};
+use core::fmt;
+use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// Longest TCB info or QE identity that is looked at; those of today have up to 20 KB.
@@ -21,6 +24,9 @@ pub const MAX_JSON: usize = 256 * 1024;
 
 /// Most levels of one list; those of today have up to 20.
 const MAX_LEVELS: usize = 256;
+
+/// Most advisories of one level; those of today have up to 24.
+const MAX_ADVISORIES: usize = 128;
 
 /// Why bytes are no TCB info or QE identity.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -44,6 +50,9 @@ pub enum InfoError {
     /// More levels than any genuine document has, or none.
     #[error("{0} levels")]
     Levels(usize),
+    /// More advisories of one level than any genuine document has.
+    #[error("{0} advisories")]
+    Advisories(usize),
     /// A status that this structure cannot have.
     #[error("status {status} in {structure}")]
     Status {
@@ -53,7 +62,7 @@ pub enum InfoError {
         structure: &'static str,
     },
     /// What TDX TCB info must have and SGX TCB info must not.
-    #[error("TDX components or modules are missing, or stand where there are none")]
+    #[error("TDX components or modules are missing, twice there, or stand where there are none")]
     Tdx,
 }
 
@@ -61,7 +70,7 @@ impl InfoError {
     /// Names in it are the sender's: cut, and without control characters.
     fn json(error: &serde_json::Error) -> Self {
         const LONGEST: usize = 200;
-        Self::Json(error.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+        Self::Json(said(error, LONGEST))
     }
 }
 
@@ -80,7 +89,7 @@ impl<'a> Answer<'a> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Whole<'a> {
-            #[serde(borrow, alias = "tcbInfo", alias = "enclaveIdentity")]
+            #[serde(borrow, rename = "tcbInfo", alias = "enclaveIdentity")]
             body: &'a RawValue,
             signature: Hex<64>,
         }
@@ -141,6 +150,12 @@ pub struct Module {
 impl TcbInfo {
     /// Parses the inner object, exactly as it was signed.
     pub fn parse(json: &[u8]) -> Result<Self, InfoError> {
+        // Nearly all are of this version; what is not is looked at from the start, to say what is wrong with it.
+        if let Ok(info) = read::<TcbInfo3>(json)
+            && info.version == 3
+        {
+            return info.info();
+        }
         let Probe { version } = read(json)?;
         match version {
             2 => read::<TcbInfo2>(json)?.info(),
@@ -224,11 +239,14 @@ pub struct QeIdentity {
 impl QeIdentity {
     /// Parses the inner object, exactly as it was signed.
     pub fn parse(json: &[u8]) -> Result<Self, InfoError> {
-        let Probe { version } = read(json)?;
-        if version != 2 {
-            return Err(InfoError::Version(version));
+        // As above.
+        if let Ok(identity) = read::<QeIdentity2>(json)
+            && identity.version == 2
+        {
+            return identity.identity();
         }
-        read::<QeIdentity2>(json)?.identity()
+        let Probe { version } = read(json)?;
+        if version == 2 { read::<QeIdentity2>(json)?.identity() } else { Err(InfoError::Version(version)) }
     }
 
     /// True from `issueDate` to `nextUpdate`, both included.
@@ -240,6 +258,17 @@ impl QeIdentity {
     pub fn misc_select_matches(&self, report: &EnclaveReport) -> bool {
         let found = report.misc_select.to_bytes();
         masked(&found, &self.misc_select_mask) == masked(&self.misc_select, &self.misc_select_mask)
+    }
+
+    /// MISCSELECT and which of its bits count, in words.
+    pub(super) fn misc_select(&self) -> String {
+        let [select, mask] = [self.misc_select, self.misc_select_mask].map(u32::from_le_bytes);
+        format!("{select:#010x} of {mask:#010x}")
+    }
+
+    /// ATTRIBUTES and which of their bits count, in words.
+    pub(super) fn attributes(&self) -> String {
+        format!("{} of {}", hexadecimal::encode(self.attributes), hexadecimal::encode(self.attributes_mask))
     }
 
     /// Whether ATTRIBUTES are what they must be, where that counts.
@@ -270,18 +299,26 @@ struct Probe {
     version: u32,
 }
 
-/// Hexadecimal digits of exactly so many bytes.
-#[derive(Clone, Copy)]
-struct Hex<const N: usize>([u8; N]);
+/// What a text means, which is not kept; documents have thousands.
+fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(&str) -> Option<T>,
+    wrong: fmt::Arguments<'_>,
+) -> Result<T, D::Error> {
+    struct Text<'w, F>(F, fmt::Arguments<'w>);
+    impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for Text<'_, F> {
+        type Value = T;
 
-impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; N];
-        hex::decode_to_slice(&text, &mut bytes)
-            .map_err(|_| D::Error::custom(format_args!("not {N} bytes in hexadecimal")))?;
-        Ok(Self(bytes))
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            let Self(read, wrong) = self;
+            read(text).ok_or_else(|| E::custom(wrong))
+        }
     }
+    deserializer.deserialize_str(Text(read, wrong))
 }
 
 /// Seconds of `2025-08-15T05:08:18Z`.
@@ -290,10 +327,8 @@ struct Instant(u64);
 
 impl<'de> Deserialize<'de> for Instant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let date: der::DateTime =
-            text.parse().map_err(|_| D::Error::custom("not a date such as 2025-08-15T05:08:18Z"))?;
-        Ok(Self(date.unix_duration().as_secs()))
+        let read = |text: &str| text.parse().ok().map(|date: der::DateTime| Self(date.unix_duration().as_secs()));
+        text(deserializer, read, format_args!("not a date such as 2025-08-15T05:08:18Z"))
     }
 }
 
@@ -309,8 +344,7 @@ enum SgxId {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TcbInfo3 {
     id: SgxId,
-    #[serde(rename = "version")]
-    _version: u32,
+    version: u32,
     issue_date: Instant,
     next_update: Instant,
     fmspc: Hex<6>,
@@ -358,7 +392,7 @@ struct LevelText<T> {
     tcb_date: Instant,
     tcb_status: TcbStatus,
     #[serde(rename = "advisoryIDs", default)]
-    advisory_ids: BTreeSet<String>,
+    advisory_ids: Vec<String>,
 }
 
 impl<T> LevelText<T> {
@@ -366,6 +400,9 @@ impl<T> LevelText<T> {
         let Self { tcb, tcb_date, tcb_status: status, advisory_ids: advisories } = self;
         if !may.contains(&status) {
             return Err(InfoError::Status { status, structure });
+        }
+        if advisories.len() > MAX_ADVISORIES {
+            return Err(InfoError::Advisories(advisories.len()));
         }
         Ok((tcb, Standing { status, date: tcb_date.0, advisories }))
     }
@@ -403,9 +440,18 @@ struct Tcb3 {
 struct Component {
     svn: u8,
     #[serde(rename = "category")]
-    _category: Option<String>,
+    _category: Option<Words>,
     #[serde(rename = "type")]
-    _type: Option<String>,
+    _type: Option<Words>,
+}
+
+/// A text that nobody reads.
+struct Words;
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, |_| Some(Self), format_args!(""))
+    }
 }
 
 #[derive(Deserialize)]
@@ -459,10 +505,12 @@ struct ModuleId(u8);
 
 impl<'de> Deserialize<'de> for ModuleId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits = text.strip_prefix("TDX_").filter(|digits| digits.len() == 2);
-        let version = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        version.map(Self).ok_or_else(|| D::Error::custom("not the id of a TDX module such as TDX_03"))
+        let read = |text: &str| {
+            let mut version = [0];
+            hex::decode_to_slice(text.strip_prefix("TDX_")?, &mut version).ok()?;
+            Some(Self(u8::from_be_bytes(version)))
+        };
+        text(deserializer, read, format_args!("not the id of a TDX module such as TDX_03"))
     }
 }
 
@@ -476,8 +524,7 @@ struct Svn {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct QeIdentity2 {
     id: QeId,
-    #[serde(rename = "version")]
-    _version: u32,
+    version: u32,
     issue_date: Instant,
     next_update: Instant,
     tcb_evaluation_data_number: u32,
@@ -597,6 +644,13 @@ impl TcbInfo3 {
         if modules.len() > MAX_LEVELS {
             return Err(InfoError::Levels(modules.len()));
         }
+        let modules = modules.into_iter().map(module).collect::<Result<Vec<_>, InfoError>>()?;
+        let mut versions: Vec<u8> = modules.iter().map(|(version, ..)| *version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        if versions.len() != modules.len() {
+            return Err(InfoError::Tdx);
+        }
         Ok(TcbInfo {
             tee,
             issued,
@@ -606,7 +660,7 @@ impl TcbInfo3 {
             evaluation: self.tcb_evaluation_data_number,
             levels: sorted(self.tcb_levels.into_iter().map(level).collect::<Result<_, InfoError>>()?),
             module: self.tdx_module.map(|module| module.module()),
-            modules: modules.into_iter().map(module).collect::<Result<_, InfoError>>()?,
+            modules,
         })
     }
 }
@@ -614,6 +668,13 @@ impl TcbInfo3 {
 impl QeIdentity2 {
     fn identity(self) -> Result<QeIdentity, InfoError> {
         let (issued, next_update) = dates(self.issue_date, self.next_update)?;
+        let mut levels = svn_levels(self.tcb_levels, "a QE identity", OF_ENCLAVE)?;
+        for level in &mut levels {
+            // Intel's library knows no third answer about an enclave.
+            if !matches!(level.standing.status, TcbStatus::UpToDate | TcbStatus::Revoked) {
+                level.standing.status = TcbStatus::OutOfDate;
+            }
+        }
         Ok(QeIdentity {
             tee: match self.id {
                 QeId::Qe => Tee::Sgx,
@@ -628,7 +689,7 @@ impl QeIdentity2 {
             misc_select_mask: self.miscselect_mask.0,
             attributes: self.attributes.0,
             attributes_mask: self.attributes_mask.0,
-            levels: svn_levels(self.tcb_levels, "a QE identity", OF_ENCLAVE)?,
+            levels,
         })
     }
 }

@@ -7,14 +7,54 @@ use super::{PkiError, Scheme, Signed, bounded, distinct, unix};
 use crate::provider::Provider;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
-use der::Decode;
+use der::asn1::{AnyRef, GeneralizedTime, IntRef, UtcTime};
+use der::{Decode, Sequence, Tag, Tagged};
+use spki::AlgorithmIdentifierOwned;
 use x509_cert::Version;
-use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extensions;
 use x509_cert::name::Name;
+use x509_cert::time::Time;
 
 /// Longest revocation list that is looked at; AMD's are under 1 KiB today, Intel's under 4 KiB.
-pub const MAX_CRL: usize = 1024 * 1024;
+pub const MAX_CRL: usize = 128 * 1024;
+
+/// Longest serial number (RFC 5280 section 4.1.2.2: 20 bytes, to which some add one for the sign).
+const MAX_SERIAL: usize = 21;
+
+/// TBSCertList (RFC 5280 section 5.1): entries are borrowed, of which a list may have thousands.
+#[derive(Sequence)]
+struct Body<'a> {
+    version: Version,
+    signature: AlgorithmIdentifierOwned,
+    issuer: Name,
+    this_update: Time,
+    next_update: Option<Time>,
+    revoked: Option<Vec<Entry<'a>>>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    extensions: Option<Extensions>,
+}
+
+#[derive(Sequence)]
+struct Entry<'a> {
+    serial: IntRef<'a>,
+    date: AnyRef<'a>,
+    extensions: Option<AnyRef<'a>>,
+}
+
+/// Content bytes of a serial number, and zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Serial {
+    length: usize,
+    bytes: [u8; MAX_SERIAL],
+}
+
+impl Serial {
+    fn new(content: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_SERIAL];
+        bytes.get_mut(..content.len())?.copy_from_slice(content);
+        Some(Self { length: content.len(), bytes })
+    }
+}
 
 /// A revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +62,7 @@ pub struct Crl {
     issuer: Name,
     this_update: u64,
     next_update: u64,
-    revoked: Vec<Vec<u8>>,
+    revoked: Vec<Serial>,
     signed: Signed,
 }
 
@@ -31,21 +71,34 @@ impl Crl {
     pub fn parse(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
         bounded(der, MAX_CRL)?;
         let signed = Signed::split(der, scheme)?;
-        let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der)?.tbs_cert_list;
+        let list = Body::from_der(&signed.bytes)?;
         if list.version != Version::V2 {
             return Err(PkiError::Version);
         }
         signed.algorithm(&list.signature)?;
-        understood(list.crl_extensions.as_ref())?;
+        understood(list.extensions.as_ref())?;
         let this_update = unix(list.this_update);
         let next_update = list.next_update.map(unix).ok_or(PkiError::Validity)?;
         if next_update < this_update {
             return Err(PkiError::Validity);
         }
-        let mut revoked = Vec::new();
-        for entry in list.revoked_certificates.unwrap_or_default() {
-            understood(entry.crl_entry_extensions.as_ref())?;
-            revoked.push(entry.serial_number.as_bytes().to_vec());
+        let entries = list.revoked.unwrap_or_default();
+        let mut revoked = Vec::with_capacity(entries.len());
+        // Most entries say what the one before says.
+        let (mut date, mut extensions) = (None, None);
+        for entry in entries {
+            if date.replace(entry.date) != Some(entry.date) {
+                match entry.date.tag() {
+                    Tag::UtcTime => entry.date.decode_as::<UtcTime>().map(drop)?,
+                    _ => entry.date.decode_as::<GeneralizedTime>().map(drop)?,
+                }
+            }
+            if extensions.replace(entry.extensions) != Some(entry.extensions) {
+                let decoded = entry.extensions.map(|any| any.decode_as::<Extensions>()).transpose()?;
+                understood(decoded.as_ref())?;
+            }
+            let serial = Serial::new(entry.serial.as_bytes());
+            revoked.push(serial.ok_or_else(|| der::Error::from(Tag::Integer.value_error()))?);
         }
         Ok(Self { issuer: list.issuer, this_update, next_update, revoked, signed })
     }
@@ -72,7 +125,7 @@ impl Crl {
 
     /// Whether this serial (content bytes as [`super::Certificate::serial`]) is listed.
     pub fn revokes(&self, serial: &[u8]) -> bool {
-        self.revoked.iter().any(|revoked| revoked == serial)
+        Serial::new(serial).is_some_and(|serial| self.revoked.contains(&serial))
     }
 
     /// True if `issuer_spki` signed this list.

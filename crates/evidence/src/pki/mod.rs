@@ -2,26 +2,29 @@
 //!
 //! Each vendor signs with one scheme, which the caller names: what is signed with another is no object of that vendor.
 //! A parsed value keeps the signed bytes exactly as received; signatures are checked over those,
-//! never over a re-encoding. Refused: trailing bytes, duplicate or unknown critical extensions,
-//! inner and outer algorithm that differ, oversized input. Path building does not live here.
+//! never over a re-encoding. Refused: trailing bytes, duplicate extensions, inner and outer algorithm
+//! that differ, oversized input; of lists any critical extension, of certificates an unknown one when
+//! [`Certificate::authority`] is asked. Path building does not live here.
 
 pub mod crl;
 
 pub use crl::Crl;
 
 use crate::provider::{Provider, SignatureAlgorithm};
+use crate::verdict::said;
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc4519, rfc5280, rfc5912};
 use core::fmt;
-use der::asn1::AnyRef;
+use der::asn1::{AnyRef, BitStringRef};
 use der::{Decode, Encode, Reader, Sequence, SliceReader, Tagged};
 use spki::{AlgorithmIdentifier, AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
+use std::sync::Arc;
 use thiserror::Error;
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
-use x509_cert::{Certificate as Parsed, TbsCertificate, Version};
+use x509_cert::{TbsCertificate, Version};
 
 /// Longest certificate that is looked at; AMD's are under 2 KiB.
 pub const MAX_CERTIFICATE: usize = 16 * 1024;
@@ -94,9 +97,12 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// An X.509 version 3 certificate.
+/// An X.509 version 3 certificate; a clone is the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct Certificate(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
     parsed: TbsCertificate,
     der: Vec<u8>,
     spki: Vec<u8>,
@@ -108,14 +114,14 @@ impl Certificate {
     pub fn parse(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
         bounded(der, MAX_CERTIFICATE)?;
         let signed = Signed::split(der, scheme)?;
-        let parsed = Parsed::from_der(der)?.tbs_certificate().clone();
+        let parsed = TbsCertificate::from_der(&signed.bytes)?;
         if parsed.version() != Version::V3 {
             return Err(PkiError::Version);
         }
         signed.algorithm(parsed.signature())?;
         distinct(parsed.extensions())?;
         let spki = parsed.subject_public_key_info().to_der()?;
-        let certificate = Self { parsed, der: der.to_vec(), spki, signed };
+        let certificate = Self(Arc::new(Parts { parsed, der: der.to_vec(), spki, signed }));
         if certificate.not_after() < certificate.not_before() {
             return Err(PkiError::Validity);
         }
@@ -124,37 +130,37 @@ impl Certificate {
 
     /// The bytes as received.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// SubjectPublicKeyInfo, DER.
     pub fn spki(&self) -> &[u8] {
-        &self.spki
+        &self.0.spki
     }
 
     /// Serial number, big-endian two's complement content bytes (`[0]` for AMD's zero).
     pub fn serial(&self) -> &[u8] {
-        self.parsed.serial_number().as_bytes()
+        self.0.parsed.serial_number().as_bytes()
     }
 
     /// Subject.
     pub fn subject(&self) -> &Name {
-        self.parsed.subject()
+        self.0.parsed.subject()
     }
 
     /// Issuer.
     pub fn issuer(&self) -> &Name {
-        self.parsed.issuer()
+        self.0.parsed.issuer()
     }
 
     /// First second of validity, unix time.
     pub fn not_before(&self) -> u64 {
-        unix(self.parsed.validity().not_before)
+        unix(self.0.parsed.validity().not_before)
     }
 
     /// Last second of validity, unix time.
     pub fn not_after(&self) -> u64 {
-        unix(self.parsed.validity().not_after)
+        unix(self.0.parsed.validity().not_after)
     }
 
     /// True from `not_before` to `not_after`, both included (RFC 5280 section 4.1.2.5).
@@ -164,17 +170,18 @@ impl Certificate {
 
     /// Extensions in their order.
     pub fn extensions(&self) -> impl Iterator<Item = (ObjectIdentifier, bool, &[u8])> {
-        self.parsed
+        self.0
+            .parsed
             .extensions()
             .into_iter()
             .flatten()
             .map(|extension| (extension.extn_id, extension.critical, extension.extn_value.as_bytes()))
     }
 
-    /// Whether this certificate may sign certificates: CA, keyCertSign, no unknown critical
-    /// extension (RFC 5280 sections 4.2.1.3, 4.2.1.9).
+    /// What this certificate may sign: CA, keyCertSign, cRLSign, no unknown critical extension (RFC 5280 sections 4.2.1.3,
+    /// 4.2.1.9).
     pub fn authority(&self) -> Result<Authority, PkiError> {
-        let mut authority = Authority { ca: false, path_length: None, signs: false };
+        let mut authority = Authority { ca: false, path_length: None, signs: false, lists: false };
         for (oid, critical, value) in self.extensions() {
             if oid == rfc5280::ID_CE_BASIC_CONSTRAINTS {
                 let constraints = BasicConstraints::from_der(value).map_err(|_| PkiError::Extension(oid))?;
@@ -183,6 +190,7 @@ impl Certificate {
             } else if oid == rfc5280::ID_CE_KEY_USAGE {
                 let usage = KeyUsage::from_der(value).map_err(|_| PkiError::Extension(oid))?;
                 authority.signs = usage.key_cert_sign();
+                authority.lists = usage.crl_sign();
             } else if critical {
                 return Err(PkiError::CriticalExtension(oid));
             }
@@ -192,11 +200,11 @@ impl Certificate {
 
     /// True if `issuer_spki` signed this certificate.
     pub fn signed_by(&self, issuer_spki: &[u8], provider: &dyn Provider) -> bool {
-        self.signed.verifies(issuer_spki, provider)
+        self.0.signed.verifies(issuer_spki, provider)
     }
 }
 
-/// What a certificate says about signing other certificates.
+/// What a certificate says about signing certificates and lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// BasicConstraints cA.
@@ -205,6 +213,8 @@ pub struct Authority {
     pub path_length: Option<u8>,
     /// KeyUsage keyCertSign.
     pub signs: bool,
+    /// KeyUsage cRLSign.
+    pub lists: bool,
 }
 
 /// The one common name of a name; none if it has none, several, or one that is no text.
@@ -225,7 +235,25 @@ pub fn common_name(name: &Name) -> Option<String> {
     found
 }
 
-/// `SEQUENCE { signed part, AlgorithmIdentifier, BIT STRING }`, the signed part as received.
+/// A name for a verdict: the common name, or the whole name where there is not one alone.
+pub(crate) fn shown(name: &Name) -> String {
+    const LONGEST: usize = 200;
+    common_name(name).map_or_else(|| said(name, LONGEST), |common| said(common, LONGEST))
+}
+
+/// `SEQUENCE { signed part, AlgorithmIdentifier, BIT STRING }`, the signed part as received (RFC 5280 sections 4.1 and 5.1,
+/// RFC 2986 section 4.2).
+pub(crate) fn parts(der: &[u8]) -> der::Result<(&[u8], AlgorithmIdentifierOwned, BitStringRef<'_>)> {
+    let mut reader = SliceReader::new(der)?;
+    let parts = reader.sequence(|inner| {
+        let parts = (inner.tlv_bytes()?, AlgorithmIdentifierOwned::decode(inner)?, BitStringRef::decode(inner)?);
+        Ok::<_, der::Error>(parts)
+    })?;
+    reader.finish()?;
+    Ok(parts)
+}
+
+/// Those parts, of a vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signed {
     scheme: Scheme,
@@ -236,17 +264,9 @@ pub(crate) struct Signed {
 
 impl Signed {
     pub(crate) fn split(der: &[u8], scheme: Scheme) -> Result<Self, PkiError> {
-        let mut reader = SliceReader::new(der)?;
-        let parts = reader.sequence(|inner| {
-            let bytes = inner.tlv_bytes()?.to_vec();
-            let outer = AlgorithmIdentifierOwned::decode(inner)?;
-            let signature = der::asn1::BitString::decode(inner)?;
-            Ok::<_, der::Error>((bytes, outer, signature))
-        })?;
-        reader.finish()?;
-        let (bytes, outer, signature) = parts;
+        let (bytes, outer, signature) = parts(der)?;
         let signature = signature.as_bytes().ok_or(PkiError::SignatureBits)?.to_vec();
-        Ok(Self { scheme, bytes, outer, signature })
+        Ok(Self { scheme, bytes: bytes.to_vec(), outer, signature })
     }
 
     /// Both algorithm fields agree and are the vendor's scheme.
@@ -299,6 +319,13 @@ fn is_pss_sha384(algorithm: &AlgorithmIdentifierOwned) -> bool {
         && matches!(trailer, None | Some(1))
 }
 
+/// Whether a SubjectPublicKeyInfo is of an elliptic curve key on this curve (RFC 5480 section 2.1.1).
+pub(crate) fn is_on_curve(spki: &[u8], curve: ObjectIdentifier) -> bool {
+    spki::SubjectPublicKeyInfoRef::from_der(spki).is_ok_and(|spki| {
+        spki.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY && spki.algorithm.parameters_oid() == Ok(curve)
+    })
+}
+
 pub(crate) fn bounded(bytes: &[u8], limit: usize) -> Result<(), PkiError> {
     if bytes.len() > limit {
         return Err(PkiError::TooLong { limit, found: bytes.len() });
@@ -320,9 +347,26 @@ pub(crate) fn distinct(extensions: Option<&Extensions>) -> Result<(), PkiError> 
         return Err(PkiError::TooManyExtensions(list.len()));
     }
     for (at, extension) in list.iter().enumerate() {
-        if list[..at].iter().any(|earlier| earlier.extn_id == extension.extn_id) {
+        if list.iter().take(at).any(|earlier| earlier.extn_id == extension.extn_id) {
             return Err(PkiError::DuplicateExtension(extension.extn_id));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_without_control_characters() {
+        let cn = [&[0x30, 14, 0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 3, 0x0c, 3][..], b"a\x1bb"].concat();
+        let parsed = Name::from_der(&cn).expect("a name");
+        assert_eq!((common_name(&parsed).as_deref(), shown(&parsed).as_str()), (Some("a\u{1b}b"), "ab"));
+        // As long as a name may be: nobody needs all of it.
+        let many = [0x31, 7, 0x30, 5, 6, 1, 0x2a, 5, 0].repeat(1000);
+        let [.., high, low] = many.len().to_be_bytes();
+        let parsed = Name::from_der(&[&[0x30, 0x82, high, low][..], &many].concat()).expect("a name");
+        assert_eq!(shown(&parsed).len(), 200);
+    }
 }

@@ -11,9 +11,10 @@ pub use rules::CHECKS;
 
 use crate::dcap::quote::{Body, EnclaveReport, Tee};
 use crate::dcap::{self, By, Platform, Platforms, Source};
+use crate::hexadecimal as hex;
 use crate::provider::Provider;
 use crate::verdict::{Recorder, Skip, Verdict};
-use crate::{Authentic, Expected, Hex, Verified};
+use crate::{Asked, Authentic, Expected, Hex, Verified};
 use policy::Feature;
 use rules::RuleId;
 
@@ -69,8 +70,8 @@ pub struct SgxClaims {
 /// Judges evidence against policy and expectation. On success the verdict lists what was checked.
 pub fn verify(input: Input<'_>, provider: &dyn Provider) -> Result<(Verified<SgxClaims>, Verdict), Verdict> {
     let Input { quote, expected, collateral, policy, platforms, now } = input;
-    let (claims, verdict) = judge(quote, Some(&expected), collateral, policy, platforms, now, provider)?;
-    Ok((Verified::new(claims), verdict))
+    let (claims, verdict) = judge(quote, expected.into(), collateral, policy, platforms, now, provider)?;
+    Ok((Verified::new(claims, expected), verdict))
 }
 
 /// Judges evidence against policy alone: genuine and accepted, bound to nothing.
@@ -82,13 +83,13 @@ pub fn authentic(
     now: u64,
     provider: &dyn Provider,
 ) -> Result<(Authentic<SgxClaims>, Verdict), Verdict> {
-    let (claims, verdict) = judge(quote, None, collateral, policy, platforms, now, provider)?;
+    let (claims, verdict) = judge(quote, Asked::default(), collateral, policy, platforms, now, provider)?;
     Ok((Authentic::new(claims), verdict))
 }
 
-fn judge(
+pub(crate) fn judge(
     quote: &[u8],
-    expected: Option<&Expected>,
+    asked: Asked,
     collateral: Source<'_>,
     policy: &Policy,
     platforms: &Platforms,
@@ -98,7 +99,7 @@ fn judge(
     let mut recorder = Recorder::new(CHECKS);
     let settings = policy.settings();
     let examined = collateral.examined(provider);
-    let by = By { collateral: &examined, rules: settings.tcb(), platforms, now, provider };
+    let by = By { collateral: &examined, pck: collateral.pck(), rules: settings.tcb(), platforms, now, provider };
     let (quote, platform) = dcap::judge(&mut recorder, quote, Tee::Sgx, by);
     let report = match quote.map(|quote| quote.body()) {
         Some(Body::Enclave(report)) => Some(report),
@@ -106,7 +107,7 @@ fn judge(
     };
     if let Some(report) = report {
         enclave(&mut recorder, report, settings);
-        binding(&mut recorder, report, expected);
+        binding(&mut recorder, report, asked);
     }
     let verdict = recorder.finish();
     match (report, platform) {
@@ -165,16 +166,9 @@ fn enclave(recorder: &mut Recorder, report: &EnclaveReport, settings: &Settings)
             recorder.check(R::MiscSelect, select & !may == 0, format!("nothing but {listed:?}"), found);
         }
     }
-    allowed(recorder, R::MeasurementAllowed, settings.hash.as_deref(), report.mr_enclave);
-    match settings.hash_blacklist.as_deref() {
-        None => recorder.skip(R::MeasurementDenied, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let good = !list.contains(&Hex(report.mr_enclave));
-            let expected = format!("none of {} refused", list.len());
-            recorder.check(R::MeasurementDenied, good, expected, hex::encode(report.mr_enclave));
-        }
-    }
-    allowed(recorder, R::SignerAllowed, settings.signer.as_deref(), report.mr_signer);
+    recorder.accepted(R::MeasurementAllowed, settings.hash.as_deref(), Some(Hex(report.mr_enclave)));
+    recorder.refused(R::MeasurementDenied, settings.hash_blacklist.as_deref(), &Hex(report.mr_enclave));
+    recorder.accepted(R::SignerAllowed, settings.signer.as_deref(), Some(Hex(report.mr_signer)));
     let product = report.product_id.get();
     match settings.enclave_product_id {
         None => recorder.skip(R::ProductId, Skip::NotAsked, "no product id in the policy"),
@@ -202,28 +196,16 @@ fn enclave(recorder: &mut Recorder, report: &EnclaveReport, settings: &Settings)
     }
 }
 
-fn allowed(recorder: &mut Recorder, rule: RuleId, list: Option<&[Hex<32>]>, found: [u8; 32]) {
-    match list {
-        None => recorder.skip(rule, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let expected = format!("one of {} accepted", list.len());
-            recorder.check(rule, list.contains(&Hex(found)), expected, hex::encode(found));
+fn binding(recorder: &mut Recorder, report: &EnclaveReport, asked: Asked) {
+    recorder.bound(RuleId::ReportData, asked.report_data, report.report_data);
+    let brief: Option<[u8; 64]> = asked.launch_field.map(|hash| padded(&hash));
+    match brief {
+        Some(brief) if attributes(report).0 & Feature::Kss.bit() == 0 => {
+            let found = "no Key Separation and Sharing";
+            recorder.check(RuleId::ConfigId, false, hex::encode(brief), found);
         }
+        _ => recorder.bound(RuleId::ConfigId, brief, report.config_id),
     }
-}
-
-fn binding(recorder: &mut Recorder, report: &EnclaveReport, expected: Option<&Expected>) {
-    let Some(Expected { report_data, launch_field }) = expected else {
-        for rule in [RuleId::ReportData, RuleId::ConfigId] {
-            recorder.skip(rule, Skip::NotAsked, "the caller expects nothing");
-        }
-        return;
-    };
-    let found = hex::encode(report.report_data);
-    recorder.check(RuleId::ReportData, report.report_data == *report_data, hex::encode(report_data), found);
-    let (kss, brief) = (attributes(report).0 & Feature::Kss.bit() != 0, padded(launch_field));
-    let found = if kss { hex::encode(report.config_id) } else { "no Key Separation and Sharing".to_owned() };
-    recorder.check(RuleId::ConfigId, kss && report.config_id == brief, hex::encode(brief), found);
 }
 
 /// The hash of a brief in a field that is longer.

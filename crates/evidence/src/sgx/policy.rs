@@ -8,6 +8,7 @@ use crate::Hex;
 use crate::dcap::TcbStatus;
 use crate::dcap::pck::Configuration;
 use crate::dcap::policy::{TcbRules, TcbRulesError};
+use crate::dcap::quote::Tee;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -157,6 +158,9 @@ pub enum PolicyError {
     /// `features` and `insecure_debug` say different things.
     #[error("`features` lists \"Debug\" if and only if `insecure_debug = true`")]
     Debug,
+    /// What only enclaves with Key Separation and Sharing have.
+    #[error("`{0}` without \"KSS\" in `features`: no other enclave has one")]
+    WithoutKss(&'static str),
     /// Product ids of different signers have nothing to do with each other.
     #[error("`{0}` is the signer's to give: state `signer` too")]
     WithoutSigner(&'static str),
@@ -206,6 +210,14 @@ impl TryFrom<Settings> for Policy {
         if features.as_ref().is_some_and(|features| features.contains(&Feature::Debug) != *insecure_debug) {
             return Err(PolicyError::Debug);
         }
+        if features.as_ref().is_some_and(|features| !features.contains(&Feature::Kss)) {
+            for (key, id) in [("family_id", settings.family_id), ("extended_product_id", settings.extended_product_id)]
+            {
+                if id.is_some_and(|id| id != Hex([0; 16])) {
+                    return Err(PolicyError::WithoutKss(key));
+                }
+            }
+        }
         let given = [
             ("enclave_product_id", settings.enclave_product_id.is_some()),
             ("enclave_security_version", settings.enclave_security_version.is_some()),
@@ -215,7 +227,7 @@ impl TryFrom<Settings> for Policy {
         if *any_measurement && let Some((key, _)) = given.into_iter().find(|(_, said)| *said) {
             return Err(PolicyError::WithoutSigner(key));
         }
-        settings.tcb().check()?;
+        settings.tcb().check(Tee::Sgx)?;
         Ok(Self(settings))
     }
 }
@@ -227,6 +239,12 @@ impl From<Policy> for Settings {
 }
 
 impl Policy {
+    /// Of somebody who only wants to know whether evidence is genuine and up to date: demands nothing that is a matter of
+    /// policy.
+    pub(crate) fn silent() -> Self {
+        Self(Settings { any_measurement: true, ..Settings::default() })
+    }
+
     /// The settings, known to be free of contradictions.
     pub fn settings(&self) -> &Settings {
         &self.0
@@ -300,5 +318,21 @@ mod tests {
             refused(Settings { enclave_product_id: Some(1), ..any() }),
             Some(PolicyError::WithoutSigner("enclave_product_id"))
         );
+        let signed = || Settings { signer: Some(vec![one]), ..Settings::default() };
+        for (family_id, features, expected) in [
+            (1, vec![Feature::Cet], Some(PolicyError::WithoutKss("family_id"))),
+            (1, vec![Feature::Kss], None),
+            (0, vec![Feature::Cet], None),
+        ] {
+            let settings = Settings { family_id: Some(Hex([family_id; 16])), features: Some(features), ..signed() };
+            assert_eq!(refused(settings), expected);
+        }
+        let advised = TcbStatus::TDRelaunchAdvised;
+        for (accepted, expected) in [
+            (vec![advised], Some(PolicyError::Tcb(TcbRulesError::Relaunch))),
+            (vec![advised, TcbStatus::UpToDate], None),
+        ] {
+            assert_eq!(refused(Settings { accepted_tcb: Some(accepted), ..any() }), expected);
+        }
     }
 }

@@ -10,7 +10,7 @@ rules! {
     ReportReserved = "sgx.report.reserved", "all reserved fields of the report are zero",
         "Intel SDM volume 3D, REPORT", "update the verifier: the processor says something it does not know";
     AttributesFixed = "sgx.attributes.fixed",
-        "INIT, MODE64BIT and the state of x87 and SSE are set, undefined attributes are not",
+        "INIT, MODE64BIT and the state of x87 and SSE are set, undefined flags are not",
         "Intel SDM volume 3D, ATTRIBUTES", "update the verifier: the processor says something it does not know";
     AttributesDebug = "sgx.attributes.debug", "the enclave cannot be debugged",
         "policy: sgx.insecure_debug", "launch the enclave without DEBUG";

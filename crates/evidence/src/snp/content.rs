@@ -4,16 +4,17 @@
 //! chip identity depend on the VEK. All comparisons are over whole values; nothing is padded or cut.
 
 use super::chain::Chain;
-use super::policy::{Digest384, Settings};
+use super::policy::{MAX_VMPL, Settings};
 use super::product::{Platform, ProductLine};
 use super::report::{PlatformFlag, PolicyFlag, Report, ReportError, SigningKey};
 use super::rules::RuleId;
 use super::tcb::{Tcb, TcbError};
 use super::vek::{Kind, Vek};
 use super::{Platforms, Policy, SnpClaims};
+use crate::hexadecimal as hex;
 use crate::provider::{Provider, SignatureAlgorithm};
-use crate::verdict::{Recorder, Skip};
-use crate::{Expected, Hex};
+use crate::verdict::{Recorder, Skip, some};
+use crate::{Asked, Hex};
 
 /// Checks that need nothing but the bytes.
 pub(super) fn form<'a>(recorder: &mut Recorder, bytes: &'a [u8]) -> Option<Report<'a>> {
@@ -47,24 +48,26 @@ pub(super) fn form<'a>(recorder: &mut Recorder, bytes: &'a [u8]) -> Option<Repor
 pub(super) fn judge(
     recorder: &mut Recorder,
     report: &Report<'_>,
-    chain: &Chain,
-    expected: Option<&Expected>,
+    chain: &Chain<'_>,
+    asked: Asked,
     policy: &Policy,
     platforms: &Platforms,
     provider: &dyn Provider,
 ) -> Option<SnpClaims> {
-    let vek = &chain.vek;
+    let vek = chain.vek.as_ref();
     let settings = policy.settings();
     signature(recorder, report, vek, provider);
     identity(recorder, report, vek, platforms, settings);
     let tcbs = firmware(recorder, report, vek, settings);
     guest_policy(recorder, report, settings);
     platform_info(recorder, report, settings);
+    level(recorder, report, policy);
     code(recorder, report, settings);
-    binding(recorder, report, expected);
+    recorder.bound(RuleId::ReportData, asked.report_data, *report.report_data());
+    recorder.bound(RuleId::HostData, asked.launch_field, *report.host_data());
 
     let Tcbs { reported, committed, current, launch } = tcbs?;
-    let digest = |bytes: &[u8; 48]| Digest384(*bytes);
+    let digest = |bytes: &[u8; 48]| Hex(*bytes);
     Some(SnpClaims {
         product: vek.product().clone(),
         report_version: report.version(),
@@ -101,7 +104,10 @@ fn signature(recorder: &mut Recorder, report: &Report<'_>, vek: &Vek, provider: 
         Kind::Vlek { .. } => SigningKey::Vlek,
     };
     let found = report.signing_key();
-    recorder.check(RuleId::VekKind, found == kind, kind.to_string(), found.to_string());
+    // A processor whose chip key is masked signs with a VLEK or not at all.
+    let masked = kind == SigningKey::Vcek && report.chip_key_masked();
+    let said = if masked { format!("{found}, the chip key masked") } else { found.to_string() };
+    recorder.check(RuleId::VekKind, found == kind && !masked, kind.to_string(), said);
     let verifies = provider.verify(
         SignatureAlgorithm::EcdsaP384Sha384Fixed,
         vek.certificate().spki(),
@@ -170,13 +176,16 @@ fn identity(recorder: &mut Recorder, report: &Report<'_>, vek: &Vek, platforms: 
             recorder.skip(RuleId::ReportChip, Skip::NotApplicable, why);
         }
     }
-    let platform = platform(vek);
-    let expected = match platforms {
-        Platforms::Any => "any platform".to_owned(),
-        Platforms::Only(list) => format!("one of {} platforms", list.len()),
-    };
-    let accepted = platforms.accept(&platform);
-    recorder.check(RuleId::PlatformAllowed, accepted, expected, platform.to_string());
+    match platforms {
+        Platforms::Any => {
+            recorder.skip(RuleId::PlatformAllowed, Skip::NotAsked, "the policy names no platform");
+        }
+        Platforms::Only(list) => {
+            let platform = platform(vek);
+            let expected = format!("one of {}", some(list));
+            recorder.check(RuleId::PlatformAllowed, platforms.accept(&platform), expected, platform.to_string());
+        }
+    }
 }
 
 struct Tcbs {
@@ -349,8 +358,16 @@ fn platform_info(recorder: &mut Recorder, report: &Report<'_>, settings: &Settin
             );
         }
     }
-    let vmpl = report.vmpl();
-    recorder.check(RuleId::Vmpl, vmpl == u32::from(settings.vmpl), settings.vmpl.to_string(), vmpl.to_string());
+}
+
+/// Who asked for the report. Reports that the host asked for have a level that no guest has.
+fn level(recorder: &mut Recorder, report: &Report<'_>, policy: &Policy) {
+    let (found, wanted) = (report.vmpl(), u32::from(policy.settings().vmpl));
+    if policy.is_silent() {
+        recorder.check(RuleId::Vmpl, found <= MAX_VMPL, "a guest's, 0 to 3", found.to_string());
+    } else {
+        recorder.check(RuleId::Vmpl, found == wanted, wanted.to_string(), found.to_string());
+    }
 }
 
 /// A weakening flag must not be set unless listed; a strengthening one must be set if listed.
@@ -363,15 +380,17 @@ fn flags_found(raw: &str, weaker: &[impl core::fmt::Debug]) -> String {
 }
 
 fn code(recorder: &mut Recorder, report: &Report<'_>, settings: &Settings) {
-    let measurement = Digest384(*report.measurement());
-    let id_key = Digest384(*report.id_key_digest());
-    let author = Digest384(*report.author_key_digest());
-    allowed(recorder, RuleId::MeasurementAllowed, settings.hash.as_deref(), Some(measurement));
-    denied(recorder, RuleId::MeasurementDenied, settings.hash_blacklist.as_deref(), measurement);
+    let measurement = Hex(*report.measurement());
+    let id_key = Hex(*report.id_key_digest());
+    // Without an ID block nobody's key signed.
+    let signed = (*report.id_key_digest() != [0; 48]).then_some(id_key);
+    let author = Hex(*report.author_key_digest());
+    recorder.accepted(RuleId::MeasurementAllowed, settings.hash.as_deref(), Some(measurement));
+    recorder.refused(RuleId::MeasurementDenied, settings.hash_blacklist.as_deref(), &measurement);
     let author = report.author_key_enabled().then_some(author);
-    allowed(recorder, RuleId::SignerAllowed, settings.signer.as_deref(), author);
-    allowed(recorder, RuleId::IdKeyAllowed, settings.id_key_digest.as_deref(), Some(id_key));
-    denied(recorder, RuleId::IdKeyDenied, settings.id_key_digest_blacklist.as_deref(), id_key);
+    recorder.accepted(RuleId::SignerAllowed, settings.signer.as_deref(), author);
+    recorder.accepted(RuleId::IdKeyAllowed, settings.id_key_digest.as_deref(), signed);
+    recorder.refused(RuleId::IdKeyDenied, settings.id_key_digest_blacklist.as_deref(), &id_key);
     let svn = report.guest_svn();
     match settings.minimum_guest_svn {
         None => recorder.skip(RuleId::GuestSvn, Skip::NotAsked, "no minimum in the policy"),
@@ -379,58 +398,6 @@ fn code(recorder: &mut Recorder, report: &Report<'_>, settings: &Settings) {
             recorder.check(RuleId::GuestSvn, svn >= least, format!("at least {least}"), svn.to_string());
         }
     }
-    for (rule, list, found) in [
-        (RuleId::FamilyId, &settings.family_id, report.family_id()),
-        (RuleId::ImageId, &settings.image_id, report.image_id()),
-    ] {
-        match list {
-            None => recorder.skip(rule, Skip::NotAsked, "no list in the policy"),
-            Some(list) => {
-                let expected = format!("one of {} accepted", list.len());
-                recorder.check(rule, list.contains(&Hex(*found)), expected, hex::encode(found));
-            }
-        }
-    }
-}
-
-fn allowed(recorder: &mut Recorder, id: RuleId, list: Option<&[Digest384]>, found: Option<Digest384>) {
-    match list {
-        None => recorder.skip(id, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let good = found.is_some_and(|digest| list.contains(&digest));
-            let found = found.map_or("none".to_owned(), |digest| digest.to_string());
-            recorder.check(id, good, format!("one of {} accepted", list.len()), found);
-        }
-    }
-}
-
-fn denied(recorder: &mut Recorder, id: RuleId, list: Option<&[Digest384]>, found: Digest384) {
-    match list {
-        None => recorder.skip(id, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let expected = format!("none of {} refused", list.len());
-            recorder.check(id, !list.contains(&found), expected, found.to_string());
-        }
-    }
-}
-
-fn binding(recorder: &mut Recorder, report: &Report<'_>, expected: Option<&Expected>) {
-    let Some(Expected { report_data, launch_field }) = expected else {
-        for id in [RuleId::ReportData, RuleId::HostData] {
-            recorder.skip(id, Skip::NotAsked, "the caller expects nothing");
-        }
-        return;
-    };
-    recorder.check(
-        RuleId::ReportData,
-        report.report_data() == report_data,
-        hex::encode(report_data),
-        hex::encode(report.report_data()),
-    );
-    recorder.check(
-        RuleId::HostData,
-        report.host_data() == launch_field,
-        hex::encode(launch_field),
-        hex::encode(report.host_data()),
-    );
+    recorder.accepted(RuleId::FamilyId, settings.family_id.as_deref(), Some(Hex(*report.family_id())));
+    recorder.accepted(RuleId::ImageId, settings.image_id.as_deref(), Some(Hex(*report.image_id())));
 }

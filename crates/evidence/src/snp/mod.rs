@@ -11,6 +11,7 @@ pub mod product;
 pub mod report;
 pub mod roots;
 mod rules;
+pub mod session;
 pub mod tcb;
 pub mod vek;
 
@@ -19,13 +20,13 @@ pub use product::{ChipId, Platform, Platforms, Product, ProductLine};
 pub use report::{GuestPolicy, PlatformInfo, Report};
 pub use roots::Roots;
 pub use rules::CHECKS;
+pub use session::{Endorsement, Fetched, Session, Source};
 pub use tcb::Tcb;
 pub use vek::Vek;
 
 use crate::provider::Provider;
 use crate::verdict::{Recorder, Verdict};
-use crate::{Authentic, Expected, Verified};
-use policy::Digest384;
+use crate::{Asked, Authentic, Expected, Hex, Verified};
 use report::{Cpuid, Mitigations, SigningKey};
 use tcb::FirmwareVersion;
 
@@ -45,13 +46,13 @@ pub struct SnpEvidence<'a> {
     pub crl: Option<&'a [u8]>,
 }
 
-/// What the verifier brings itself.
+/// What the verifier brings itself, not examined yet; for many reports a [`Session`] does that once.
 #[derive(Clone, Copy, Debug)]
 pub struct Collateral<'a> {
     /// Pinned ARK keys.
     pub roots: &'a Roots,
     /// A revocation list the verifier fetched; it goes before the attester's, which might be an
-    /// older one that is still within its dates.
+    /// older one that is still within its dates. A list of another root than the evidence's is set aside.
     pub crl: Option<&'a [u8]>,
 }
 
@@ -62,8 +63,8 @@ pub struct Input<'a> {
     pub evidence: SnpEvidence<'a>,
     /// What it must be bound to.
     pub expected: Expected,
-    /// What the verifier brings.
-    pub collateral: Collateral<'a>,
+    /// By what it is judged.
+    pub collateral: Source<'a>,
     /// The `[snp]` policy.
     pub policy: &'a Policy,
     /// The platforms the policy names.
@@ -87,15 +88,15 @@ pub struct SnpClaims {
     /// The processor (VCEK) or the provider (VLEK) the VEK certificate names.
     pub platform: Platform,
     /// Launch measurement.
-    pub measurement: Digest384,
+    pub measurement: Hex<48>,
     /// REPORT_DATA.
     pub report_data: [u8; 64],
     /// HOST_DATA.
     pub host_data: [u8; 32],
     /// Digest of the ID key; none without an ID block.
-    pub id_key_digest: Option<Digest384>,
+    pub id_key_digest: Option<Hex<48>>,
     /// Digest of the author key; none if AUTHOR_KEY_EN is not set.
-    pub author_key_digest: Option<Digest384>,
+    pub author_key_digest: Option<Hex<48>>,
     /// FAMILY_ID.
     pub family_id: [u8; 16],
     /// IMAGE_ID.
@@ -135,44 +136,55 @@ pub struct SnpClaims {
 /// Judges evidence against policy and expectation. On success the verdict lists what was checked.
 pub fn verify(input: Input<'_>, provider: &dyn Provider) -> Result<(Verified<SnpClaims>, Verdict), Verdict> {
     let Input { evidence, expected, collateral, policy, platforms, now } = input;
-    let (claims, verdict) = judge(evidence, Some(expected), collateral, policy, platforms, now, provider)?;
-    Ok((Verified::new(claims), verdict))
+    let by = By { collateral, policy, platforms, now, provider };
+    let (claims, verdict) = judge(evidence, expected.into(), by)?;
+    Ok((Verified::new(claims, expected), verdict))
 }
 
 /// Judges evidence against policy alone: genuine and accepted, bound to nothing.
-pub fn authentic(
+pub fn authentic<'a>(
     evidence: SnpEvidence<'_>,
-    collateral: Collateral<'_>,
+    collateral: impl Into<Source<'a>>,
     policy: &Policy,
     platforms: &Platforms,
     now: u64,
     provider: &dyn Provider,
 ) -> Result<(Authentic<SnpClaims>, Verdict), Verdict> {
-    let (claims, verdict) = judge(evidence, None, collateral, policy, platforms, now, provider)?;
+    let by = By { collateral: collateral.into(), policy, platforms, now, provider };
+    let (claims, verdict) = judge(evidence, Asked::default(), by)?;
     Ok((Authentic::new(claims), verdict))
 }
 
-fn judge(
-    evidence: SnpEvidence<'_>,
-    expected: Option<Expected>,
-    collateral: Collateral<'_>,
-    policy: &Policy,
-    platforms: &Platforms,
-    now: u64,
-    provider: &dyn Provider,
-) -> Result<(SnpClaims, Verdict), Verdict> {
+/// Judges evidence, bound to what is asked.
+pub(crate) fn judge(evidence: SnpEvidence<'_>, asked: Asked, by: By<'_>) -> Result<(SnpClaims, Verdict), Verdict> {
     let mut recorder = Recorder::new(CHECKS);
-    let report = content::form(&mut recorder, evidence.report);
-    let chain = chain::judge(&mut recorder, &evidence, &collateral, policy, now, provider);
-    let claims = match (report, &chain) {
-        (Some(report), Some(chain)) => {
-            content::judge(&mut recorder, &report, chain, expected.as_ref(), policy, platforms, provider)
-        }
-        _ => None,
-    };
+    let claims = appraise(&mut recorder, evidence, asked, by);
     let verdict = recorder.finish();
     match claims {
         Some(claims) if verdict.passed() => Ok((claims, verdict)),
         _ => Err(verdict),
     }
+}
+
+/// By what evidence is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) collateral: Source<'a>,
+    pub(crate) policy: &'a Policy,
+    pub(crate) platforms: &'a Platforms,
+    pub(crate) now: u64,
+    pub(crate) provider: &'a dyn Provider,
+}
+
+/// Records every rule of [`CHECKS`]. Whether the claims may be used is the verdict's to say.
+pub(crate) fn appraise(
+    recorder: &mut Recorder,
+    evidence: SnpEvidence<'_>,
+    asked: Asked,
+    by: By<'_>,
+) -> Option<SnpClaims> {
+    let By { collateral, policy, platforms, now, provider } = by;
+    let report = content::form(recorder, evidence.report);
+    let chain = chain::judge(recorder, &evidence, collateral, policy.settings().crl, now, provider);
+    content::judge(recorder, &report?, &chain?, asked, policy, platforms, provider)
 }

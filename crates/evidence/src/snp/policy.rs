@@ -9,54 +9,9 @@ use super::product::ProductLine;
 use super::report::{PlatformFlag, PolicyFlag};
 use super::tcb::{FirmwareVersion, Tcb};
 use crate::Hex;
-use core::fmt;
-use core::str::FromStr;
-use semver::VersionReq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// A SHA-384 digest, written as 96 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest384(pub [u8; 48]);
-
-impl fmt::Display for Digest384 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Digest384 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest384({self})")
-    }
-}
-
-/// Text that is no SHA-384 digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a SHA-384 digest has 96 hex digits")]
-pub struct DigestError;
-
-impl FromStr for Digest384 {
-    type Err = DigestError;
-
-    fn from_str(text: &str) -> Result<Self, DigestError> {
-        let mut bytes = [0; 48];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for Digest384 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest384 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// Whether evidence without a revocation list is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,19 +56,19 @@ impl MinimumTcb {
 pub struct Settings {
     /// Accepted author key digests (AUTHOR_KEY_DIGEST).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signer: Option<Vec<Digest384>>,
+    pub signer: Option<Vec<Hex<48>>>,
     /// Accepted launch measurements.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash: Option<Vec<Digest384>>,
+    pub hash: Option<Vec<Hex<48>>>,
     /// Refused launch measurements.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash_blacklist: Option<Vec<Digest384>>,
+    pub hash_blacklist: Option<Vec<Hex<48>>>,
     /// Accepted ID key digests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id_key_digest: Option<Vec<Digest384>>,
+    pub id_key_digest: Option<Vec<Hex<48>>>,
     /// Refused ID key digests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id_key_digest_blacklist: Option<Vec<Digest384>>,
+    pub id_key_digest_blacklist: Option<Vec<Hex<48>>>,
     /// Least GUEST_SVN; the ID block's author gives it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_guest_svn: Option<u32>,
@@ -157,10 +112,16 @@ pub struct Settings {
     pub insecure_debug: bool,
 }
 
+/// Guests have VMPL 0 to 3.
+pub(super) const MAX_VMPL: u32 = 3;
+
 /// A valid `[snp]` policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]
-pub struct Policy(Settings);
+pub struct Policy {
+    settings: Settings,
+    silent: bool,
+}
 
 /// Why settings are no policy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -181,13 +142,25 @@ pub enum PolicyError {
         /// The key.
         key: &'static str,
     },
+    /// A key that nobody has.
+    #[error("`{key}` lists a digest of zeros, which stands where no key signed")]
+    NoKey {
+        /// The list.
+        key: &'static str,
+    },
+    /// A requirement that no guest policy meets.
+    #[error("`abi = \"{requirement}\"` is met by no version; one is written x.y, each at most 255")]
+    Abi {
+        /// What was written.
+        requirement: VersionReq,
+    },
     /// The same digest accepted and refused.
     #[error("{digest} stands in both `{key}` and `{key}_blacklist`")]
     AcceptedAndRefused {
         /// The accepting key.
         key: &'static str,
         /// The digest.
-        digest: Digest384,
+        digest: Hex<48>,
     },
     /// `policy_flags` and `insecure_debug` say different things.
     #[error("`policy_flags` lists \"Debug\" if and only if `insecure_debug = true`")]
@@ -242,7 +215,7 @@ impl TryFrom<Settings> for Policy {
             id_key_digest,
             id_key_digest_blacklist,
             any_measurement,
-            abi: _,
+            abi,
             policy_flags,
             platform_info_flags: _,
             minimum_tcb,
@@ -280,6 +253,14 @@ impl TryFrom<Settings> for Policy {
             if empty {
                 return Err(PolicyError::EmptyList { key });
             }
+        }
+        for (key, list) in [("signer", signer), ("id_key_digest", id_key_digest)] {
+            if list.iter().flatten().any(|digest| digest.0 == [0; 48]) {
+                return Err(PolicyError::NoKey { key });
+            }
+        }
+        if let Some(requirement) = abi.as_ref().filter(|requirement| !can_be_met(requirement)) {
+            return Err(PolicyError::Abi { requirement: requirement.clone() });
         }
         if *mitigations == Some(0) {
             return Err(PolicyError::NoMitigation);
@@ -337,23 +318,48 @@ impl TryFrom<Settings> for Policy {
                 return Err(PolicyError::NoFloor);
             }
         }
-        if *vmpl > 3 {
+        if u32::from(*vmpl) > MAX_VMPL {
             return Err(PolicyError::Vmpl { found: *vmpl });
         }
-        Ok(Self(settings))
+        Ok(Self { settings, silent: false })
     }
+}
+
+/// Whether any ABI version of a guest policy, x.y.0 with numbers of one byte, meets a requirement.
+///
+/// Each comparator is met by all versions from one on, up to another: if any version meets them all, so does the first one
+/// that does, which is the least of all, or that of a comparator or next to it.
+fn can_be_met(requirement: &VersionReq) -> bool {
+    let firsts = requirement.comparators.iter().flat_map(|comparator| {
+        let (major, minor) = (comparator.major, comparator.minor.unwrap_or(0));
+        [(major, minor), (major, minor.saturating_add(1)), (major.saturating_add(1), 0)]
+    });
+    let of_bytes = |(major, minor)| u8::try_from(major).is_ok() && u8::try_from(minor).is_ok();
+    let mut versions = [(0, 0)].into_iter().chain(firsts).filter(|version| of_bytes(*version));
+    versions.any(|(major, minor)| requirement.matches(&Version::new(major, minor, 0)))
 }
 
 impl From<Policy> for Settings {
     fn from(policy: Policy) -> Self {
-        policy.0
+        policy.settings
     }
 }
 
 impl Policy {
+    /// Of somebody who only wants to know whether evidence is genuine: demands nothing that is a matter of policy, and no
+    /// revocation list. Guests that can be debugged are refused all the same.
+    pub(crate) fn silent() -> Self {
+        let settings = Settings { any_measurement: true, crl: CrlRule::Optional, ..Settings::default() };
+        Self { settings, silent: true }
+    }
+
     /// The settings, known to be free of contradictions.
     pub fn settings(&self) -> &Settings {
-        &self.0
+        &self.settings
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
     }
 }
 
@@ -388,7 +394,7 @@ mod tests {
         );
         let policy = read(&text).expect("reads");
         let settings = policy.settings();
-        assert_eq!(settings.signer, Some(vec![Digest384([0xAA; 48])]));
+        assert_eq!(settings.signer, Some(vec![Hex([0xAA; 48])]));
         assert_eq!(settings.crl, CrlRule::Required);
         assert_eq!(settings.vmpl, 0);
         assert!(!settings.insecure_debug);
@@ -417,7 +423,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_errors() {
-        let one = Digest384([1; 48]);
+        let one = Hex([1; 48]);
         assert_eq!(refused(any()), None);
         assert_eq!(refused(Settings::default()), Some(PolicyError::NoCode));
         assert_eq!(
@@ -442,6 +448,17 @@ mod tests {
             Some(PolicyError::Migration)
         );
         assert_eq!(refused(Settings { vmpl: 4, ..any() }), Some(PolicyError::Vmpl { found: 4 }));
+        let zeros = || Some(vec![one, Hex([0; 48])]);
+        assert_eq!(
+            refused(Settings { signer: zeros(), ..Settings::default() }),
+            Some(PolicyError::NoKey { key: "signer" })
+        );
+        assert_eq!(
+            refused(Settings { id_key_digest: zeros(), ..Settings::default() }),
+            Some(PolicyError::NoKey { key: "id_key_digest" })
+        );
+        // Whoever refuses zeros demands an ID block.
+        assert_eq!(refused(Settings { id_key_digest_blacklist: zeros(), ..any() }), None);
         assert_eq!(refused(Settings { minimum_tcb: Some(MinimumTcb::default()), ..any() }), Some(PolicyError::NoFloor));
         let tcb = Tcb { fmc: Some(0), bootloader: 0, tee: 0, snp: 0, microcode: 0 };
         let minimum_tcb = Some(MinimumTcb { milan: Some(tcb), ..MinimumTcb::default() });
@@ -467,5 +484,45 @@ mod tests {
             refused(Settings { refused_products, minimum_tcb, ..any() }),
             Some(PolicyError::RefusedFloor { line: "genoa" })
         );
+    }
+
+    /// By the rule, and by trying every version.
+    #[test]
+    fn a_requirement_that_no_abi_version_meets_is_refused() {
+        for (text, good) in [
+            (">=256", false),
+            ("=1.51.3", false),
+            (">=2, <1", false),
+            ("~1.51.3", false),
+            (">255.255", false),
+            ("=1.256", false),
+            (">1.51, <1.52", false),
+            (">=1.51.3, <1.52", false),
+            ("<0.0", false),
+            ("=1.300", false),
+            ("*", true),
+            ("=1.51", true),
+            ("1", true),
+            (">=1.51.3", true),
+            ("^1.51.3", true),
+            (">1.255", true),
+            (">=1.300", true),
+            (">255.254", true),
+            ("<0.1", true),
+            ("<=0.0", true),
+            (">=1.51, <1.52", true),
+            (">1.51, <1.53", true),
+            ("<3, >2", false),
+            ("<4, >2", true),
+            ("=1.51.0-a", false),
+            (">1.51.0-a", true),
+        ] {
+            let abi: VersionReq = text.parse().expect(text);
+            let version = |major: u8, minor: u8| Version::new(major.into(), minor.into(), 0);
+            let any_meets = (0..=255).any(|major| (0..=255).any(|minor| abi.matches(&version(major, minor))));
+            assert_eq!(any_meets, good, "{text}: by trying");
+            let refusal = refused(Settings { abi: Some(abi.clone()), ..any() });
+            assert_eq!(refusal, (!good).then_some(PolicyError::Abi { requirement: abi }), "{text}");
+        }
     }
 }

@@ -159,7 +159,7 @@ impl fmt::Debug for ChipId {
 
 impl fmt::Display for ChipId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        f.write_str(&crate::hexadecimal::encode(&self.0))
     }
 }
 
@@ -168,9 +168,15 @@ impl fmt::Display for ChipId {
 #[non_exhaustive]
 pub enum ChipIdError {
     /// Neither 8 nor 64 bytes.
-    #[error("a chip id has 8 or 64 bytes (16 or 128 hex digits), not {found} bytes")]
+    #[error("a chip id has 8 or 64 bytes, not {found}")]
     Length {
         /// Bytes found.
+        found: usize,
+    },
+    /// Neither 16 nor 128 digits.
+    #[error("a chip id is written with 16 or 128 hex digits, not {found}")]
+    Digits {
+        /// Digits found.
         found: usize,
     },
     /// Not hexadecimal.
@@ -179,22 +185,35 @@ pub enum ChipIdError {
     /// All bytes zero: what a masked report shows, the name of no processor.
     #[error("a chip id of zeros names no processor")]
     Zero,
+    /// A name no VLEK certificate could have.
+    #[error("a provider has 1 to {MAX_PROVIDER} ASCII characters after `csp:`, none of them a control character")]
+    Provider,
 }
 
 impl FromStr for ChipId {
     type Err = ChipIdError;
 
+    /// 64 bytes are taken as Turin's eight if all others are zero: so CHIP_ID has them.
     fn from_str(text: &str) -> Result<Self, ChipIdError> {
         // The length is known to be small before anything is decoded.
         if text.len() != 16 && text.len() != 128 {
-            return Err(ChipIdError::Length { found: text.len().div_ceil(2) });
+            return Err(ChipIdError::Digits { found: text.chars().count() });
         }
         let bytes = hex::decode(text).map_err(|_| ChipIdError::NotHex)?;
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(ChipIdError::Zero);
         }
-        Self::new(&bytes)
+        let (id, padding) = bytes.split_at(8);
+        Self::new(if padding.iter().all(|byte| *byte == 0) { id } else { &bytes })
     }
+}
+
+/// Longest cspID taken.
+const MAX_PROVIDER: usize = 256;
+
+/// Whether a cspID is one that is taken: it stands in verdicts, which people read.
+pub(super) fn is_provider(name: &str) -> bool {
+    (1..=MAX_PROVIDER).contains(&name.len()) && name.chars().all(|c| c.is_ascii() && !c.is_control())
 }
 
 /// One platform an operator vouches for: a processor, or the provider a VLEK names.
@@ -213,7 +232,8 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, ChipIdError> {
         match text.strip_prefix("csp:") {
-            Some(provider) => Ok(Self::Provider(provider.to_owned())),
+            Some(provider) if is_provider(provider) => Ok(Self::Provider(provider.to_owned())),
+            Some(_) => Err(ChipIdError::Provider),
             None => text.parse().map(Self::Chip),
         }
     }
@@ -306,10 +326,33 @@ mod tests {
         assert_eq!(platform.to_string(), chip);
         assert_eq!("csp:CN=x".parse::<Platform>(), Ok(Platform::Provider("CN=x".to_owned())));
         assert_eq!("00".repeat(8).parse::<Platform>(), Err(ChipIdError::Zero));
-        assert_eq!("0".parse::<Platform>(), Err(ChipIdError::Length { found: 1 }));
+        assert_eq!("0".parse::<Platform>(), Err(ChipIdError::Digits { found: 1 }));
+        let digits = "0".repeat(127);
+        let error = digits.parse::<Platform>().expect_err("one digit short");
+        assert_eq!(error.to_string(), "a chip id is written with 16 or 128 hex digits, not 127");
         assert_eq!("zz".repeat(8).parse::<Platform>(), Err(ChipIdError::NotHex));
         assert!(Platforms::Any.accept(&platform));
         assert!(Platforms::Only(vec![platform.clone()]).accept(&platform));
         assert!(!Platforms::Only(vec![]).accept(&platform));
+    }
+
+    #[test]
+    fn a_chip_id_is_the_same_with_chip_ids_padding_and_without() {
+        let short: ChipId = "1e550a8ee5cf9f4d".parse().expect("Turin's");
+        let padded: ChipId = hex::encode(short.padded()).parse().expect("as a report has it");
+        assert_eq!(padded, short);
+        let mut longer = short.padded();
+        longer[63] = 1;
+        let longer: ChipId = hex::encode(longer).parse().expect("64 bytes");
+        assert_eq!(longer.as_bytes().len(), 64);
+    }
+
+    #[test]
+    fn a_provider_that_no_vlek_could_name_is_refused() {
+        let longest = "x".repeat(MAX_PROVIDER);
+        assert!(format!("csp:{longest}").parse::<Platform>().is_ok(), "control");
+        for name in ["", "Größe", "a\nb", "\u{7f}", &format!("{longest}x")] {
+            assert_eq!(format!("csp:{name}").parse::<Platform>(), Err(ChipIdError::Provider), "{name:?}");
+        }
     }
 }

@@ -68,6 +68,18 @@ const _: () = {
     assert!(offset_of!(Layout, signature_r) == SIGNED_LEN);
 };
 
+impl Version {
+    /// As a report has it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+            Self::V4 => 4,
+            Self::V5 => 5,
+        }
+    }
+}
+
 /// Version of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -172,7 +184,7 @@ impl<'a> Report<'a> {
 
     /// The bytes the signature covers, as received.
     pub fn signed_bytes(&self) -> &'a [u8] {
-        &self.bytes[..SIGNED_LEN]
+        self.bytes.get(..SIGNED_LEN).unwrap_or_default()
     }
 
     /// SIGNATURE as r||s, 48 bytes each, big-endian; the bytes above 48 must be zero, see

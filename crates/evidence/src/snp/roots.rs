@@ -66,6 +66,7 @@ pub enum RootsError {
 
 impl Roots {
     /// AMD's production roots: Milan, Genoa, Turin, with the current ASKs and ASVKs.
+    #[allow(clippy::expect_used, reason = "what is built in is read by a test")]
     pub fn amd() -> Self {
         const ARKS: [&[u8]; 3] = [
             include_bytes!("roots/ark-milan.der"),
@@ -86,6 +87,12 @@ impl Roots {
             .map(|der| Certificate::parse(der, Scheme::RsaPssSha384).expect("built-in ASKs, read by a test"))
             .collect();
         roots
+    }
+
+    /// Pins the keys of these self-issued ARK certificates (DER) too.
+    pub fn and_arks(mut self, ders: &[&[u8]]) -> Result<Self, RootsError> {
+        self.anchors.extend(Self::from_arks(ders)?.anchors);
+        Ok(self)
     }
 
     /// Pins the keys of these self-issued ARK certificates (DER), and nothing else.
@@ -123,6 +130,7 @@ impl Roots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
 
     #[test]
     fn amd_has_one_anchor_and_two_intermediates_a_line() {
@@ -136,7 +144,6 @@ mod tests {
     }
 
     /// SHA-256 of the ARK certificates AMD's key service gives out.
-    #[cfg(feature = "aws-lc")]
     #[test]
     fn amd_anchors_are_the_published_certificates() {
         let published = [
@@ -149,21 +156,25 @@ mod tests {
             .iter()
             .map(|anchor| {
                 let der = anchor.certificate().der();
-                hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der))
+                hex::encode(Sha256::digest(der))
             })
             .collect::<Vec<_>>();
         assert_eq!(found, published);
     }
 
-    #[cfg(feature = "aws-lc")]
+    #[cfg(any(feature = "aws-lc", feature = "rustcrypto"))]
     #[test]
     fn amd_intermediates_are_signed_by_their_anchor_only() {
+        #[cfg(feature = "aws-lc")]
+        let provider = crate::AwsLc;
+        #[cfg(not(feature = "aws-lc"))]
+        let provider = crate::RustCrypto;
         let roots = Roots::amd();
         for ask in roots.intermediates() {
             for anchor in roots.anchors() {
                 let key = anchor.certificate().spki();
                 let named = ask.issuer() == anchor.certificate().subject();
-                assert_eq!(ask.signed_by(key, &crate::AwsLc), named);
+                assert_eq!(ask.signed_by(key, &provider), named);
             }
         }
     }

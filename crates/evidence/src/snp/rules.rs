@@ -54,7 +54,7 @@ rules! {
         "policy: snp.crl", "send AMD's revocation list with the evidence, or write crl = \"optional\" in [snp]";
     CrlFormat = "snp.crl.format", "the revocation list is a full, direct X.509 CRL version 2 with nextUpdate",
         "RFC 5280 section 5", "fetch the list from AMD's key distribution service again";
-    CrlSignature = "snp.crl.signature", "the pinned ARK issued and signed the revocation list",
+    CrlSignature = "snp.crl.signature", "the pinned ARK issued and signed the revocation list, and may",
         "RFC 5280 section 6.3.3 (f), (g)", "fetch the list of this product line";
     CrlEarly = "snp.crl.not_yet_valid", "the revocation list is valid already",
         "RFC 5280 section 6.3.3 (a)", "check the verifier's clock";
@@ -62,8 +62,6 @@ rules! {
         "RFC 5280 section 6.3.3 (a)", "fetch a fresh revocation list";
     AskRevoked = "snp.ask.revoked", "the ASK is not revoked",
         "RFC 5280 section 6.3", "use a platform whose VEK was issued by a current ASK";
-    VekRevoked = "snp.vek.revoked", "the VEK is not revoked",
-        "RFC 5280 section 6.3", "AMD has withdrawn this key; use another platform";
 
     // The report is what the firmware said.
     ReportSignature = "snp.report.signature", "the VEK signed the report's first 672 bytes as received",
@@ -103,8 +101,8 @@ rules! {
         "policy: snp.policy_flags", "launch with a stricter guest policy, or change policy_flags";
     PolicyAbi = "snp.policy.abi", "the ABI version in the guest policy satisfies the requirement",
         "policy: snp.abi", "launch with a newer minimum ABI in the guest policy";
-    PolicyFirmware = "snp.policy.firmware", "the firmware is not older than the guest policy's ABI version",
-        "AMD 56860, GUEST_POLICY, ABI_MAJOR, ABI_MINOR", "update the platform's firmware";
+    PolicyFirmware = "snp.policy.firmware", "the committed firmware is not older than the guest policy's ABI version",
+        "AMD 56860, GUEST_POLICY, ABI_MAJOR, ABI_MINOR", "update the platform's firmware and commit it";
 
     // Platform and caller.
     PlatformReserved = "snp.platform_info.reserved", "all undefined bits of PLATFORM_INFO are zero",

@@ -5,9 +5,9 @@
 //! really writes. An extension of AMD's arc that is not known is refused, not skipped. A VCEK has
 //! a hwID, a VLEK a cspID; neither or both is no VEK.
 
-use super::product::{ChipId, Product, ProductLine};
+use super::product::{ChipId, Product, ProductLine, is_provider};
 use super::tcb::Tcb;
-use crate::pki::{Certificate, PkiError, Scheme};
+use crate::pki::{Certificate, PkiError, Scheme, is_on_curve};
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912;
 use core::fmt;
@@ -16,10 +16,7 @@ use der::asn1::Ia5StringRef;
 use thiserror::Error;
 
 /// AMD's arc of VEK extensions.
-pub const ARC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1");
-
-/// Longest cspID taken.
-const MAX_PROVIDER: usize = 256;
+const ARC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1");
 
 /// Whose key a VEK is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +106,9 @@ impl Vek {
     /// Parses one DER certificate; says nothing about who signed it.
     pub fn parse(der: &[u8]) -> Result<Self, VekError> {
         let certificate = Certificate::parse(der, Scheme::RsaPssSha384)?;
-        p384(certificate.spki())?;
+        if !is_on_curve(certificate.spki(), rfc5912::SECP_384_R_1) {
+            return Err(VekError::Key);
+        }
         let authority = certificate.authority()?;
         if authority.ca || authority.signs {
             return Err(VekError::Authority);
@@ -180,7 +179,7 @@ impl Fields {
             Some([4]) => self.hwid = Some(value.to_vec()),
             Some([5]) => {
                 let name = Ia5StringRef::from_der(value).map_err(|_| malformed())?;
-                if name.as_str().is_empty() || name.as_str().len() > MAX_PROVIDER {
+                if !is_provider(name.as_str()) {
                     return Err(malformed());
                 }
                 self.provider = Some(name.as_str().to_owned());
@@ -243,16 +242,6 @@ impl Fields {
 /// An extension id below AMD's arc, for messages; the arc itself if it cannot be built.
 fn arc(below: &[u32]) -> ObjectIdentifier {
     below.iter().try_fold(ARC, |oid, part| oid.push_arc(*part)).unwrap_or(ARC)
-}
-
-fn p384(spki: &[u8]) -> Result<(), VekError> {
-    let spki = spki::SubjectPublicKeyInfoRef::from_der(spki).map_err(|_| VekError::Key)?;
-    let curve = spki.algorithm.parameters_oid();
-    if spki.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY && curve == Ok(rfc5912::SECP_384_R_1) {
-        Ok(())
-    } else {
-        Err(VekError::Key)
-    }
 }
 
 #[cfg(test)]
@@ -338,6 +327,16 @@ mod tests {
         vlek.hwid = None;
         vlek.take(arc(&[5]), b"\x16\x04CN=x").expect("cspID");
         assert!(matches!(vlek.finish(), Ok((Kind::Vlek { .. }, _, _))));
+    }
+
+    /// It stands in verdicts, which people read.
+    #[test]
+    fn a_provider_is_text() {
+        for name in [&b"\x16\x04CN\x1bx"[..], b"\x16\x01\n", b"\x16\x01\x7f", b"\x16\x00"] {
+            let oid = arc(&[5]);
+            assert_eq!(fields(ProductLine::Milan).take(oid, name), Err(VekError::Malformed(oid)), "{name:?}");
+        }
+        assert_eq!(fields(ProductLine::Milan).take(arc(&[5]), b"\x16\x04CN=x"), Ok(()));
     }
 
     #[test]

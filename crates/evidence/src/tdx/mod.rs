@@ -11,11 +11,12 @@ pub use rules::CHECKS;
 
 use crate::dcap::quote::{Body, TdExtension, TdReport, Tee};
 use crate::dcap::tcb_info::TcbInfo;
-use crate::dcap::{self, By, Platform, Platforms, Source};
+use crate::dcap::{self, Platform, Platforms, Source};
+use crate::hexadecimal as hex;
 use crate::provider::Provider;
 use crate::sgx::padded;
-use crate::verdict::{Recorder, Skip, Verdict};
-use crate::{Authentic, Expected, Hex, Verified};
+use crate::verdict::{Recorder, Skip, Verdict, some};
+use crate::{Asked, Authentic, Expected, Hex, Verified};
 use policy::{Attribute, SeptVe};
 use rules::RuleId;
 
@@ -71,8 +72,9 @@ pub struct TdxClaims {
 /// Judges evidence against policy and expectation. On success the verdict lists what was checked.
 pub fn verify(input: Input<'_>, provider: &dyn Provider) -> Result<(Verified<TdxClaims>, Verdict), Verdict> {
     let Input { quote, expected, collateral, policy, platforms, now } = input;
-    let (claims, verdict) = judge(quote, Some(&expected), collateral, policy, platforms, now, provider)?;
-    Ok((Verified::new(claims), verdict))
+    let by = By { collateral, policy, platforms, now, provider };
+    let (claims, verdict) = judge(quote, expected.into(), by)?;
+    Ok((Verified::new(claims, expected), verdict))
 }
 
 /// Judges evidence against policy alone: genuine and accepted, bound to nothing.
@@ -84,40 +86,46 @@ pub fn authentic(
     now: u64,
     provider: &dyn Provider,
 ) -> Result<(Authentic<TdxClaims>, Verdict), Verdict> {
-    let (claims, verdict) = judge(quote, None, collateral, policy, platforms, now, provider)?;
+    let by = By { collateral, policy, platforms, now, provider };
+    let (claims, verdict) = judge(quote, Asked::default(), by)?;
     Ok((Authentic::new(claims), verdict))
 }
 
-fn judge(
-    quote: &[u8],
-    expected: Option<&Expected>,
-    collateral: Source<'_>,
-    policy: &Policy,
-    platforms: &Platforms,
-    now: u64,
-    provider: &dyn Provider,
-) -> Result<(TdxClaims, Verdict), Verdict> {
+pub(crate) fn judge(quote: &[u8], asked: Asked, by: By<'_>) -> Result<(TdxClaims, Verdict), Verdict> {
     let mut recorder = Recorder::new(CHECKS);
-    let settings = policy.settings();
-    let examined = collateral.examined(provider);
-    let by = By { collateral: &examined, rules: settings.tcb(), platforms, now, provider };
-    let (quote, platform) = dcap::judge(&mut recorder, quote, Tee::Tdx, by);
-    let td = match quote.map(|quote| quote.body()) {
-        Some(Body::Td(td, extension)) => Some((td, extension)),
-        _ => None,
-    };
-    if let Some((td, extension)) = td {
-        if let Ok((info, _)) = &examined.tcb_info {
-            module(&mut recorder, td, info);
-        }
-        domain(&mut recorder, td, extension, settings);
-        binding(&mut recorder, td, expected);
-    }
+    let claims = appraise(&mut recorder, quote, asked, by);
     let verdict = recorder.finish();
-    match (td, platform) {
-        (Some((td, extension)), Some(platform)) if verdict.passed() => Ok((claims(td, extension, platform), verdict)),
+    match claims {
+        Some(claims) if verdict.passed() => Ok((claims, verdict)),
         _ => Err(verdict),
     }
+}
+
+/// By what evidence is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) collateral: Source<'a>,
+    pub(crate) policy: &'a Policy,
+    pub(crate) platforms: &'a Platforms,
+    pub(crate) now: u64,
+    pub(crate) provider: &'a dyn Provider,
+}
+
+/// Records every rule of [`CHECKS`]. Whether the claims may be used is the verdict's to say.
+pub(crate) fn appraise(recorder: &mut Recorder, quote: &[u8], asked: Asked, by: By<'_>) -> Option<TdxClaims> {
+    let By { collateral, policy, platforms, now, provider } = by;
+    let settings = policy.settings();
+    let examined = collateral.examined(provider);
+    let by = dcap::By { collateral: &examined, pck: collateral.pck(), rules: settings.tcb(), platforms, now, provider };
+    let (quote, platform) = dcap::judge(recorder, quote, Tee::Tdx, by);
+    let Body::Td(td, extension) = quote?.body() else { return None };
+    if let Ok((info, _)) = &examined.tcb_info {
+        module(recorder, td, info);
+    }
+    domain(recorder, td, extension, policy);
+    recorder.bound(RuleId::ReportData, asked.report_data, td.report_data);
+    recorder.bound(RuleId::ConfigId, asked.launch_field.map(|hash| padded(&hash)), td.mr_config_id);
+    platform.map(|platform| claims(td, extension, platform))
 }
 
 /// The TDX module the TD was launched on. Silent if the TCB info is about something else, which is a failure of its own.
@@ -138,16 +146,17 @@ fn module(recorder: &mut Recorder, td: &TdReport, info: &TcbInfo) {
 }
 
 /// DEBUG, and the kinds of profiling.
-const DEBUG: u64 = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6;
+pub(crate) const DEBUG: u64 = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6;
 const SEPT_VE_DISABLE: u64 = 1 << 28;
 /// Extended state that every TD has: x87 and SSE.
 const XFAM: u64 = 3;
 /// All that a TD can have.
 const XFAM_KNOWN: u64 = 0x0006_DBE7;
 
-fn domain(recorder: &mut Recorder, td: &TdReport, extension: Option<&TdExtension>, settings: &Settings) {
+fn domain(recorder: &mut Recorder, td: &TdReport, extension: Option<&TdExtension>, policy: &Policy) {
     use RuleId as R;
-    allowed(recorder, R::ModuleAllowed, settings.module.as_deref(), td.mr_seam);
+    let settings = policy.settings();
+    recorder.accepted(R::ModuleAllowed, settings.module.as_deref(), Some(Hex(td.mr_seam)));
     let attributes = u64::from_le_bytes(td.td_attributes);
     let found = format!("{attributes:#x}");
     let known = Attribute::ALL.iter().fold(DEBUG | SEPT_VE_DISABLE, |known, attribute| known | attribute.bit());
@@ -196,16 +205,19 @@ fn domain(recorder: &mut Recorder, td: &TdReport, extension: Option<&TdExtension
     let accepted = settings.service_td.as_deref().unwrap_or_default();
     let good = bound.is_none_or(|bound| accepted.contains(&Hex(bound)));
     let found = bound.map_or("none".to_owned(), hex::encode);
-    recorder.check(R::ServiceTd, good, format!("none, or one of {} accepted", accepted.len()), found);
-
-    allowed(recorder, R::MeasurementAllowed, settings.hash.as_deref(), td.mr_td);
-    match settings.hash_blacklist.as_deref() {
-        None => recorder.skip(R::MeasurementDenied, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let expected = format!("none of {} refused", list.len());
-            recorder.check(R::MeasurementDenied, !list.contains(&Hex(td.mr_td)), expected, hex::encode(td.mr_td));
-        }
+    if policy.is_silent() && bound.is_some() {
+        recorder.skip(R::ServiceTd, Skip::NotAsked, format!("no policy; bound: {found}"));
+    } else {
+        recorder.check(
+            R::ServiceTd,
+            good,
+            if accepted.is_empty() { "none".to_owned() } else { format!("none, or one of {}", some(accepted)) },
+            found,
+        );
     }
+
+    recorder.accepted(R::MeasurementAllowed, settings.hash.as_deref(), Some(Hex(td.mr_td)));
+    recorder.refused(R::MeasurementDenied, settings.hash_blacklist.as_deref(), &Hex(td.mr_td));
     let rtmrs = [
         (R::Rtmr0, &settings.rtmr0),
         (R::Rtmr1, &settings.rtmr1),
@@ -213,33 +225,10 @@ fn domain(recorder: &mut Recorder, td: &TdReport, extension: Option<&TdExtension
         (R::Rtmr3, &settings.rtmr3),
     ];
     for ((rule, list), found) in rtmrs.into_iter().zip(td.rtmr) {
-        allowed(recorder, rule, list.as_deref(), found);
+        recorder.accepted(rule, list.as_deref(), Some(Hex(found)));
     }
-    allowed(recorder, R::Owner, settings.owner.as_deref(), td.mr_owner);
-    allowed(recorder, R::OwnerConfig, settings.owner_config.as_deref(), td.mr_owner_config);
-}
-
-fn allowed(recorder: &mut Recorder, rule: RuleId, list: Option<&[Hex<48>]>, found: [u8; 48]) {
-    match list {
-        None => recorder.skip(rule, Skip::NotAsked, "no list in the policy"),
-        Some(list) => {
-            let expected = format!("one of {} accepted", list.len());
-            recorder.check(rule, list.contains(&Hex(found)), expected, hex::encode(found));
-        }
-    }
-}
-
-fn binding(recorder: &mut Recorder, td: &TdReport, expected: Option<&Expected>) {
-    let Some(Expected { report_data, launch_field }) = expected else {
-        for rule in [RuleId::ReportData, RuleId::ConfigId] {
-            recorder.skip(rule, Skip::NotAsked, "the caller expects nothing");
-        }
-        return;
-    };
-    let found = hex::encode(td.report_data);
-    recorder.check(RuleId::ReportData, td.report_data == *report_data, hex::encode(report_data), found);
-    let brief = padded(launch_field);
-    recorder.check(RuleId::ConfigId, td.mr_config_id == brief, hex::encode(brief), hex::encode(td.mr_config_id));
+    recorder.accepted(R::Owner, settings.owner.as_deref(), Some(Hex(td.mr_owner)));
+    recorder.accepted(R::OwnerConfig, settings.owner_config.as_deref(), Some(Hex(td.mr_owner_config)));
 }
 
 fn claims(td: &TdReport, extension: Option<&TdExtension>, platform: Platform) -> TdxClaims {

@@ -8,6 +8,7 @@ use crate::Hex;
 use crate::dcap::TcbStatus;
 use crate::dcap::pck::Configuration;
 use crate::dcap::policy::{TcbRules, TcbRulesError};
+use crate::dcap::quote::Tee;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -145,7 +146,10 @@ pub struct Settings {
 /// A valid `[tdx]` policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]
-pub struct Policy(Settings);
+pub struct Policy {
+    settings: Settings,
+    silent: bool,
+}
 
 /// Why settings are no policy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -215,21 +219,38 @@ impl TryFrom<Settings> for Policy {
         if let Some(both) = settings.hash.iter().flatten().find(|digest| refused.contains(digest)) {
             return Err(PolicyError::AcceptedAndRefused(both.0));
         }
-        settings.tcb().check()?;
-        Ok(Self(settings))
+        settings.tcb().check(Tee::Tdx)?;
+        Ok(Self { settings, silent: false })
     }
 }
 
 impl From<Policy> for Settings {
     fn from(policy: Policy) -> Self {
-        policy.0
+        policy.settings
     }
 }
 
 impl Policy {
+    /// Of somebody who only wants to know whether evidence is genuine and up to date: demands nothing that is a matter of
+    /// policy.
+    pub(crate) fn silent() -> Self {
+        Self { settings: Settings { any_measurement: true, ..Settings::default() }, silent: true }
+    }
+
+    /// The same, of a TD behind Azure's paravisor, which has no SEPT_VE_DISABLE.
+    pub(crate) fn silent_behind_paravisor() -> Self {
+        let mut policy = Self::silent();
+        policy.settings.sept_ve_disable = SeptVe::Optional;
+        policy
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
     /// The settings, known to be free of contradictions.
     pub fn settings(&self) -> &Settings {
-        &self.0
+        &self.settings
     }
 }
 

@@ -4,7 +4,8 @@
 //! and say so in one line where it is absent. `DONJON_REQUIRE=evidence` makes the absence a failure.
 
 mod flips;
-mod folder;
+mod hostile;
 mod matrix;
-mod rest;
+#[path = "../support/mod.rs"]
+mod support;
 mod vectors;

@@ -3,10 +3,12 @@
 //! Invariant: a row that accepts a status is accepted under a policy of that status alone, and refused for its status alone
 //! under a policy of every other one; a row that refuses is refused by the check that stands for its reason.
 
-use super::folder::{Fetched, Folder, source};
+use crate::support::fetched::Fetched;
+use crate::support::folder::Folder;
+use crate::support::provider::PROVIDER;
 use evidence::dcap::quote::Body;
 use evidence::dcap::{Collateral, Platforms, Quote, Roots, Source, Standing, TcbStatus};
-use evidence::{AwsLc, Hex, Verdict, sgx, tdx};
+use evidence::{Hex, Verdict, sgx, tdx};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -48,7 +50,7 @@ pub(crate) fn judge(row: &Row, quote: &[u8], by: Source<'_>, now: u64, wants: Wa
                 ..sgx::Settings::default()
             };
             let policy = settings.try_into().expect("a policy");
-            sgx::authentic(quote, by, &policy, &Platforms::Any, now, &AwsLc)
+            sgx::authentic(quote, by, &policy, &Platforms::Any, now, PROVIDER)
                 .map(|(authentic, _)| authentic.claims().platform.standing.clone())
         }
         "TDX" => {
@@ -65,7 +67,7 @@ pub(crate) fn judge(row: &Row, quote: &[u8], by: Source<'_>, now: u64, wants: Wa
                 ..tdx::Settings::default()
             };
             let policy = settings.try_into().expect("a policy");
-            tdx::authentic(quote, by, &policy, &Platforms::Any, now, &AwsLc)
+            tdx::authentic(quote, by, &policy, &Platforms::Any, now, PROVIDER)
                 .map(|(authentic, _)| authentic.claims().platform.standing.clone())
         }
         other => panic!("{}: {other}", row.quote),
@@ -99,7 +101,7 @@ fn every_row_has_the_verdict_that_others_give() {
         let quote = folder.decoded(&row.quote, row.encoding.as_deref().unwrap_or("binary"));
         let fetched = Fetched::read(&folder, &format!("dcap-matrix/{bundle}"));
         let bundle = fetched.bundle();
-        let by = source(&bundle, &roots);
+        let by = Source::Bundle(&bundle, &roots);
         let debug = row.debug;
         judged += 1;
         if row.verdict == "REJECT" {
@@ -118,11 +120,11 @@ fn every_row_has_the_verdict_that_others_give() {
         let standing = judge(&row, &quote, by, now, Wants { accepted: &[status], debug })
             .unwrap_or_else(|verdict| panic!("{what}: {:#?}", verdict.failures().collect::<Vec<_>>()));
         assert_eq!(standing.status, status, "{what}");
-        let advisories = row.advisories.iter().flatten().cloned().collect();
+        let advisories: Vec<String> = row.advisories.iter().flatten().cloned().collect();
         assert_eq!(standing.advisories, advisories, "{what}");
 
         // By a session as by the bundle.
-        let session = Collateral::verify(&bundle, &roots, now, &AwsLc).expect(&what);
+        let session = Collateral::verify(&bundle, &roots, now, PROVIDER).expect(&what);
         let by_session = Source::Verified(&session);
         assert_eq!(judge(&row, &quote, by_session, now, Wants { accepted: &[status], debug }).expect(&what), standing);
 
@@ -148,11 +150,11 @@ fn past_its_window_collateral_is_expired_and_before_it_is_not_valid_yet() {
         let bundle = fetched.bundle();
         let wants = Wants { accepted: &[TcbStatus::UpToDate], debug: row.debug };
         for (now, word) in [(1_893_456_000, "expired"), (1_609_459_200, "not_yet_valid")] {
-            let verdict = judge(&row, &quote, source(&bundle, &roots), now, wants).expect_err("outside");
+            let verdict = judge(&row, &quote, Source::Bundle(&bundle, &roots), now, wants).expect_err("outside");
             let failures = failures(&verdict);
             assert!(failures.contains(&format!("dcap.tcb_info.{word}").as_str()), "{}: {failures:?}", row.quote);
             assert!(failures.iter().all(|id| id.ends_with(word)), "{}: {failures:?}", row.quote);
-            let verdict = Collateral::verify(&bundle, &roots, now, &AwsLc).expect_err("outside");
+            let verdict = Collateral::verify(&bundle, &roots, now, PROVIDER).expect_err("outside");
             assert!(verdict.failures().all(|check| check.id.ends_with(word)));
         }
     }
@@ -171,6 +173,6 @@ fn another_root_is_not_trusted() {
     let roots = Roots::from_certificates(&[der.as_bytes()]).expect("a root");
     let wants = Wants { accepted: &all(), debug: false };
     let now = row.at_unix.expect("an instant");
-    let verdict = judge(row, &quote, source(&bundle, &roots), now, wants).expect_err("another root");
+    let verdict = judge(row, &quote, Source::Bundle(&bundle, &roots), now, wants).expect_err("another root");
     assert_eq!(failures(&verdict), ["dcap.root.trusted"]);
 }

@@ -4,9 +4,11 @@
 //! What is shown is that a rule stands on its own feet: were the signer (or the provider) at
 //! fault, the rule would still refuse. Each edit stands beside the unedited control.
 
+use crate::support::edit::{rebuild, replace};
 use crate::vectors::{Case, control};
 use evidence::pki::{Certificate, Crl, PkiError, Scheme};
-use evidence::snp::{Collateral, Input, Roots, SnpEvidence, verify};
+use evidence::snp::report::{PlatformFlag, PolicyFlag};
+use evidence::snp::{Collateral, Input, Policy, Roots, verify};
 use evidence::{Provider, SignatureAlgorithm};
 
 /// Says yes. Only here.
@@ -20,14 +22,9 @@ impl Provider for Gullible {
 
 fn failures(case: &Case, roots: &Roots) -> Vec<&'static str> {
     let input = Input {
-        evidence: SnpEvidence {
-            report: &case.report,
-            vcek: &case.vcek,
-            ask: case.ask.as_deref(),
-            crl: case.crl.as_deref(),
-        },
+        evidence: case.evidence(),
         expected: case.expected,
-        collateral: Collateral { roots, crl: None },
+        collateral: Collateral { roots, crl: None }.into(),
         policy: &case.policy,
         platforms: &case.platforms,
         now: case.now,
@@ -38,55 +35,10 @@ fn failures(case: &Case, roots: &Roots) -> Vec<&'static str> {
     }
 }
 
-/// Replaces the first `old` by `new` wherever it lies and mends the lengths around it.
-fn replace(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
-    let at = der.windows(old.len()).position(|window| window == old).expect("old is there");
-    rebuild(der, at, old.len(), new)
-}
-
-/// The same at the last `old`.
+/// Replaces the last `old` by `new`.
 fn replace_last(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     let at = der.windows(old.len()).rposition(|window| window == old).expect("old is there");
     rebuild(der, at, old.len(), new)
-}
-
-/// `tlvs` is a row of elements; the one that holds all of `at..at + len` in its value is rebuilt.
-fn rebuild(tlvs: &[u8], at: usize, len: usize, new: &[u8]) -> Vec<u8> {
-    let mut start = 0;
-    while let Some((header, length)) = header(&tlvs[start..]) {
-        let value = start + header..start + header + length;
-        if value.end > tlvs.len() {
-            break;
-        }
-        if value.contains(&at) && at + len <= value.end {
-            let inner = rebuild(&tlvs[value.clone()], at - value.start, len, new);
-            let mut out = tlvs[..=start].to_vec();
-            out.push(0x82);
-            out.extend(u16::try_from(inner.len()).expect("small").to_be_bytes());
-            if inner.len() < 128 {
-                out.truncate(start + 1);
-                out.push(u8::try_from(inner.len()).expect("small"));
-            } else if inner.len() < 256 {
-                out.truncate(start + 1);
-                out.extend([0x81, u8::try_from(inner.len()).expect("small")]);
-            }
-            out.extend(inner);
-            out.extend(&tlvs[value.end..]);
-            return out;
-        }
-        start = value.end;
-    }
-    [&tlvs[..at], new, &tlvs[at + len..]].concat()
-}
-
-/// Bytes of the header of the first element, and of its value.
-fn header(bytes: &[u8]) -> Option<(usize, usize)> {
-    match *bytes {
-        [_, len @ 0..=0x7F, ..] => Some((2, len.into())),
-        [_, 0x81, len, ..] => Some((3, len.into())),
-        [_, 0x82, high, low, ..] => Some((4, u16::from_be_bytes([high, low]).into())),
-        _ => None,
-    }
 }
 
 #[test]
@@ -182,6 +134,85 @@ fn firmware_is_compared_by_major_before_minor() {
     // Policy ABI 0.255: an older major passes whatever its minor.
     (case.report[8], case.report[9]) = (255, 0);
     assert_eq!(failures(&case, &case.roots), [""; 0]);
+}
+
+/// Bits of POLICY (AMD 56860, structure GUEST_POLICY): the name in a policy, the number, whether it permits something.
+const POLICY_BITS: [(&str, u8, bool); 9] = [
+    ("SMT", 16, true),
+    ("MigrateMA", 18, true),
+    ("Debug", 19, true),
+    ("SingleSocket", 20, false),
+    ("CxlAllow", 21, true),
+    ("MemAes256Xts", 22, false),
+    ("RaplDisable", 23, false),
+    ("CiphertextHidingDram", 24, false),
+    ("PageSwapDisable", 25, false),
+];
+
+/// Bits of PLATFORM_INFO (AMD 56860, structure PLATFORM_INFO), in the same way.
+const PLATFORM_BITS: [(&str, u8, bool); 8] = [
+    ("SMT", 0, true),
+    ("TSME", 1, false),
+    ("ECC", 2, false),
+    ("RaplDisabled", 3, false),
+    ("CiphertextHidingDram", 4, false),
+    ("AliasCheckComplete", 5, false),
+    ("IommuWriteSafe", 6, false),
+    ("TIO", 7, true),
+];
+
+/// What fails for a report with this bit alone, or without it, under a list with this flag alone, or an empty one.
+fn flag_failures(offset: usize, value: u64, policy: &str) -> Option<Vec<&'static str>> {
+    let mut case = control("ok-genoa-v5");
+    case.policy = toml::from_str::<Policy>(&format!("any_measurement = true\n{policy}")).ok()?;
+    case.report[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    Some(failures(&case, &case.roots))
+}
+
+#[test]
+fn every_bit_of_a_guest_policy_is_judged() {
+    let named = |flag: PolicyFlag| (serde_json::to_value(flag).expect("a name"), flag.bit(), flag.weakens());
+    let table = POLICY_BITS.map(|(name, bit, permits)| (name.into(), 1 << bit, permits));
+    assert_eq!(PolicyFlag::ALL.map(named), table);
+    for (name, bit, permits) in POLICY_BITS {
+        let judge = |set: bool, listed: bool| {
+            let list = if listed { format!("\"{name}\"") } else { String::new() };
+            let debug = if listed && name == "Debug" { "insecure_debug = true\n" } else { "" };
+            flag_failures(8, 1 << 17 | u64::from(set) << bit, &format!("policy_flags = [{list}]\n{debug}"))
+        };
+        let id = match name {
+            "MigrateMA" => "snp.policy.migration",
+            "Debug" => "snp.policy.debug",
+            _ => "snp.policy.flags",
+        };
+        let none = Some(vec![]);
+        assert_eq!(judge(false, false), none, "{name}: neither");
+        assert_eq!(judge(true, false), if permits { Some(vec![id]) } else { none.clone() }, "{name}: set");
+        if name == "MigrateMA" {
+            assert_eq!(judge(false, true), None, "nobody may permit it");
+        } else {
+            assert_eq!(judge(true, true), none, "{name}: set and listed");
+            assert_eq!(judge(false, true), if permits { none } else { Some(vec![id]) }, "{name}: listed");
+        }
+    }
+}
+
+#[test]
+fn every_bit_of_platform_info_is_judged() {
+    let named = |flag: PlatformFlag| (serde_json::to_value(flag).expect("a name"), flag.bit(), flag.weakens());
+    let table = PLATFORM_BITS.map(|(name, bit, weakens)| (name.into(), 1 << bit, weakens));
+    assert_eq!(PlatformFlag::ALL.map(named), table);
+    for (name, bit, weakens) in PLATFORM_BITS {
+        let judge = |set: bool, listed: bool| {
+            let list = if listed { format!("\"{name}\"") } else { String::new() };
+            flag_failures(0x40, u64::from(set) << bit, &format!("platform_info_flags = [{list}]\n"))
+        };
+        let (none, weaker) = (Some(vec![]), Some(vec!["snp.platform_info.flags"]));
+        assert_eq!(judge(false, false), none, "{name}: neither");
+        assert_eq!(judge(true, true), none, "{name}: set and listed");
+        assert_eq!(judge(true, false), if weakens { weaker.clone() } else { none.clone() }, "{name}: set");
+        assert_eq!(judge(false, true), if weakens { none } else { weaker }, "{name}: listed");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Evidence of real processors, judged at the time it was made and at others.
 //!
 //! Milan, Genoa and Turin, report versions 2, 3 and 5, VCEK and VLEK. What each file is and what a
-//! verifier must conclude is written beside it (`PROVENANCE.md`, `snp-matrix/EXPECTED.json`);
+//! verifier must conclude is written beside it (`PROVENANCE.md`);
 //! those were made with other software than this.
 
+use crate::support::folder::Folder;
+use crate::support::provider::PROVIDER;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use evidence::pki::{Certificate, Crl, Scheme};
-use evidence::snp::policy::{CrlRule, Digest384, MinimumTcb};
+use evidence::snp::policy::{CrlRule, MinimumTcb};
 use evidence::snp::report::{PlatformFlag, PolicyFlag, SigningKey};
 use evidence::snp::tcb::FirmwareVersion;
 use evidence::snp::vek::Kind;
@@ -16,11 +18,10 @@ use evidence::snp::{
     Collateral, Input, Platforms, Policy, ProductLine, Report, Roots, Settings, SnpClaims, SnpEvidence, Tcb, Vek,
     authentic, verify,
 };
-use evidence::{Authentic, AwsLc, Expected, Hex, Outcome, Verdict, Verified};
-use serde::Deserialize;
+use evidence::{Authentic, Expected, Hex, Outcome, Verdict, Verified};
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
+use sha2::{Digest, Sha384};
+use std::path::Path;
 
 /// 2022-12-15, 2023-01-15, 2025-06-15 and 2026-11-21, unix seconds.
 const END_OF_2022: u64 = 1_671_062_400;
@@ -43,32 +44,10 @@ macro_rules! real {
     };
 }
 
-struct Folder(PathBuf);
-
+/// What is particular to SEV-SNP.
 impl Folder {
-    #[allow(clippy::print_stderr, reason = "a skip must be seen")]
-    fn open() -> Option<Self> {
-        let path = std::env::var_os("DONJON_EVIDENCE")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence"), PathBuf::from);
-        if path.is_dir() {
-            return Some(Self(path));
-        }
-        let required = std::env::var("DONJON_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|word| word.trim() == "evidence"),
-            "DONJON_REQUIRE=evidence, but there is no folder {}",
-            path.display()
-        );
-        eprintln!("skipped: no real evidence at {}: set DONJON_EVIDENCE", path.display());
-        None
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
     /// The first certificate of a file: DER, PEM, or inside a JSON container.
-    fn certificate(&self, name: &str) -> Vec<u8> {
+    pub(super) fn certificate(&self, name: &str) -> Vec<u8> {
         let bytes = self.read(name);
         if name.ends_with(".json") {
             let json: Value = serde_json::from_slice(&bytes).expect("JSON");
@@ -83,7 +62,7 @@ impl Folder {
     }
 
     /// The 1184 bytes at `offset`, of the file or of the HCL blob in a JSON container.
-    fn report(&self, name: &str, offset: usize) -> Vec<u8> {
+    pub(super) fn report(&self, name: &str, offset: usize) -> Vec<u8> {
         let bytes = self.read(name);
         let whole = match Path::new(name).extension().and_then(|extension| extension.to_str()) {
             Some("hex") => hex::decode(bytes.trim_ascii()).expect("hexadecimal"),
@@ -105,12 +84,12 @@ impl Folder {
 }
 
 /// Depth-first search through objects and what they hold.
-fn find<T>(json: &Value, want: &dyn Fn(&str, &Value) -> Option<T>) -> Option<T> {
+pub(super) fn find<T>(json: &Value, want: &dyn Fn(&str, &Value) -> Option<T>) -> Option<T> {
     let object = json.as_object()?;
     object.iter().find_map(|(key, value)| want(key, value).or_else(|| find(value, want)))
 }
 
-fn pem(text: &str) -> Vec<u8> {
+pub(super) fn pem(text: &str) -> Vec<u8> {
     let body: String = text
         .lines()
         .skip_while(|line| !line.starts_with("-----BEGIN"))
@@ -120,29 +99,34 @@ fn pem(text: &str) -> Vec<u8> {
     base64(&body).expect("PEM")
 }
 
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     [STANDARD, URL_SAFE].iter().find_map(|alphabet| GeneralPurpose::new(alphabet, config).decode(text.trim()).ok())
 }
 
-fn policy(settings: Settings) -> Policy {
+pub(super) fn policy(settings: Settings) -> Policy {
     Policy::try_from(settings).expect("a policy")
 }
 
 /// Accepts whatever is genuine; revocation has tests of its own, lists of today there are none.
-fn lenient() -> Settings {
+pub(super) fn lenient() -> Settings {
     Settings { any_measurement: true, crl: CrlRule::Optional, ..Settings::default() }
 }
 
 /// Judges a pair with AMD's roots.
-fn judge(report: &[u8], vcek: &[u8], settings: Settings, now: u64) -> Result<(Authentic<SnpClaims>, Verdict), Verdict> {
+pub(super) fn judge(
+    report: &[u8],
+    vcek: &[u8],
+    settings: Settings,
+    now: u64,
+) -> Result<(Authentic<SnpClaims>, Verdict), Verdict> {
     let roots = Roots::amd();
     let evidence = SnpEvidence { report, vcek, ask: None, crl: None };
     let collateral = Collateral { roots: &roots, crl: None };
-    authentic(evidence, collateral, &policy(settings), &Platforms::Any, now, &AwsLc)
+    authentic(evidence, collateral, &policy(settings), &Platforms::Any, now, PROVIDER)
 }
 
-fn failures<T>(result: Result<T, Verdict>) -> Vec<&'static str> {
+pub(super) fn failures<T>(result: Result<T, Verdict>) -> Vec<&'static str> {
     match result {
         Ok(_) => Vec::new(),
         Err(verdict) => verdict.failures().map(|check| check.id).collect(),
@@ -164,7 +148,7 @@ impl Enarx {
         let csr = x509_cert::request::CertReq::from_der(&csr).expect("a CSR");
         // Enarx bound SHA-384 of the certified key, padded with zeros.
         let spki = csr.info.public_key.to_der().expect("DER");
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &spki);
+        let digest = Sha384::digest(&spki);
         let mut report_data = [0; 64];
         report_data[..48].copy_from_slice(digest.as_ref());
         Self {
@@ -177,15 +161,14 @@ impl Enarx {
 
     /// Every demand a policy can make, met by this report.
     fn strict(&self) -> Settings {
-        let digest = |hex: &str| hex.parse::<Digest384>().expect("a digest");
         let report = Report::parse(&self.report).expect("a report");
         let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode: 0x5D };
         Settings {
-            signer: Some(vec![Digest384(*report.author_key_digest())]),
-            hash: Some(vec![Digest384(*report.measurement())]),
-            hash_blacklist: Some(vec![digest(&"ab".repeat(48))]),
-            id_key_digest: Some(vec![Digest384(*report.id_key_digest())]),
-            id_key_digest_blacklist: Some(vec![digest(&"cd".repeat(48))]),
+            signer: Some(vec![Hex(*report.author_key_digest())]),
+            hash: Some(vec![Hex(*report.measurement())]),
+            hash_blacklist: Some(vec![Hex([0xAB; 48])]),
+            id_key_digest: Some(vec![Hex(*report.id_key_digest())]),
+            id_key_digest_blacklist: Some(vec![Hex([0xCD; 48])]),
             abi: Some(">=1.51".parse().expect("a requirement")),
             policy_flags: Some(vec![PolicyFlag::Smt]),
             platform_info_flags: Some(vec![PlatformFlag::Smt]),
@@ -203,15 +186,16 @@ impl Enarx {
         let vek = Vek::parse(&self.vcek).expect("a VCEK");
         let Kind::Vcek { hwid } = vek.kind() else { panic!("a VCEK has a hwID") };
         let platforms = Platforms::Only(vec![evidence::snp::Platform::Chip(hwid.clone())]);
+        let roots = Roots::amd();
         let input = Input {
             evidence: SnpEvidence { report: &self.report, vcek: &self.vcek, ask: None, crl: Some(&self.crl) },
             expected: self.expected,
-            collateral: Collateral { roots: &Roots::amd(), crl: None },
+            collateral: Collateral { roots: &roots, crl: None }.into(),
             policy: &policy(settings),
             platforms: &platforms,
             now,
         };
-        verify(input, &AwsLc)
+        verify(input, PROVIDER)
     }
 }
 
@@ -266,17 +250,17 @@ real! {
         let evidence = SnpEvidence { report: &enarx.report, vcek: &enarx.vcek, ask: None, crl: None };
         let collateral = Collateral { roots: &Roots::amd(), crl: None };
         let strict = policy(enarx.strict());
-        let without = authentic(evidence, collateral, &strict, &Platforms::Any, WHEN_MADE, &AwsLc);
+        let without = authentic(evidence, collateral, &strict, &Platforms::Any, WHEN_MADE, PROVIDER);
         assert_eq!(failures(without), ["snp.crl.present"]);
     }
 
     fn enarx_milan_each_demand_alone_refuses_it(folder: &Folder) {
         let enarx = Enarx::read(folder);
-        let other = Some(vec![Digest384([0xEE; 48])]);
+        let other = Some(vec![Hex([0xEE; 48])]);
         let strict = || enarx.strict();
         let report = Report::parse(&enarx.report).expect("a report");
-        let measured = Some(vec![Digest384(*report.measurement())]);
-        let id_key = Some(vec![Digest384(*report.id_key_digest())]);
+        let measured = Some(vec![Hex(*report.measurement())]);
+        let id_key = Some(vec![Hex(*report.id_key_digest())]);
         let floor = |microcode| {
             let floor = Tcb { fmc: None, bootloader: 2, tee: 0, snp: 6, microcode };
             Some(MinimumTcb { milan: Some(floor), ..MinimumTcb::default() })
@@ -328,57 +312,6 @@ real! {
         assert_eq!(failures(enarx.verify(enarx.strict(), WHEN_MADE)), ["snp.host_data"]);
     }
 
-    fn matrix_gives_the_expected_fields_and_signatures(folder: &Folder) {
-        let rows = matrix(folder);
-        assert!(rows.len() >= 17, "{} rows", rows.len());
-        for row in &rows {
-            let bytes = folder.report(&row.file, row.report_offset);
-            let report = Report::parse(&bytes).expect(&row.file);
-            row.compare(&report);
-            assert_eq!(row.signed_by.is_empty(), row.signature_verdict != "good", "{}", row.file);
-            for signer in &row.signed_by {
-                let der = folder.certificate(&signer.file);
-                let vek = Vek::parse(&der).expect(&signer.file);
-                signer.compare(&vek);
-                let settings = Settings { vmpl: u8::try_from(row.vmpl).expect("0 to 3"), ..lenient() };
-                let now = vek.certificate().not_before() + 1;
-                let expected: &[&str] = if row.policy_debug { &["snp.policy.debug"] } else { &[] };
-                let judged = judge(&bytes, &der, settings, now);
-                assert_eq!(failures(judged), expected, "{} under {}", row.file, signer.file);
-            }
-        }
-    }
-
-    fn matrix_reports_verify_under_no_other_certificate(folder: &Folder) {
-        let rows = matrix(folder);
-        let mut veks: Vec<Vec<u8>> = rows
-            .iter()
-            .flat_map(|row| &row.signed_by)
-            .map(|signer| folder.certificate(&signer.file))
-            .collect();
-        veks.sort();
-        veks.dedup();
-        for row in &rows {
-            let bytes = folder.report(&row.file, row.report_offset);
-            let own: Vec<_> =
-                row.signed_by.iter().map(|signer| folder.certificate(&signer.file)).collect();
-            for der in &veks {
-                let vek = Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate");
-                let judged = judge(&bytes, der, lenient(), vek.not_before() + 1);
-                let verdict = match judged {
-                    Ok((_, verdict)) | Err(verdict) => verdict,
-                };
-                let signature = verdict.check("snp.report.signature").expect("a rule");
-                let verifies = signature.outcome == Outcome::Pass;
-                // Two certificates of one key (another validity) are both good.
-                let same_key = own.iter().any(|der| {
-                    Certificate::parse(der, Scheme::RsaPssSha384).expect("a certificate").spki() == vek.spki()
-                });
-                assert_eq!(verifies, same_key, "{}", row.file);
-            }
-        }
-    }
-
     fn the_first_genoa_ask_is_revoked(folder: &Folder) {
         // PkiPath: a SEQUENCE of ARK and ASK; the header has four bytes.
         let path = folder.read("enarx/certs/genoa.pkipath");
@@ -396,7 +329,7 @@ real! {
             let roots = Roots::amd();
             let collateral = Collateral { roots: &roots, crl: None };
             let any = policy(Settings { any_measurement: true, ..Settings::default() });
-            failures(authentic(evidence, collateral, &any, &Platforms::Any, END_OF_2022, &AwsLc))
+            failures(authentic(evidence, collateral, &any, &Platforms::Any, END_OF_2022, PROVIDER))
         };
         // That certificate has the key AMD withdrew: it did not sign today's VCEKs either.
         assert_eq!(judge(Some(old)), ["snp.vek.signature", "snp.vek.not_yet_valid", "snp.ask.revoked"]);
@@ -431,7 +364,7 @@ real! {
         let settings = policy(vmpl_1());
         for (platform, good) in [(provider.as_str(), true), ("csp:CN=elsewhere", false)] {
             let only = Platforms::Only(vec![platform.parse().expect("a platform")]);
-            let judged = authentic(evidence, collateral, &settings, &only, VLEK_TIME, &AwsLc);
+            let judged = authentic(evidence, collateral, &settings, &only, VLEK_TIME, PROVIDER);
             assert_eq!(judged.is_ok(), good, "{platform}");
         }
     }
@@ -468,143 +401,5 @@ real! {
         assert_eq!(vek.tcb(), tcb);
         let Kind::Vcek { hwid } = vek.kind() else { panic!("a VCEK has a hwID") };
         assert_eq!(hwid.to_string(), "1e550a8ee5cf9f4d");
-    }
-
-    fn no_changed_byte_of_real_evidence_passes(folder: &Folder) {
-        let enarx = Enarx::read(folder);
-        let strict = policy(enarx.strict());
-        let roots = Roots::amd();
-        let judge = |report: &[u8], vcek: &[u8], crl: &[u8]| {
-            let evidence = SnpEvidence { report, vcek, ask: None, crl: Some(crl) };
-            let collateral = Collateral { roots: &roots, crl: None };
-            authentic(evidence, collateral, &strict, &Platforms::Any, WHEN_MADE, &AwsLc).is_ok()
-        };
-        let Enarx { report, vcek, crl, .. } = &enarx;
-        assert!(judge(report, vcek, crl), "control");
-        for (at, bit) in (0..report.len()).zip((0..8).cycle()) {
-            assert!(!judge(&flipped(report, at, bit), vcek, crl), "report byte {at:#x}");
-        }
-        for (at, bit) in (0..vcek.len()).zip((0..8).cycle()) {
-            assert!(!judge(report, &flipped(vcek, at, bit), crl), "VCEK byte {at:#x}");
-        }
-        for (at, bit) in (0..crl.len()).zip((0..8).cycle()) {
-            assert!(!judge(report, vcek, &flipped(crl, at, bit)), "list byte {at:#x}");
-        }
-    }
-}
-
-fn flipped(bytes: &[u8], at: usize, bit: u32) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    bytes[at] ^= 1 << bit;
-    bytes
-}
-
-/// A row of `snp-matrix/EXPECTED.json`.
-#[derive(Debug, Deserialize)]
-struct Row {
-    file: String,
-    report_offset: usize,
-    version: u32,
-    cpuid_fam_mod_step: String,
-    vmpl: u32,
-    guest_svn: u32,
-    policy: String,
-    policy_debug: bool,
-    policy_smt: bool,
-    policy_migrate_ma: bool,
-    platform_info: String,
-    signing_key: u8,
-    author_key_en: u8,
-    mask_chip_key: u8,
-    current_tcb_hex: String,
-    reported_tcb_hex: String,
-    committed_tcb_hex: String,
-    launch_tcb_hex: String,
-    chip_id_first8: String,
-    report_data_hex: String,
-    measurement_hex: String,
-    host_data_hex: String,
-    id_key_digest_hex: String,
-    author_key_digest_hex: String,
-    signed_by: Vec<Signer>,
-    signature_verdict: String,
-}
-
-/// A certificate that verifies a row's report.
-#[derive(Debug, Deserialize)]
-struct Signer {
-    file: String,
-    product: String,
-    fmc: Option<u8>,
-    bl: u8,
-    tee: u8,
-    snp: u8,
-    ucode: u8,
-    hwid: Option<String>,
-    cspid: Option<String>,
-}
-
-fn matrix(folder: &Folder) -> Vec<Row> {
-    serde_json::from_slice(&folder.read("snp-matrix/EXPECTED.json")).expect("the matrix")
-}
-
-impl Row {
-    fn compare(&self, report: &Report<'_>) {
-        let name = &self.file;
-        assert_eq!(report.version() as u32, self.version, "{name}");
-        let cpuid = report
-            .cpuid()
-            .map_or_else(|| "000000".to_owned(), |cpuid| hex::encode([cpuid.family, cpuid.model, cpuid.stepping]));
-        assert_eq!(cpuid, self.cpuid_fam_mod_step, "{name}");
-        assert_eq!(report.vmpl(), self.vmpl, "{name}");
-        assert_eq!(report.guest_svn(), self.guest_svn, "{name}");
-        let policy = report.policy();
-        assert_eq!(format!("{:#x}", policy.0), self.policy, "{name}");
-        assert_eq!(policy.has(PolicyFlag::Debug), self.policy_debug, "{name}");
-        assert_eq!(policy.has(PolicyFlag::Smt), self.policy_smt, "{name}");
-        assert_eq!(policy.has(PolicyFlag::MigrateMa), self.policy_migrate_ma, "{name}");
-        assert_eq!(format!("{:#x}", report.platform_info().0), self.platform_info, "{name}");
-        let signing_key = match report.signing_key() {
-            SigningKey::Vcek => 0,
-            SigningKey::Vlek => 1,
-            SigningKey::None | SigningKey::Reserved(_) => panic!("{name}"),
-        };
-        assert_eq!(signing_key, self.signing_key, "{name}");
-        assert_eq!(u8::from(report.author_key_enabled()), self.author_key_en, "{name}");
-        assert_eq!(u8::from(report.chip_key_masked()), self.mask_chip_key, "{name}");
-        for (found, expected) in [
-            (&report.current_tcb()[..], &self.current_tcb_hex),
-            (&report.reported_tcb(), &self.reported_tcb_hex),
-            (&report.committed_tcb(), &self.committed_tcb_hex),
-            (&report.launch_tcb(), &self.launch_tcb_hex),
-            (&report.chip_id()[..8], &self.chip_id_first8),
-            (report.report_data(), &self.report_data_hex),
-            (report.measurement(), &self.measurement_hex),
-            (report.host_data(), &self.host_data_hex),
-            (report.id_key_digest(), &self.id_key_digest_hex),
-            (report.author_key_digest(), &self.author_key_digest_hex),
-        ] {
-            assert_eq!(&hex::encode(found), expected, "{name}");
-        }
-        assert_eq!(report.reserved_not_zero(), [""; 0], "{name}");
-        assert!(report.tail_is_zero(), "{name}");
-    }
-}
-
-impl Signer {
-    fn compare(&self, vek: &Vek) {
-        assert_eq!(vek.product().name(), self.product, "{}", self.file);
-        let Self { fmc, bl: bootloader, tee, snp, ucode: microcode, .. } = *self;
-        assert_eq!(vek.tcb(), Tcb { fmc, bootloader, tee, snp, microcode }, "{}", self.file);
-        match vek.kind() {
-            Kind::Vcek { hwid } => {
-                let bytes = hwid.as_bytes();
-                let found = format!("raw{}:{}", bytes.len(), hex::encode(&bytes[..8]));
-                assert_eq!(Some(found), self.hwid, "{}", self.file);
-            }
-            Kind::Vlek { provider } => {
-                assert_eq!(Some(provider), self.cspid.as_ref(), "{}", self.file);
-            }
-        }
     }
 }
