@@ -9,7 +9,7 @@
 
 use aws_lc_rs::digest;
 use evidence::{
-    Expected, Verified,
+    Expected, Hex, Verified,
     snp::{self, Platform, SnpClaims},
 };
 use identity::{
@@ -87,7 +87,7 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issue
                 report_data: binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce),
                 launch_field: brief_hash,
             },
-            collateral: snp::Collateral { roots: &accepted.roots, crl: None },
+            collateral: snp::Collateral { roots: &accepted.roots, crl: None }.into(),
             policy: &accepted.policy,
             platforms: policy.platforms(),
             now,
@@ -187,7 +187,7 @@ fn issue(
     }
 
     let key = Digest::of(spki);
-    let measurement = |digest: snp::policy::Digest384| Measurement::new(digest.0);
+    let measurement = |digest: Hex<48>| Measurement::new(digest.0);
     let ear = Ear {
         issued_at: not_before,
         nonce: (*nonce).clone(),

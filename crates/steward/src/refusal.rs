@@ -447,10 +447,10 @@ fn failures(verdict: &Verdict) -> Vec<FailedCheck> {
         .filter(|check| check.outcome == Outcome::Fail)
         .map(|check| FailedCheck {
             id: check.id.to_owned(),
-            expected: cut(check.expected.clone()),
-            found: cut(check.found.clone()),
-            source: check.source.clone(),
-            remedy: check.remedy.clone(),
+            expected: cut(check.expected.clone().into_owned()),
+            found: cut(check.found.clone().into_owned()),
+            source: check.source.to_owned(),
+            remedy: check.remedy.to_owned(),
         })
         .collect()
 }
