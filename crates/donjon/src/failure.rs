@@ -7,16 +7,20 @@ use std::process::ExitCode;
 /// The exit code when Donjon itself failed, as opposed to the program it ran.
 pub(crate) const FAILED: u8 = 125;
 
+/// The exit code for input that cannot be used, where that is another thing than a refusal.
+pub(crate) const UNUSABLE: u8 = 2;
+
 /// Ends a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
+    code: u8,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl Display) -> Self {
-        Self { message: message.to_string(), hint: None }
+        Self { message: message.to_string(), hint: None, code: FAILED }
     }
 
     /// What failed, and every cause that the error itself does not say yet.
@@ -30,7 +34,7 @@ impl Failure {
             }
             cause = error.source();
         }
-        Self { message, hint: None }
+        Self { message, hint: None, code: FAILED }
     }
 
     /// An error that may know what to do.
@@ -57,6 +61,11 @@ impl Failure {
         self
     }
 
+    /// It is the input's fault: another exit code.
+    pub(crate) fn unusable(self) -> Self {
+        Self { code: UNUSABLE, ..self }
+    }
+
     /// Writes it to standard error.
     #[allow(clippy::print_stderr, reason = "this is where failures reach people")]
     pub(crate) fn show(&self) -> ExitCode {
@@ -64,6 +73,6 @@ impl Failure {
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");
         }
-        ExitCode::from(FAILED)
+        ExitCode::from(self.code)
     }
 }

@@ -4,7 +4,8 @@
 //! to do. Standard output is data, standard error is talk.
 //!
 //! Exit codes: the program's own status for `run`; 125 when Donjon itself failed; 134 for a trap; 1 when `measure --diff`
-//! finds another measurement or `attack` finds anything; 2 for a command line that cannot be read (clap's).
+//! finds another measurement or `attack` finds anything, and when `verify` and its like refuse; 2 for a command line that
+//! cannot be read (clap's), and for files that `verify` and its like cannot use.
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,11 @@ enum Command {
     Drawbridge(command::drawbridge::Drawbridge),
     Platform(command::platform::Platform),
     Measure(command::measure::Measure),
+    Verify(command::verify::Verify),
+    Bundle(command::verify::Bundle),
+    Why(command::verify::Why),
+    Ear(command::verify::Ear),
+    Rehearse(command::verify::Rehearse),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Attack(command::attack::Attack),
 }
@@ -61,6 +67,11 @@ fn main() -> ExitCode {
         Command::Drawbridge(drawbridge) => drawbridge.run(),
         Command::Platform(platform) => platform.run(),
         Command::Measure(measure) => measure.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Bundle(bundle) => bundle.run(),
+        Command::Why(why) => why.run(),
+        Command::Ear(ear) => ear.run(),
+        Command::Rehearse(rehearse) => rehearse.run(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         Command::Attack(attack) => attack.run(),
     };

@@ -12,6 +12,7 @@ pub(crate) mod platform;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod steward;
+pub(crate) mod verify;
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -4,11 +4,11 @@
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use evidence::snp::policy::{CrlRule, Digest384, Policy, Settings};
+use evidence::snp::policy::{CrlRule, Policy, Settings};
 use evidence::snp::product::Platforms;
 use evidence::snp::report::PolicyFlag;
 use evidence::snp::{Collateral, Input, Roots, SnpEvidence, verify};
-use evidence::{AwsLc, Expected};
+use evidence::{AwsLc, Expected, Hex};
 use gate::message::{ATTESTED, CONTEXT, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 use identity::binding;
@@ -117,7 +117,7 @@ impl Verifier {
         let measured =
             Measurement::of(&Image::built_in().expect("an image"), Platform::SimSnp).expect("it is laid out");
         let settings = Settings {
-            hash: Some(vec![Digest384(measured.digest)]),
+            hash: Some(vec![Hex(measured.digest)]),
             policy_flags: Some(vec![PolicyFlag::Smt]),
             crl: CrlRule::Required,
             ..Settings::default()
@@ -137,7 +137,7 @@ impl Verifier {
         let input = Input {
             evidence,
             expected: Expected { report_data, launch_field },
-            collateral: Collateral { roots: &self.roots, crl: None },
+            collateral: Collateral { roots: &self.roots, crl: None }.into(),
             policy: &self.policy,
             platforms: &Platforms::Any,
             now: SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs(),
