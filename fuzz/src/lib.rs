@@ -4,7 +4,8 @@
 //! ([`mutate`]), keeps those after which a target behaved as never before, and can do all of it again from one number.
 //!
 //! A target says what must hold of every input, by panicking where it does not. Each has a *planted* defect too: the same
-//! checks around a reader that is wrong in one way. The driver must find it; else the checks see nothing.
+//! checks around a reader that is wrong in one way. The driver must find it; else the checks see nothing. In long runs an
+//! input is a finding too if it takes too much time or memory ([`cost`]).
 //!
 //! Invariant: a target is a function of its input. The same seed and number of executions do the same on every machine.
 
@@ -12,6 +13,7 @@
 // The files of others that it takes in have tests of their own, which run where they belong.
 #![cfg(not(test))]
 
+pub mod cost;
 pub mod drive;
 mod machine;
 pub mod mutate;
@@ -56,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 30] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -65,6 +67,28 @@ pub const TARGETS: [Target; 8] = [
     targets::brief::BRIEF,
     targets::firmware::FIRMWARE,
     targets::channel::CHANNEL,
+    targets::pki::CERTIFICATE,
+    targets::pki::CRL,
+    targets::snp::REPORT,
+    targets::snp::VEK,
+    targets::snp::SNP,
+    targets::snp::SNP_SIGNED,
+    targets::dcap::QUOTE,
+    targets::dcap::PCK,
+    targets::dcap::CHAIN,
+    targets::dcap::TCB_INFO,
+    targets::dcap::QE_IDENTITY,
+    targets::quote::SGX,
+    targets::quote::SGX_SIGNED,
+    targets::quote::TDX,
+    targets::quote::TDX_SIGNED,
+    targets::azure::AZURE,
+    targets::azure::AZURE_SIGNED,
+    targets::policy::POLICY,
+    targets::file::FILE,
+    targets::enarx::ENARX,
+    targets::ear::EAR,
+    targets::ear::EAR_SIGNED,
 ];
 
 /// A number for how something looks without its digits: what a result is, rather than of what.

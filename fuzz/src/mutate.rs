@@ -3,7 +3,7 @@
 //! Invariant: a change is a function of the input and the state of [`Random`]; no input grows over [`LONGEST`].
 
 /// The most bytes of an input.
-pub const LONGEST: usize = 1 << 14;
+pub const LONGEST: usize = 1 << 15;
 
 /// Numbers at which arithmetic and comparisons break.
 const NUMBERS: [u64; 24] = [

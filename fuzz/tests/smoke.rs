@@ -8,7 +8,7 @@ use fuzz::{Defect, TARGETS};
 #[test]
 fn nothing_is_found() {
     for target in TARGETS {
-        match run(&target, Defect::None, 1, Until::Executions(target.short)) {
+        match run(&target, Defect::None, 1, Until::Executions(target.short), None) {
             Ok(figures) => assert!(figures.outcomes > 1, "{} does the same with every input", target.name),
             Err(finding) => panic!("{}: {} by {:02x?}", target.name, finding.why, finding.input),
         }
@@ -19,11 +19,11 @@ fn nothing_is_found() {
 fn what_is_planted_is_found() {
     for target in TARGETS {
         for seed in 1..4 {
-            let found = run(&target, Defect::Planted, seed, Until::Executions(10 * target.short));
+            let found = run(&target, Defect::Planted, seed, Until::Executions(10 * target.short), None);
             let Err(finding) = found else { panic!("{}: not found from {seed}", target.name) };
-            assert_eq!(once(&target, Defect::Planted, &finding.input), Err(finding.why), "it can be repeated");
+            assert_eq!(once(&target, Defect::Planted, &finding.input, None), Err(finding.why), "it can be repeated");
             // The control of the control: it is the defect.
-            assert!(once(&target, Defect::None, &finding.input).is_ok(), "{}", target.name);
+            assert!(once(&target, Defect::None, &finding.input, None).is_ok(), "{}", target.name);
         }
     }
 }
@@ -31,7 +31,7 @@ fn what_is_planted_is_found() {
 #[test]
 fn a_seed_and_a_number_of_executions_do_the_same_again() {
     for target in TARGETS {
-        let outcomes = || run(&target, Defect::None, 7, Until::Executions(target.short / 4)).unwrap().outcomes;
+        let outcomes = || run(&target, Defect::None, 7, Until::Executions(target.short / 4), None).unwrap().outcomes;
         assert_eq!(outcomes(), outcomes(), "{}", target.name);
     }
 }

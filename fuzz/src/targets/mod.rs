@@ -1,13 +1,23 @@
 //! What is given hostile input, and what must hold of it.
 
+pub(crate) mod azure;
 pub(crate) mod brief;
 pub(crate) mod channel;
+pub(crate) mod dcap;
+pub(crate) mod ear;
 pub(crate) mod elf;
+pub(crate) mod enarx;
 pub(crate) mod envelope;
+pub(crate) mod evidence;
+pub(crate) mod file;
 pub(crate) mod firmware;
 pub(crate) mod message;
+pub(crate) mod pki;
 pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod quote;
 pub(crate) mod ring;
+pub(crate) mod snp;
 
 /// An input as instructions: what is left of it, which never ends but gives zeroes.
 pub(crate) struct Script<'a>(pub(crate) &'a [u8]);
