@@ -33,8 +33,10 @@ fn check(repository: &Repository, workspace: Workspace, what: &[&str], options: 
     let manifest = std::path::Path::new(workspace.folder()).join("Cargo.toml").display().to_string();
     let before = ["deny", "--locked", "--all-features", "--config", "deny.toml", "--manifest-path", &manifest];
     // The workspaces share one file, so what only another one has is not worth a warning.
-    let quiet = ["check", "--allow", "license-not-encountered", "--allow", "advisory-not-detected"];
-    repository.cargo(Workspace::Root, &[&before[..], options, &quiet, what].concat())
+    let quiet =
+        ["license-not-encountered", "license-exception-not-encountered", "unused-wrapper", "advisory-not-detected"];
+    let quiet = quiet.map(|code| ["--allow", code]).concat();
+    repository.cargo(Workspace::Root, &[&before[..], options, &["check"], &quiet, what].concat())
 }
 
 /// A skip, or a failure where `DONJON_REQUIRE` names it.

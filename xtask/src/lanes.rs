@@ -1,7 +1,7 @@
 //! Which steps make a lane, in which order: cheap and telling first, the tests last, because their closing line is the
 //! lane's result.
 
-use crate::call::{Failed, Repository, Workspace, required};
+use crate::call::{Call, Failed, Repository, Workspace, required};
 use crate::{deny, layers, mutants, reproducible, suite, tcg};
 
 /// What every change must pass.
@@ -21,6 +21,7 @@ pub(crate) fn nightly(repository: &Repository) -> Result<(), Failed> {
     let mut skips = checks(repository)?;
     reproducible::run(repository)?;
     fuzz(repository)?;
+    skips.extend(coverage(repository)?);
     flips(repository)?;
     skips.extend(tcg::run(repository)?);
     hostile(repository)?;
@@ -33,10 +34,48 @@ pub(crate) fn fuzz(repository: &Repository) -> Result<(), Failed> {
     repository.cargo(Workspace::Root, &fuzz).run("hostile input, a minute for each target")
 }
 
-/// Each bit of recorded quotes and of their collateral; among the tests is each 509th.
+/// The same targets with a driver that sees what they reach, libFuzzer; gives back why it could not.
+pub(crate) fn coverage(repository: &Repository) -> Result<Option<String>, Failed> {
+    // What cargo-fuzz gives rustc too: a counter in every branch, and what comparisons compare.
+    const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+                         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                         -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+    const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+    if Call::new("c++", repository.root()).arguments(&["--version"]).output("a compiler of C++").is_err() {
+        let why = "coverage: libFuzzer is C++ (apt-get install g++)".to_owned();
+        let failed = |why| Failed { what: "coverage".to_owned(), why, repeat: "cargo xtask coverage".to_owned() };
+        return if required("coverage") { Err(failed(why)) } else { Ok(Some(why)) };
+    }
+    let (workspace, target) = (repository.root().join("fuzz/coverage"), repository.target().join("coverage"));
+    let build = Call::new("cargo", &workspace).arguments(&["build", "--release", "--target", TRIPLE]);
+    build.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", FLAGS).run("targets with counters")?;
+    let corpus = target.join("corpus");
+    let folder = corpus.to_string_lossy().into_owned();
+    let seeds = ["run", "--locked", "--profile", "fuzz", "--package", "fuzz", "--", "all", "--corpus", &folder];
+    repository.cargo(Workspace::Root, &seeds).run("seeds")?;
+    let program = target.join(TRIPLE).join("release/coverage");
+    let unread = |error: std::io::Error| Failed {
+        what: "seeds".to_owned(),
+        why: format!("cannot read {folder}: {error}"),
+        repeat: "cargo xtask coverage".to_owned(),
+    };
+    for entry in std::fs::read_dir(&corpus).map_err(unread)? {
+        let name = entry.map_err(unread)?.file_name();
+        // What is found is written to the folder it runs in.
+        let limits = ["-max_total_time=60", "-max_len=140000", "-timeout=5", "-rss_limit_mb=1024", "-verbosity=0"];
+        let run = Call::new(&program, &target).arguments(&limits).arguments(&[corpus.join(&name)]);
+        let what = format!("{} with counters", name.to_string_lossy());
+        run.env("DONJON_TARGET", name).run(&what)?;
+    }
+    Ok(None)
+}
+
+/// Each bit of recorded quotes and reports, of their collateral, and of what Azure wraps around; among the tests are some.
 fn flips(repository: &Repository) -> Result<(), Failed> {
-    let test = ["test", "--locked", "--release", "--package", "evidence", "--test", "dcap", "every_bit"];
-    repository.cargo(Workspace::Root, &test).env("DONJON_FLIPS", "1").run("every bit of quotes and collateral")
+    let package = ["test", "--locked", "--release", "--package", "evidence"];
+    let tests = ["--test", "dcap", "--test", "snp", "--test", "azure", "every_bit"];
+    let test = [&package[..], &tests].concat();
+    repository.cargo(Workspace::Root, &test).env("DONJON_FLIPS", "1").run("every bit of quotes, reports and collateral")
 }
 
 /// A million lies of a hostile host, on both kinds of micro-VM, and the mutants that show that it would notice.

@@ -8,6 +8,8 @@
 //! | `deny` | licences, sources and bans; advisories where the network allows |
 //! | `reproducible` | builds the guest a second time elsewhere and compares bytes |
 //! | `fuzz` | hostile input for whatever reads across a border, a minute for each target |
+//! | `wasm` | the verifier's tests as WebAssembly, under the Wasmtime that is in a Keep |
+//! | `coverage` | the same with libFuzzer, which sees what is reached |
 //! | `tcg` | programs in micro-VMs on a processor that QEMU interprets |
 //! | `hostile` | a million lies of a hostile host, and shims without a check that it has to find |
 //! | `mutants` | only the latter |
@@ -30,13 +32,13 @@ mod recipe;
 mod reproducible;
 mod suite;
 mod tcg;
+mod wasm;
 
 use std::process::ExitCode;
 
 use crate::call::{Failed, Repository};
 
-const USAGE: &str =
-    "usage: cargo xtask ci | test | layers | deny | reproducible | fuzz | tcg | hostile | mutants | nightly";
+const USAGE: &str = "usage: cargo xtask ci | test | layers | deny | reproducible | fuzz | coverage | wasm | tcg | hostile | mutants | nightly";
 
 fn main() -> ExitCode {
     let repository = Repository::of_this_build();
@@ -48,6 +50,10 @@ fn main() -> ExitCode {
         ["deny"] => deny::run(&repository).map(|skips| skips.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["reproducible"] => reproducible::run(&repository),
         ["fuzz"] => lanes::fuzz(&repository),
+        ["wasm"] => suite::wasm(&repository),
+        ["coverage"] => {
+            lanes::coverage(&repository).map(|skip| skip.iter().for_each(|skip| println!("skipped: {skip}")))
+        }
         ["tcg"] => tcg::run(&repository).map(|skip| skip.iter().for_each(|skip| println!("skipped: {skip}"))),
         ["hostile"] => lanes::hostile(&repository),
         ["mutants"] => mutants::run(&repository),

@@ -12,9 +12,22 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use crate::call::{Call, Failed, Repository, Workspace, required, step};
+use crate::wasm;
 
 /// How often tests about chance and growth do in a long run what they do once in a short one.
 const ROUNDS: &str = "10";
+
+/// Runs only what [`crate::wasm`] has, with a sum of its own.
+pub(crate) fn wasm(repository: &Repository) -> Result<(), Failed> {
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    let mut skips = Vec::new();
+    match wasm::tests(repository)? {
+        Ok(tests) => all(tests, &mut tally, &mut failures),
+        Err(skip) => skips.push(skip),
+    }
+    close(&tally, skips, failures)
+}
 
 /// Runs all tests. `skips` are those of the steps before; they belong to the sum.
 pub(crate) fn run(repository: &Repository, skips: Vec<String>, long: bool) -> Result<(), Failed> {
@@ -38,12 +51,33 @@ pub(crate) fn run(repository: &Repository, skips: Vec<String>, long: bool) -> Re
         }
         Err(error) => skipped.push(format!("kvm: all programs in micro-VMs: /dev/kvm does not open: {error}")),
     }
-    for (what, call) in tests {
-        let call = if long { call.env("DONJON_ROUNDS", ROUNDS) } else { call };
-        if let Err(failed) = step(&what, || runner(&what, &call, &mut tally, &mut std::io::stdout())) {
+    if long {
+        tests = tests.into_iter().map(|(what, call)| (what, call.env("DONJON_ROUNDS", ROUNDS))).collect();
+    }
+    all(tests, &mut tally, &mut failures);
+    // After the guest's tests, which build most of what runs these.
+    match wasm::tests(repository) {
+        Ok(Ok(tests)) => all(tests, &mut tally, &mut failures),
+        Ok(Err(skip)) => skipped.push(skip),
+        Err(failed) => {
+            tally.failed = tally.failed.saturating_add(1);
             failures.push(failed);
         }
     }
+    close(&tally, skipped, failures)
+}
+
+/// Runs one after the other, whatever fails.
+fn all(tests: Vec<(String, Call)>, tally: &mut Tally, failures: &mut Vec<Failed>) {
+    for (what, call) in tests {
+        if let Err(failed) = step(&what, || runner(&what, &call, tally, &mut std::io::stdout())) {
+            failures.push(failed);
+        }
+    }
+}
+
+/// The closing lines.
+fn close(tally: &Tally, mut skipped: Vec<String>, failures: Vec<Failed>) -> Result<(), Failed> {
     skipped.extend(tally.skips.iter().cloned());
     for skip in &skipped {
         println!("skipped: {skip}");

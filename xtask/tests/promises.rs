@@ -93,7 +93,7 @@ fn unsafe_code_is_where_it_was_promised() {
 fn counts_are_those_of_the_tree() {
     assert_eq!(gate::calls::TABLE.len(), number("system calls a Keep answers"));
     assert_eq!(gate::frame::MAX, number("a message of the gate is at most"));
-    for (folder, promise) in [("snp", "SEV-SNP vectors"), ("dcap", "SGX and TDX vectors")] {
+    for (folder, promise) in [("snp", "SEV-SNP vectors"), ("dcap", "SGX and TDX vectors"), ("azure", "Azure vectors")] {
         let vectors = fs::read_dir(root().join("spec/vectors").join(folder)).unwrap();
         let json = |entry: &std::io::Result<fs::DirEntry>| {
             entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "json")
