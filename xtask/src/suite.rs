@@ -2,7 +2,8 @@
 //!
 //! Owns reading what the test runners write ([`Tally`]). A test that could not do its work prints a line that begins
 //! with `skipped:`; it is then counted as skipped, not as passed, and named in the summary. Tests run with
-//! `--show-output`, so that such a line stands under its test's name and nothing can be written into the middle of it.
+//! `--show-output`, so that such a line stands under its test's name and nothing can be written into the middle of it. What
+//! else successful tests wrote is not shown, and what failed ones wrote is shown again at the end.
 //!
 //! Invariant: a runner that ended badly without a result counts as one failure, so the closing line never says
 //! `0 failed` after one.
@@ -16,6 +17,9 @@ use crate::wasm;
 
 /// How often tests about chance and growth do in a long run what they do once in a short one.
 const ROUNDS: &str = "10";
+
+/// Lines that a failure may take at the end.
+const SAID: usize = 25;
 
 /// Runs only what [`crate::wasm`] has, with a sum of its own.
 pub(crate) fn wasm(repository: &Repository) -> Result<(), Failed> {
@@ -79,6 +83,9 @@ fn all(tests: Vec<(String, Call)>, tally: &mut Tally, failures: &mut Vec<Failed>
 /// The closing lines.
 fn close(tally: &Tally, mut skipped: Vec<String>, failures: Vec<Failed>) -> Result<(), Failed> {
     skipped.extend(tally.skips.iter().cloned());
+    for line in &tally.failures {
+        println!("{line}");
+    }
     for skip in &skipped {
         println!("skipped: {skip}");
     }
@@ -122,6 +129,10 @@ struct Tally {
     failed: u64,
     /// `test: reason`, one for each test that was skipped.
     skips: Vec<String>,
+    /// What failed and what it said, by lines.
+    failures: Vec<String>,
+    /// How many more lines of the failure that writes now are kept.
+    room: usize,
     section: Section,
     /// Of the runner that writes now: tests that skipped themselves.
     quiet: BTreeSet<String>,
@@ -142,6 +153,16 @@ enum Section {
 impl Tally {
     /// Takes in one line; says whether people need to see it.
     fn line(&mut self, line: &str) -> bool {
+        let test = line.starts_with("test ");
+        if test && line.ends_with(" ... FAILED") || self.section == Section::Failure && line.starts_with("---- ") {
+            self.room = SAID;
+        } else if test {
+            self.room = 0;
+        }
+        if self.room > 0 {
+            self.failures.push(line.to_owned());
+            self.room = self.room.saturating_sub(1);
+        }
         if line == "successes:" {
             self.section = Section::Success(None);
         } else if line == "failures:" {
@@ -156,7 +177,7 @@ impl Tally {
             self.skip(reason.trim());
         } else {
             // Hundreds of these hide the few lines that matter.
-            return !(line.starts_with("test ") && line.ends_with(" ... ok"));
+            return !(test && line.ends_with(" ... ok") || matches!(self.section, Section::Success(_)));
         }
         true
     }
@@ -269,6 +290,22 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         assert!(!tally.line("test a::two ... ok"));
         assert!(tally.line("test a::two ... FAILED"));
         assert!(tally.line("thread 'b' panicked"));
+        tally.line("successes:");
+        assert!(!tally.line("of no interest"));
+        assert!(tally.line("skipped: half"));
+    }
+
+    #[test]
+    fn what_failed_is_said_again() {
+        let own = "test early.rs ... ok\ntest late.rs ... FAILED\nexpected 42, found 101\ntest last.rs ... ok\nmore\n";
+        assert_eq!(tally(own).failures, ["test late.rs ... FAILED", "expected 42, found 101"]);
+        let failures = tally(TWO_RUNNERS).failures;
+        assert_eq!(failures.first().unwrap(), "test b ... FAILED");
+        assert!(
+            failures.contains(&"thread 'b' panicked".to_owned()) && !failures.iter().any(|line| line.contains("a::"))
+        );
+        let long = format!("test b ... FAILED\n{}", "line\n".repeat(1000));
+        assert_eq!(tally(&long).failures.len(), SAID);
     }
 
     #[test]
