@@ -45,7 +45,7 @@ impl Setting {
     /// The program under this manifest.
     pub(crate) fn built(program: Vec<u8>, manifest: &str) -> Built {
         let manifest = Manifest::from_toml("Donjon.toml", manifest).expect("a manifest");
-        Package::build(&manifest, Program::detect(program).expect("a program")).expect("it can be packed")
+        Package::build(&manifest, Program::detect(program).expect("a program"), vec![]).expect("it can be packed")
     }
 
     pub(crate) fn brief(&self) -> Vec<u8> {

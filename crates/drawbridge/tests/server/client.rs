@@ -29,7 +29,7 @@ async fn push_sends_what_is_missing_and_says_how_far_it_is() {
     let world = World::new().await;
     let client = client(&world).with_token(world.token.clone());
     let program = [b"\0asm\x01\0\0\0".as_slice(), &vec![9; 1_000_000]].concat();
-    let built = Package::build(&Manifest::default(), Program::Wasm(program)).unwrap();
+    let built = Package::build(&Manifest::default(), Program::Wasm(program), vec![]).unwrap();
     let (open, tag): (_, Tag) = (repository("open/a"), "v1".parse().unwrap());
     let mut steps = Vec::new();
     assert_eq!(client.push(&open, &built, Some(&tag), |step| steps.push(step)).await, Ok(built.digest));

@@ -235,7 +235,7 @@ pub(crate) fn settings(
 /// A package whose program is a Wasm header and this text.
 pub(crate) fn package(text: &str) -> Built {
     let program = Program::Wasm([b"\0asm\x01\0\0\0", text.as_bytes()].concat());
-    Package::build(&Manifest::default(), program).unwrap()
+    Package::build(&Manifest::default(), program, vec![]).unwrap()
 }
 
 pub(crate) fn now() -> u64 {

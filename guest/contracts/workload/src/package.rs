@@ -17,7 +17,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::{Check, CheckError, Digest};
-use crate::manifest::{CONFIG_LIMIT, Manifest, ManifestError};
+use crate::manifest::{CONFIG_LIMIT, FILE_LIMIT, FILES, Manifest, ManifestError, Place};
 
 /// Media type of the OCI manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -31,7 +31,7 @@ pub const WASM: &str = "application/wasm";
 pub const ELF: &str = "application/vnd.donjon.program.v1+elf";
 /// Config of a plain Wasm artifact of other tools.
 pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-/// Reserved: a measured file.
+/// Layer: a measured file, in the order of the manifest's `file`.
 pub const FILE: &str = "application/vnd.donjon.file.v1";
 /// Reserved: a manifest encrypted to Keeps (COSE_Encrypt).
 pub const ENCRYPTED_CONFIG: &str = "application/vnd.donjon.manifest.v1.encrypted+cose";
@@ -41,7 +41,7 @@ pub const ENCRYPTED_PROGRAM: &str = "application/vnd.donjon.program.v1.encrypted
 pub const ENCRYPTED_FILE: &str = "application/vnd.donjon.file.v1.encrypted+cose";
 
 /// What readers refuse for now although the format knows it.
-const RESERVED: [&str; 4] = [FILE, ENCRYPTED_CONFIG, ENCRYPTED_PROGRAM, ENCRYPTED_FILE];
+const RESERVED: [&str; 3] = [ENCRYPTED_CONFIG, ENCRYPTED_PROGRAM, ENCRYPTED_FILE];
 
 /// The longest OCI manifest, in bytes (the size distribution-spec 1.1 asks registries to take).
 pub const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
@@ -198,7 +198,7 @@ pub struct Built {
     pub manifest: Vec<u8>,
     /// Its SHA-256: the workload's digest.
     pub digest: Digest,
-    /// Config and program, in this order.
+    /// Config, program and files, in this order.
     pub blobs: Vec<(Descriptor, Vec<u8>)>,
 }
 
@@ -212,18 +212,45 @@ pub enum BuildError {
     /// The program is too long, or not what its variant says.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// Another number of files than the manifest names.
+    #[error("the manifest names {expected} files, {found} were given")]
+    Files {
+        /// How many the manifest names.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A file that is too long.
+    #[error("a file of a package has at most {limit} bytes, `{path}` has {found}")]
+    FileTooLong {
+        /// Its path in the Keep.
+        path: Place,
+        /// [`FILE_LIMIT`].
+        limit: u64,
+        /// Its length in bytes.
+        found: u64,
+    },
     /// The OCI manifest could not be written.
     #[error("the OCI manifest could not be written as JSON")]
     Json,
 }
 
 impl Package {
-    /// Builds the package of this manifest (without its `program` key) and program. The same arguments give the same
-    /// bytes: no time, no annotation, no tool's name goes in.
+    /// Builds the package of this manifest (without what only `Donjon.toml` has), program and files, in the manifest's
+    /// order. The same arguments give the same bytes: no time, no annotation, no tool's name goes in.
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn build(manifest: &Manifest, program: Program) -> Result<Built, BuildError> {
+    pub fn build(manifest: &Manifest, program: Program, files: Vec<Vec<u8>>) -> Result<Built, BuildError> {
+        if files.len() != manifest.file.len() {
+            return Err(BuildError::Files { expected: manifest.file.len(), found: files.len() });
+        }
+        for (bytes, file) in files.iter().zip(&manifest.file) {
+            let found = bytes.len() as u64;
+            if found > FILE_LIMIT {
+                return Err(BuildError::FileTooLong { path: file.path.clone(), limit: FILE_LIMIT, found });
+            }
+        }
         let expected = program.kind();
         let program = Program::detect(program.into_bytes())?;
         let found = program.kind();
@@ -234,18 +261,20 @@ impl Package {
         let program = program.into_bytes();
         let config_descriptor = Descriptor::of(CONFIG, &config);
         let program_descriptor = Descriptor::of(found.media_type(), &program);
+        let files = files.into_iter().map(|bytes| (Descriptor::of(FILE, &bytes), bytes));
+        let layers: Vec<_> = [(program_descriptor, program)].into_iter().chain(files).collect();
         let index = Written {
             schema_version: 2,
             media_type: MANIFEST,
             artifact_type: ARTIFACT_TYPE,
             config: &config_descriptor,
-            layers: [&program_descriptor],
+            layers: layers.iter().map(|(descriptor, _)| descriptor).collect(),
         };
         let bytes = serde_json::to_vec(&index).map_err(|_| BuildError::Json)?;
         Ok(Built {
             digest: Digest::of(&bytes),
             manifest: bytes,
-            blobs: [(config_descriptor, config), (program_descriptor, program)].into(),
+            blobs: [(config_descriptor, config)].into_iter().chain(layers).collect(),
         })
     }
 }
@@ -263,6 +292,8 @@ pub struct Index {
     pub program: Descriptor,
     /// What the program's media type says.
     pub kind: ProgramKind,
+    /// The files' layers.
+    pub files: Vec<Descriptor>,
 }
 
 /// Whose layout a package follows.
@@ -308,6 +339,14 @@ pub enum IndexError {
     #[error("a workload has exactly one program, this one has {found}")]
     Programs {
         /// How many layers there are.
+        found: usize,
+    },
+    /// More files than a workload may have.
+    #[error("a workload has at most {limit} files, this one has {found}")]
+    Files {
+        /// [`FILES`].
+        limit: usize,
+        /// How many there are.
         found: usize,
     },
     /// A blob bigger than allowed.
@@ -364,21 +403,30 @@ impl Index {
             other => return Err(IndexError::NotAWorkload(short(other))),
         };
         let found = layers.len();
+        // The program is the first; of a plain artifact it is all there is.
         let mut layers = layers.into_iter();
-        let (Some(program), None) = (layers.next(), layers.next()) else {
-            return Err(IndexError::Programs { found });
-        };
+        let Some(program) = layers.next() else { return Err(IndexError::Programs { found }) };
+        let files: Vec<_> = layers.collect();
+        match files.iter().find(|layer| layout != Layout::Donjon || layer.media_type != FILE) {
+            Some(layer) if [WASM, ELF].contains(&layer.media_type.as_str()) => {
+                return Err(IndexError::Programs { found });
+            }
+            Some(layer) => return Err(IndexError::UnknownLayer(short(&layer.media_type))),
+            None if files.len() > FILES => return Err(IndexError::Files { limit: FILES, found: files.len() }),
+            None => {}
+        }
         let kind = match (program.media_type.as_str(), layout) {
             (WASM, Layout::Donjon | Layout::PlainWasm) => ProgramKind::Wasm,
             (ELF, Layout::Donjon) => ProgramKind::Elf,
             (other, _) => return Err(IndexError::UnknownLayer(short(other))),
         };
-        for (blob, limit) in [(&config, CONFIG_LIMIT as u64), (&program, PROGRAM_LIMIT)] {
+        let limits = [(&config, CONFIG_LIMIT as u64), (&program, PROGRAM_LIMIT)];
+        for (blob, limit) in limits.into_iter().chain(files.iter().map(|file| (file, FILE_LIMIT))) {
             if blob.size > limit {
                 return Err(IndexError::TooLong { media_type: blob.media_type.clone(), limit, found: blob.size });
             }
         }
-        Ok(Self { digest: expected, layout, config, program, kind })
+        Ok(Self { digest: expected, layout, config, program, kind, files })
     }
 }
 
@@ -390,7 +438,7 @@ struct Written<'a> {
     media_type: &'static str,
     artifact_type: &'static str,
     config: &'a Descriptor,
-    layers: [&'a Descriptor; 1],
+    layers: Vec<&'a Descriptor>,
 }
 
 /// What we read. Annotations, `subject` and whatever else a manifest may have do not change what runs.
@@ -458,7 +506,7 @@ mod tests {
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn built() -> Built {
-        Package::build(&Manifest::default(), Program::Wasm(MODULE.to_vec())).unwrap()
+        Package::build(&Manifest::default(), Program::Wasm(MODULE.to_vec()), vec![]).unwrap()
     }
 
     /// Parses a text as the OCI manifest that its own digest names.
@@ -493,7 +541,7 @@ mod tests {
         ] {
             let manifest =
                 Manifest { program: Some("a.wasm".to_owned()), args: vec!["x".to_owned()], ..Manifest::default() };
-            let built = Package::build(&manifest, program.clone()).unwrap();
+            let built = Package::build(&manifest, program.clone(), vec![]).unwrap();
             let index = Index::parse(&built.manifest, built.digest).unwrap();
             assert_eq!((index.digest, index.layout, index.kind), (built.digest, Layout::Donjon, kind));
             assert_eq!([&index.config, &index.program], [&built.blobs[0].0, &built.blobs[1].0]);
@@ -503,6 +551,42 @@ mod tests {
             assert_eq!(built.blobs[1].1, program.bytes());
             assert_eq!(Manifest::from_json(&built.blobs[0].1), Ok(manifest.for_package()));
         }
+    }
+
+    #[test]
+    fn files_are_layers_in_the_order_of_their_paths() {
+        let manifest = Manifest::from_json(br#"{"file":[{"path":"/b"},{"path":"/a"}]}"#).unwrap();
+        let files = vec![b"one".to_vec(), Vec::new()];
+        let program = Program::Wasm(MODULE.to_vec());
+        let built = Package::build(&manifest, program.clone(), files.clone()).unwrap();
+        let index = Index::parse(&built.manifest, built.digest).unwrap();
+        assert_eq!(index.files, [Descriptor::of(FILE, b"one"), Descriptor::of(FILE, b"")]);
+        let blobs: Vec<_> = built.blobs.iter().skip(2).map(|(_, bytes)| bytes.clone()).collect();
+        assert_eq!(blobs, files);
+        let error = Package::build(&manifest, program, vec![]).unwrap_err();
+        assert_eq!(error, BuildError::Files { expected: 2, found: 0 });
+        let text = String::from_utf8(built.manifest).unwrap();
+        assert_eq!(parse(&text.replacen(FILE, WASM, 1)), Err(IndexError::Programs { found: 3 }));
+        assert_eq!(
+            parse(&text.replacen(FILE, "text/plain", 1)),
+            Err(IndexError::UnknownLayer("text/plain".to_owned()))
+        );
+        let plain = text.replace(CONFIG, WASM_CONFIG);
+        assert_eq!(
+            parse(&plain),
+            Err(IndexError::UnknownLayer(FILE.to_owned())),
+            "of a plain artifact nobody knows where"
+        );
+        let sized = |size: u64| parse(&text.replacen("\"size\":3}", &alloc::format!("\"size\":{size}}}"), 1));
+        assert!(sized(FILE_LIMIT).is_ok());
+        assert!(matches!(sized(FILE_LIMIT + 1), Err(IndexError::TooLong { .. })));
+        let layer = serde_json::to_string(&Descriptor::of(FILE, b"")).unwrap();
+        let many = |count: usize| {
+            let layers = vec![layer.as_str(); count].join(",");
+            parse(&text.replacen(&alloc::format!(",{layer}"), &alloc::format!(",{layers}"), 1)).map(|_| ())
+        };
+        assert_eq!(many(FILES - 1), Ok(()));
+        assert_eq!(many(FILES), Err(IndexError::Files { limit: FILES, found: FILES + 1 }));
     }
 
     #[test]
@@ -605,7 +689,7 @@ mod tests {
         assert_eq!(Program::detect(MODULE[..7].to_vec()), Err(ProgramError::Truncated { found: 7 }));
         assert_eq!(Program::detect(b"\0asm\x02\0\0\0".to_vec()), Err(ProgramError::Version([2, 0, 0, 0])));
         assert_eq!(Program::detect(COMPONENT.to_vec()).map(|program| program.kind()), Ok(ProgramKind::Wasm));
-        let lie = Package::build(&Manifest::default(), Program::Elf(MODULE.to_vec()));
+        let lie = Package::build(&Manifest::default(), Program::Elf(MODULE.to_vec()), vec![]);
         let kind = ProgramError::Kind { expected: ProgramKind::Elf, found: ProgramKind::Wasm };
         assert_eq!(lie, Err(BuildError::Program(kind)));
     }

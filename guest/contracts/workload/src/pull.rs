@@ -1,6 +1,6 @@
-//! The pull: from a workload's digest to its manifest and program, without I/O.
+//! The pull: from a workload's digest to its manifest, program and files, without I/O.
 //!
-//! Owns the order (OCI manifest, then manifest, then program) and the checks. The caller owns the transport and asks
+//! Owns the order (OCI manifest, then manifest, then program, then files) and the checks. The caller owns the transport and asks
 //! [`Pull::next`] what to fetch: from a Drawbridge by [`Fetch::path`], from the host over the gate by digest.
 //! Refuses a byte too many at once, and everything after a refusal.
 //! Invariant: every blob's digest matched before a parser saw its first byte (trust rule 11).
@@ -9,7 +9,7 @@
 //! use workload::package::{Package, Program};
 //! use workload::pull::{Pull, Step};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let built = Package::build(&workload::Manifest::default(), Program::detect(b"\0asm\x01\0\0\0".to_vec())?)?;
+//! # let built = Package::build(&workload::Manifest::default(), Program::detect(b"\0asm\x01\0\0\0".to_vec())?, vec![])?;
 //! # let blob = |digest| built.blobs.iter().find(|(d, _)| d.digest == digest).map_or(&built.manifest, |(_, b)| b);
 //! let mut pull = Pull::new(built.digest);
 //! while let Step::Fetch(fetch) = pull.next() {
@@ -29,7 +29,7 @@ use core::mem;
 use crate::digest::{Check, CheckError, Digest, Size};
 use crate::manifest::{Manifest, ManifestError};
 use crate::names::Repository;
-use crate::package::{Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, Program, ProgramError};
+use crate::package::{Descriptor, Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, Program, ProgramError};
 
 /// A pulled workload, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Workload {
     pub manifest: Manifest,
     /// The program.
     pub program: Program,
+    /// The files, in the order of the manifest's `file`.
+    pub files: Vec<Vec<u8>>,
 }
 
 /// What the caller does next.
@@ -71,6 +73,8 @@ pub enum What {
     Manifest,
     /// The program.
     Program,
+    /// A file.
+    File,
 }
 
 impl Fetch {
@@ -80,7 +84,7 @@ impl Fetch {
         let digest = self.digest;
         match self.what {
             What::Index => alloc::format!("/v2/{repository}/manifests/{digest}"),
-            What::Manifest | What::Program => alloc::format!("/v2/{repository}/blobs/{digest}"),
+            What::Manifest | What::Program | What::File => alloc::format!("/v2/{repository}/blobs/{digest}"),
         }
     }
 
@@ -90,7 +94,7 @@ impl Fetch {
         match self.what {
             What::Index => MANIFEST,
             // Registries answer blobs as octet-stream whatever they hold; a narrower wish gets a 406 from some.
-            What::Manifest | What::Program => "*/*",
+            What::Manifest | What::Program | What::File => "*/*",
         }
     }
 }
@@ -116,6 +120,14 @@ pub enum PullError {
     /// The program is not of its kind.
     #[error("program: {0}")]
     Program(#[from] ProgramError),
+    /// The manifest names another number of files than there are layers of them.
+    #[error("the manifest names {expected} files, the package has {found}")]
+    Files {
+        /// What the manifest names.
+        expected: usize,
+        /// What there is.
+        found: usize,
+    },
     /// No memory for a blob of the stated size.
     #[error("no memory for {0} bytes")]
     Memory(u64),
@@ -148,6 +160,8 @@ enum Have {
     Nothing,
     Index(Index),
     Manifest(Index, Manifest),
+    /// All but some files, and of which blobs they are, the next last.
+    Workload(Workload, Vec<Descriptor>),
 }
 
 impl Pull {
@@ -236,14 +250,26 @@ impl Pull {
                     Layout::PlainWasm => Self::program(index, Manifest::default()),
                 }
             }
-            Have::Index(index) => Self::program(index, Manifest::from_json(&bytes)?),
+            Have::Index(index) => {
+                let manifest = Manifest::from_json(&bytes)?;
+                let (expected, found) = (manifest.file.len(), index.files.len());
+                if expected != found {
+                    return Err(PullError::Files { expected, found });
+                }
+                Self::program(index, manifest)
+            }
             Have::Manifest(index, manifest) => {
                 let program = Program::detect(bytes)?;
                 let (expected, found) = (index.kind, program.kind());
                 if expected != found {
                     return Err(ProgramError::Kind { expected, found }.into());
                 }
-                Ok(State::Done(Workload { digest: self.digest, manifest, program }))
+                let workload = Workload { digest: self.digest, manifest, program, files: Vec::new() };
+                Self::file(workload, index.files.into_iter().rev().collect())
+            }
+            Have::Workload(mut workload, rest) => {
+                workload.files.push(bytes);
+                Self::file(workload, rest)
             }
         }
     }
@@ -252,6 +278,12 @@ impl Pull {
         let fetch =
             Fetch { what: What::Program, digest: index.program.digest, size: Size::Exactly(index.program.size) };
         Self::fetch(fetch, Have::Manifest(index, manifest))
+    }
+
+    /// The next file, or the end.
+    fn file(workload: Workload, mut rest: Vec<Descriptor>) -> Result<State, PullError> {
+        let Some(Descriptor { media_type: _, digest, size }) = rest.pop() else { return Ok(State::Done(workload)) };
+        Self::fetch(Fetch { what: What::File, digest, size: Size::Exactly(size) }, Have::Workload(workload, rest))
     }
 
     fn fetch(fetch: Fetch, have: Have) -> Result<State, PullError> {
@@ -285,7 +317,7 @@ mod tests {
 
     fn built() -> Built {
         let manifest = Manifest { args: vec!["serve".to_owned()], ..Manifest::default() };
-        Package::build(&manifest, Program::Wasm(MODULE.to_vec())).unwrap()
+        Package::build(&manifest, Program::Wasm(MODULE.to_vec()), vec![]).unwrap()
     }
 
     /// What an honest source would send.
@@ -316,6 +348,28 @@ mod tests {
         assert_eq!(workload.digest, built().digest);
         assert_eq!(workload.manifest.args, ["serve"]);
         assert_eq!(workload.program, Program::Wasm(MODULE.to_vec()));
+    }
+
+    #[test]
+    fn files_come_last_and_in_order() {
+        let manifest = Manifest::from_json(br#"{"file":[{"path":"/b"},{"path":"/a"},{"path":"/c"}]}"#).unwrap();
+        let files = vec![b"one".to_vec(), Vec::new(), b"two".to_vec()];
+        let built = Package::build(&manifest, Program::Wasm(MODULE.to_vec()), files.clone()).unwrap();
+        assert_eq!(run(&built, |_, bytes| bytes).unwrap().files, files);
+        let changed = run(&built, |what, mut bytes| {
+            if what == What::File && bytes == b"two" {
+                bytes[0] ^= 1;
+            }
+            bytes
+        });
+        assert!(matches!(changed, Err(PullError::Check { what: What::File, .. })), "{changed:?}");
+        // The manifest of a package names exactly the files that are there.
+        let (more, fewer) = (br#"{"file":[{"path":"/a"}]}"#, b"{}");
+        let of = |config: &[u8], program: &[u8]| {
+            run(&foreign(package::CONFIG, config, package::WASM, program), |_, bytes| bytes)
+        };
+        assert_eq!(of(more, MODULE).map(|_| ()), Err(PullError::Files { expected: 1, found: 0 }));
+        assert!(of(fewer, MODULE).is_ok(), "control");
     }
 
     #[test]

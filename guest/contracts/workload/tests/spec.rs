@@ -18,7 +18,7 @@ fn blocks<'a>(text: &'a str, info: &str) -> Vec<&'a str> {
 #[test]
 fn manifest_examples_are_accepted_and_together_use_every_key() {
     let examples = blocks(MANIFEST, "toml");
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 11);
     for example in &examples {
         if let Err(error) = Manifest::from_toml("Donjon.toml", example) {
             panic!("{error}\n{example}");
@@ -49,7 +49,7 @@ fn the_canonical_form_of_the_whole_file() {
 
 #[test]
 fn the_package_example_and_its_digest() {
-    let built = Package::build(&Manifest::default(), Program::Wasm(b"\0asm\x01\0\0\0".to_vec())).unwrap();
+    let built = Package::build(&Manifest::default(), Program::Wasm(b"\0asm\x01\0\0\0".to_vec()), vec![]).unwrap();
     let example: String = blocks(PACKAGE, "json")[0].lines().map(str::trim).collect();
     assert_eq!(built.manifest, example.as_bytes());
     assert!(PACKAGE.contains(&format!("Its digest is `{}`", built.digest)));

@@ -393,7 +393,7 @@ fn package(twist: Twist) -> Result<Built, Failure> {
         program.truncate(program.len() / 2);
     }
     let program = Program::detect(program).map_err(|error| Failure::caused("the greeter", &error))?;
-    Package::build(&manifest, program).map_err(|error| Failure::caused("cannot pack the greeter", &error))
+    Package::build(&manifest, program, Vec::new()).map_err(|error| Failure::caused("cannot pack the greeter", &error))
 }
 
 fn plan(anchor: &Digest, twist: Twist) -> String {

@@ -56,7 +56,7 @@ fn the_outcome_ends_the_keep() {
 
 /// exec, with this as the workload's program.
 fn native(program: &[u8], events: impl FnMut(Event) + Send + 'static) -> Running {
-    let built = Package::build(&Manifest::default(), Program::Elf(program.to_vec())).unwrap();
+    let built = Package::build(&Manifest::default(), Program::Elf(program.to_vec()), vec![]).unwrap();
     let mut blobs: BTreeMap<_, _> = built.blobs.into_iter().map(|(blob, bytes)| (blob.digest, bytes)).collect();
     blobs.insert(built.digest, built.manifest);
     let brief = Brief {

@@ -4,6 +4,8 @@
 //! default in a package (one value, one encoding), and listeners this version cannot serve: they are named, not ignored.
 //! Invariant: [`Manifest::from_json`] gives back its input byte for byte through [`Manifest::to_json`].
 
+mod files;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::brief::{Brief, is_argument, is_variable};
 use crate::names::Name;
 use crate::package::Object;
+pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError, Size, SizeError};
+
+/// What a WebAssembly program is called if its manifest does not say.
+pub const ARG0: &str = "main.wasm";
 
 /// The longest manifest in a package, in bytes.
 pub const CONFIG_LIMIT: usize = 1024 * 1024;
@@ -29,6 +35,12 @@ pub struct Manifest {
     /// What kind of program this is.
     #[serde(skip_serializing_if = "Kind::is_auto")]
     pub kind: Kind,
+    /// The function of a module that is called instead of `_start`: the module is a reactor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invoke: Option<String>,
+    /// What the program is called, its argument 0; `None` = [`ARG0`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arg0: Option<String>,
     /// Arguments after the program's name, before the brief's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
@@ -44,6 +56,12 @@ pub struct Manifest {
     /// Where standard error goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Stdio>,
+    /// Files that came with the package, in the order of their layers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<File>,
+    /// What else there is in the file system.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mount: Vec<Mount>,
     /// Where the workload is reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<Listen>,
@@ -128,6 +146,46 @@ pub enum ManifestError {
     /// `program` in a package.
     #[error("`program` belongs into Donjon.toml; in a package the program is a layer")]
     ProgramInPackage,
+    /// `source` of a file in a package.
+    #[error("`file[{index}].source` belongs into Donjon.toml; in a package a file is a layer")]
+    SourceInPackage {
+        /// Which file, from 0.
+        index: usize,
+    },
+    /// A file without `source` beside a program.
+    #[error("`file[{index}].source` is missing: where the file is, relative to Donjon.toml")]
+    NoSource {
+        /// Which file, from 0.
+        index: usize,
+    },
+    /// More files or mounts than a manifest may have.
+    #[error("a manifest has at most {limit} `[[{what}]]` sections, this one has {found}")]
+    TooMany {
+        /// The section.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A file whose path is `/`.
+    #[error("a file's path has a name: `/` is a directory")]
+    Root,
+    /// Two files or two mounts at one path, or something inside of a file.
+    #[error("`{path}` is there twice, or lies in what is a file")]
+    PathTwice {
+        /// The path.
+        path: Place,
+    },
+    /// `invoke` of what is no command, or without a name.
+    #[error("`invoke` names the function of a reactor that is called once; here is {found}")]
+    Invoke {
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// `arg0` is empty or has a NUL.
+    #[error("`arg0` is not empty, and has no NUL character")]
+    Name,
     /// An argument with a NUL.
     #[error("`args[{index}]` contains a NUL character")]
     Argument {
@@ -173,7 +231,13 @@ impl ManifestError {
             Self::TooLong { .. } => Some("put data into files, not into arguments or environment"),
             Self::Json { .. } | Self::NotCanonical => Some("let `donjon pack` write the manifest"),
             Self::ProgramInPackage => Some("remove `program` from the package's manifest"),
-            Self::Argument { .. } | Self::Variable { .. } => None,
+            Self::SourceInPackage { .. } => Some("remove `source` from the package's manifest"),
+            Self::NoSource { .. } => Some("add `source = \"path/of/the/file\"` to the [[file]] section"),
+            Self::TooMany { .. } => Some("put many files into one archive that the program reads"),
+            Self::Root => Some("write the whole path, for example \"/etc/ca.pem\""),
+            Self::PathTwice { .. } => Some("give each file and each mount its own path"),
+            Self::Invoke { .. } => Some("remove `invoke`, or `kind` and [[listen]]"),
+            Self::Name | Self::Argument { .. } | Self::Variable { .. } => None,
             Self::NotYet { .. } => Some("use protocol \"http\" or \"https\" with a wasi:http service"),
             Self::ListenerOfCommand { .. } => Some("remove the `[[listen]]` section, or `kind`"),
             Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
@@ -217,6 +281,9 @@ impl Manifest {
         if self.program.is_some() {
             return Err(ManifestError::ProgramInPackage);
         }
+        if let Some(index) = self.file.iter().position(|file| file.source.is_some()) {
+            return Err(ManifestError::SourceInPackage { index });
+        }
         self.consistent()?;
         let bytes = serde_json::to_vec(self).map_err(|error| json(&error))?;
         if bytes.len() > CONFIG_LIMIT {
@@ -229,6 +296,9 @@ impl Manifest {
     #[must_use]
     pub fn for_package(mut self) -> Self {
         self.program = None;
+        for file in &mut self.file {
+            file.source = None;
+        }
         self
     }
 
@@ -267,7 +337,20 @@ impl Manifest {
 
     /// The rules between keys, which serde cannot know.
     pub(crate) fn consistent(&self) -> Result<(), ManifestError> {
-        let Self { program: _, kind, args, env, stdin: _, stdout: _, stderr: _, listen } = self;
+        let Self { program: _, kind, invoke, arg0, args, env, stdin: _, stdout: _, stderr: _, file, mount, listen } =
+            self;
+        if let Some(function) = invoke {
+            match (kind, listen.first(), function.as_str()) {
+                (Kind::Http, _, _) => return Err(ManifestError::Invoke { found: "an HTTP service" }),
+                (_, Some(_), _) => return Err(ManifestError::Invoke { found: "a listener" }),
+                (_, None, "") => return Err(ManifestError::Invoke { found: "no name" }),
+                (Kind::Auto | Kind::Command, None, _) => {}
+            }
+        }
+        files::consistent(file, mount)?;
+        if arg0.as_ref().is_some_and(|name| name.is_empty() || !is_argument(name)) {
+            return Err(ManifestError::Name);
+        }
         if let Some(index) = args.iter().position(|arg| !is_argument(arg)) {
             return Err(ManifestError::Argument { index });
         }
@@ -360,7 +443,11 @@ mod toml {
         /// See [`ManifestFileError`].
         pub fn from_toml(file: &str, text: &str) -> Result<Self, ManifestFileError> {
             let manifest: Self = settings::parse(file, text)?;
-            manifest.consistent().map_err(|error| ManifestFileError::Manifest { file: file.into(), error })?;
+            let sourced = match manifest.file.iter().position(|file| file.source.is_none()) {
+                Some(index) => Err(ManifestError::NoSource { index }),
+                None => manifest.consistent(),
+            };
+            sourced.map_err(|error| ManifestFileError::Manifest { file: file.into(), error })?;
             Ok(manifest)
         }
     }
@@ -494,6 +581,23 @@ mod tests {
         assert_eq!(not_yet, ManifestError::NotYet { index: 0, protocol: Protocol::Tcp });
         assert_eq!(not_yet.to_string(), "`listen[0].protocol = \"tcp\"` is not yet supported");
         assert_eq!(listen("auto", &["https", "tls"]), Err(ManifestError::NotYet { index: 1, protocol: Protocol::Tls }));
+    }
+
+    #[test]
+    fn a_reactor_is_entered_by_name() {
+        let json = r#"{"invoke":"run","arg0":"busybox"}"#;
+        assert_eq!(read(json).unwrap().to_json().unwrap(), json.as_bytes());
+        let listen = r#","listen":[{"name":"w","port":0,"protocol":"http"}]"#;
+        for (json, found) in [
+            (r#"{"invoke":""}"#.to_owned(), "no name"),
+            (alloc::format!(r#"{{"invoke":"run"{listen}}}"#), "a listener"),
+            (alloc::format!(r#"{{"kind":"http","invoke":"run"{listen}}}"#), "an HTTP service"),
+        ] {
+            assert_eq!(read(&json), Err(ManifestError::Invoke { found }));
+        }
+        for name in ["", "a\\u0000"] {
+            assert_eq!(read(&alloc::format!(r#"{{"arg0":"{name}"}}"#)), Err(ManifestError::Name));
+        }
     }
 
     #[test]
