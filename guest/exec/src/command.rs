@@ -1,69 +1,115 @@
-//! Programs that start, run and end: WASI 0.1 modules and WASI 0.2 `wasi:cli/command` components.
+//! Programs that start, run and end: WASI 0.1 modules, and `wasi:cli/command` components of WASI 0.2 and 0.3.
 //!
 //! Owns the truth of the exit status: 0 to 255 as the program gave it, a trap told apart from it, and the Wasm
-//! backtrace where the program's standard error goes. Owns what a program sees of the world ([`wasi`]): arguments and
-//! environment of manifest and brief, the standard streams that the manifest gives it, and nothing else.
+//! backtrace where the program's standard error goes.
 
 use wasmtime::Store;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use workload::brief::Brief;
-use workload::manifest::{Manifest, Stdio, Streams};
+use wasmtime_wasi::p3;
+use workload::manifest::{Manifest, Stdio};
 
 use crate::Ended;
 use crate::engine::{Code, Program};
 use crate::refusal::{Refusal, Step};
-use crate::stdin::Stdin;
+use crate::wasi::World;
+use crate::wasi::component::{self, Component};
+use crate::wasi::p1::{self, P1};
 
 /// Runs `program` to its end.
-pub(crate) async fn run(brief: &Brief, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
-    let Streams { stdin: _, stdout: _, stderr } = manifest.stdio(brief);
+pub(crate) async fn run(world: &World, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
     let result = match &program.code {
-        Code::Module(module) => {
-            let mut linker = wasmtime::Linker::new(&program.engine);
-            wasmtime_wasi::p1::add_to_linker_async(&mut linker, |wasi: &mut WasiP1Ctx| wasi).map_err(defect)?;
-            // wasmtime-wasi takes a status over 125 for an error; a program's status is its own.
-            linker.allow_shadowing(true);
-            linker
-                .func_wrap("wasi_snapshot_preview1", "proc_exit", |status: i32| -> wasmtime::Result<()> {
-                    Err(I32Exit(status).into())
-                })
-                .map_err(defect)?;
-            let wasi = wasi(brief, manifest, true).build_p1();
-            let mut store = Store::new(&program.engine, wasi);
-            let instance = match linker.instantiate_async(&mut store, module).await {
-                Ok(instance) => instance,
-                Err(error) if is_end(&error) => return Ok(ended(Err(error), stderr)),
-                Err(error) => return Err(link(&error)),
-            };
-            let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(|_| {
-                Refusal::new(
-                    Step::Program,
-                    "wasm.start",
-                    "the module has no `_start` function, so it is not a command",
-                    "build it as a command (a program with `main`), not as a library or reactor",
-                )
-            })?;
-            start.call_async(&mut store, ()).await.map(|()| 0)
+        Code::Module(module) => self::module(world, manifest.invoke.as_deref(), program, module).await?,
+        Code::Component(_) if manifest.invoke.is_some() => {
+            return Err(Refusal::new(
+                Step::Program,
+                "wasm.invoke",
+                "the manifest says `invoke`, but the program is a component",
+                "a component is entered by what it exports: remove `invoke`",
+            ));
         }
-        Code::Component(component) => {
-            let mut linker = wasmtime::component::Linker::new(&program.engine);
-            wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(defect)?;
-            let state = Component { wasi: wasi(brief, manifest, true).build(), table: ResourceTable::new() };
-            let mut store = Store::new(&program.engine, state);
-            let pre = linker.instantiate_pre(component).and_then(CommandPre::new).map_err(|error| link(&error))?;
-            let command = match pre.instantiate_async(&mut store).await {
-                Ok(command) => command,
-                Err(error) if is_end(&error) => return Ok(ended(Err(error), stderr)),
-                Err(error) => return Err(link(&error)),
-            };
-            let result = command.wasi_cli_run().call_run(&mut store).await;
-            result.map(|result| if result.is_ok() { 0 } else { 1 })
-        }
+        Code::Component(component) => self::component(world, program, component).await?,
     };
-    Ok(ended(result, stderr))
+    Ok(ended(result, world.streams.stderr))
+}
+
+/// A module: a command, or a reactor of which `invoke` is called.
+async fn module(
+    world: &World,
+    invoke: Option<&str>,
+    program: &Program,
+    module: &wasmtime::Module,
+) -> Result<wasmtime::Result<u8>, Refusal> {
+    let mut linker = wasmtime::Linker::new(&program.engine);
+    p1::add(&mut linker, |p1: &mut P1| p1).map_err(defect)?;
+    let mut store = Store::new(&program.engine, world.p1());
+    let instance = match linker.instantiate_async(&mut store, module).await {
+        Ok(instance) => instance,
+        Err(error) if is_end(&error) => return Ok(Err(error)),
+        Err(error) => return Err(link(&error)),
+    };
+    let Some(invoke) = invoke else {
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(|_| {
+            Refusal::new(
+                Step::Program,
+                "wasm.start",
+                "the module has no `_start` function, so it is not a command",
+                "build it as a command (a program with `main`), or name the function to call: invoke = \"run\"",
+            )
+        })?;
+        return Ok(start.call_async(&mut store, ()).await.map(|()| 0));
+    };
+    // A reactor is made ready once, before anything else of it is called (WASI 0.1, "Application ABI").
+    if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize")
+        && let Err(error) = initialize.call_async(&mut store, ()).await
+    {
+        return Ok(Err(error));
+    }
+    if let Ok(function) = instance.get_typed_func::<(), ()>(&mut store, invoke) {
+        return Ok(function.call_async(&mut store, ()).await.map(|()| 0));
+    }
+    let function = instance.get_typed_func::<(), i32>(&mut store, invoke).map_err(|_| {
+        let functions = module.exports().filter(|export| export.ty().func().is_some()).map(|export| export.name());
+        let functions: Vec<_> = functions.take(20).collect();
+        Refusal::new(
+            Step::Program,
+            "wasm.invoke",
+            format_args!("the module has no function `{invoke}` that takes nothing and gives a status or nothing"),
+            format_args!("its functions are {}", functions.join(", ")),
+        )
+    })?;
+    // The status of a process is its low eight bits.
+    Ok(function.call_async(&mut store, ()).await.map(|status| status.to_le_bytes()[0]))
+}
+
+/// A component of `wasi:cli/command`.
+async fn component(
+    world: &World,
+    program: &Program,
+    component: &wasmtime::component::Component,
+) -> Result<wasmtime::Result<u8>, Refusal> {
+    let linker = component::linker(&program.engine).map_err(defect)?;
+    let mut store = Store::new(&program.engine, Component::new(world, true));
+    let pre = linker.instantiate_pre(component).map_err(|error| link(&error))?;
+    let result = if program.exports("wasi:cli/run@0.3.") {
+        let pre = p3::bindings::CommandPre::new(pre).map_err(|error| link(&error))?;
+        let command = match pre.instantiate_async(&mut store).await {
+            Ok(command) => command,
+            Err(error) if is_end(&error) => return Ok(Err(error)),
+            Err(error) => return Err(link(&error)),
+        };
+        let run = store.run_concurrent(async move |store| command.wasi_cli_run().call_run(store).await).await;
+        run.and_then(|result| result)
+    } else {
+        let pre = CommandPre::new(pre).map_err(|error| link(&error))?;
+        let command = match pre.instantiate_async(&mut store).await {
+            Ok(command) => command,
+            Err(error) if is_end(&error) => return Ok(Err(error)),
+            Err(error) => return Err(link(&error)),
+        };
+        command.wasi_cli_run().call_run(&mut store).await
+    };
+    Ok(result.map(|result| u8::from(result.is_err())))
 }
 
 /// Whether an instantiation failed because a start function ran, which is the program already.
@@ -85,28 +131,6 @@ fn ended(result: wasmtime::Result<u8>, stderr: Stdio) -> Ended {
     }
 }
 
-/// What a program sees. `with_stdin` is false where many instances would share one input.
-pub(crate) fn wasi(brief: &Brief, manifest: &Manifest, with_stdin: bool) -> WasiCtxBuilder {
-    let mut builder = WasiCtxBuilder::new();
-    // The runtime is one thread; what blocks, blocks only this Keep.
-    builder.allow_blocking_current_thread(true);
-    builder.arg("main.wasm").args(&manifest.arguments(brief));
-    for (name, value) in manifest.environment(brief) {
-        builder.env(name, value);
-    }
-    let Streams { stdin, stdout, stderr } = manifest.stdio(brief);
-    if with_stdin && stdin == Stdio::Host {
-        builder.stdin(Stdin::new());
-    }
-    if stdout == Stdio::Host {
-        builder.inherit_stdout();
-    }
-    if stderr == Stdio::Host {
-        builder.inherit_stderr();
-    }
-    builder
-}
-
 /// Writes a trap and its Wasm backtrace where the program's standard error goes: it names functions and what they did,
 /// which is not for a host that the manifest keeps the program's own words from.
 pub(crate) fn trap(error: &wasmtime::Error, stderr: Stdio) {
@@ -124,21 +148,10 @@ pub(crate) fn link(error: &wasmtime::Error) -> Refusal {
         Step::Program,
         "wasm.import",
         format_args!("the program cannot be linked: {error:#}"),
-        "a Keep offers WASI 0.1, WASI 0.2 (wasi:cli) and wasi:http 0.2; build without other imports",
+        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports",
     )
 }
 
 fn defect(error: wasmtime::Error) -> Refusal {
     Refusal::new(Step::Program, "wasm.engine", format_args!("{error:#}"), "this is a defect of the Keep: report it")
-}
-
-struct Component {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for Component {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
 }

@@ -6,7 +6,7 @@
 //! Names are resolved by the host: an address is a hint, the pin or the digest decides.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use workload::digest::Digest;
 
+use crate::clock;
 use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
@@ -56,8 +57,7 @@ impl Tls {
     /// A client that accepts the pinned keys, and shows `identity` if it is asked for a certificate.
     fn client(self, pins: &[Digest], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Refusal> {
         let verifier = Pinned::new(pins, Arc::clone(&self.0))?;
-        let clock = Clock { not_before: identity.map_or(0, |identity| identity.time) };
-        let builder = ClientConfig::builder_with_details(self.0, Arc::new(clock))
+        let builder = ClientConfig::builder_with_details(self.0, Arc::new(Clock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(broken)?
             .dangerous()
@@ -74,18 +74,13 @@ impl Tls {
     }
 }
 
-/// The present as far as this Keep knows it: the host's time, but never before what was proved (trust.md rule 12).
+/// The present as far as this Keep knows it.
 #[derive(Debug)]
-struct Clock {
-    /// Unix seconds.
-    not_before: u64,
-}
+struct Clock;
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
-        // A host whose clock stands before 1970 gets no further with it than with any other lie.
-        let host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Some(UnixTime::since_unix_epoch(host.max(Duration::from_secs(self.not_before))))
+        Some(UnixTime::since_unix_epoch(clock::now()))
     }
 }
 
@@ -307,19 +302,5 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// trust.md rule 12. The years 2100 and 2000 stand for a host that is behind, and one that is not.
-    #[test]
-    fn a_host_time_below_the_lower_bound_is_ignored() {
-        let (later, earlier) = (4_102_444_800, 946_684_800);
-        let now = |not_before| Clock { not_before }.current_time().unwrap().as_secs();
-        assert_eq!(now(later), later);
-        assert!(now(earlier) > earlier, "the control: the host's time counts above the bound");
     }
 }

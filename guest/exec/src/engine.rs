@@ -1,6 +1,6 @@
 //! Wasmtime, configured once, and the compiled program.
 //!
-//! Owns what runs (modules of WASI 0.1, components of WASI 0.2) and how it is compiled: inside the Keep, by Cranelift,
+//! Owns what runs (modules of WASI 0.1, components of WASI 0.2 and 0.3) and how it is compiled: inside the Keep, by Cranelift,
 //! from the bytes whose digest is in the brief. Native code from outside is never loaded.
 //!
 //! Refuses invalid WebAssembly.
@@ -62,16 +62,22 @@ impl Program {
         Ok(Self { engine, code })
     }
 
-    /// What the program is, as the manifest says or, under `auto`, by what it exports.
-    pub(crate) fn kind(&self, manifest: &Manifest) -> Result<Kind, Refusal> {
-        let exports = |interface: &str| match &self.code {
-            // A module's entry is looked for when it is started.
-            Code::Module(_) => interface == RUN,
+    /// Whether it is a component that exports this interface, in any version that begins so.
+    pub(crate) fn exports(&self, interface: &str) -> bool {
+        match &self.code {
+            Code::Module(_) => false,
             Code::Component(component) => {
                 component.component_type().exports(&self.engine).any(|(name, _)| name.starts_with(interface))
             }
-        };
-        match (manifest.kind, exports(HANDLER), exports(RUN)) {
+        }
+    }
+
+    /// What the program is, as the manifest says or, under `auto`, by what it exports.
+    pub(crate) fn kind(&self, manifest: &Manifest) -> Result<Kind, Refusal> {
+        // A module's entry is looked for when it is started.
+        let runs = matches!(self.code, Code::Module(_)) || RUN.iter().any(|interface| self.exports(interface));
+        let handles = HANDLER.iter().any(|interface| self.exports(interface));
+        match (manifest.kind, handles, runs) {
             (Kind::Auto | Kind::Http, true, _) => Ok(Kind::Http),
             // Of a manifest that says `command` the contract has refused the listener already.
             (Kind::Auto, false, true) if let Some(listen) = manifest.listen.first() => Err(Refusal::new(
@@ -79,7 +85,7 @@ impl Program {
                 "wasm.kind",
                 format_args!(
                     "the manifest has the listener `{}`, but the program does not export \
-                     wasi:http/incoming-handler@0.2, so nobody would answer there",
+                     wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, so nobody would answer there",
                     listen.name
                 ),
                 "export the handler (world wasi:http/proxy), or remove the [[listen]]",
@@ -88,28 +94,30 @@ impl Program {
             (Kind::Http, false, _) => Err(Refusal::new(
                 Step::Program,
                 "wasm.kind",
-                "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2",
-                "export the handler (world wasi:http/proxy), or say kind = \"command\"",
+                "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2 \
+                 or wasi:http/handler@0.3",
+                "export the handler (world wasi:http/proxy, of 0.3 wasi:http/service), or say kind = \"command\"",
             )),
             (Kind::Command, true, false) => Err(Refusal::new(
                 Step::Program,
                 "wasm.kind",
-                "the manifest says kind = \"command\", but the program does not export wasi:cli/run@0.2",
-                "it exports wasi:http/incoming-handler@0.2: say kind = \"http\" and give it a [[listen]]",
+                "the manifest says kind = \"command\", but the program does not export wasi:cli/run",
+                "it exports a handler of wasi:http: say kind = \"http\" and give it a [[listen]]",
             )),
             (Kind::Auto | Kind::Command, false, false) => Err(Refusal::new(
                 Step::Program,
                 "wasm.start",
-                "the component exports neither wasi:cli/run@0.2 nor wasi:http/incoming-handler@0.2",
+                "the component exports neither wasi:cli/run nor a handler of wasi:http, of 0.2 or 0.3",
                 "build it as a command (a program with `main`) or as a service (world wasi:http/proxy)",
             )),
         }
     }
 }
 
-/// The interfaces by which a component is entered, of any 0.2 version.
-const RUN: &str = "wasi:cli/run@0.2.";
-const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+/// The interfaces by which a component is entered, of any such version.
+const RUN: [&str; 2] = ["wasi:cli/run@0.2.", "wasi:cli/run@0.3."];
+const HANDLER: [&str; 2] = ["wasi:http/incoming-handler@0.2.", HANDLER_3];
+pub(crate) const HANDLER_3: &str = "wasi:http/handler@0.3.";
 
 /// Keeps Cranelift from reading the clock at both ends of each pass: some forty thousand times for a megabyte of Wasm, each
 /// of them a call that leaves a Keep (docs/adr/0002).

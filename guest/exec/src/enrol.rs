@@ -4,14 +4,13 @@
 //! the answer is checked is [`identity::enrol`]'s. Refuses to go on with anything but a certificate under the brief's
 //! anchors for this key, this brief and this nonce.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use identity::csr;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
 use rustls::pki_types::CertificateDer;
 use workload::brief::StewardRef;
 
+use crate::clock;
 use crate::connect::{Answer, Connection, Endpoint};
 use crate::keys::{AwsLc, Key};
 use crate::platform::Platform;
@@ -20,8 +19,6 @@ use crate::refusal::{Refusal, Step};
 /// The Keep's key and its checked certificate.
 pub(crate) struct Identity {
     pub(crate) key: Key,
-    /// The lower bound of the present, Unix seconds (trust.md rule 12).
-    pub(crate) time: u64,
     chain: Vec<Vec<u8>>,
 }
 
@@ -93,12 +90,12 @@ pub(crate) async fn enrol(
     let body = answer.whole(CERTIFICATE_RESPONSE_LIMIT).await?;
     platform.milestone(Step::Steward, &format!("POST to {authority}, answer {status}, {} bytes", body.len()))?;
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let identity = awaiting
-        .certificate_response(status, &content_type, &body, now, &AwsLc)
+        .certificate_response(status, &content_type, &body, clock::now().as_secs(), &AwsLc)
         .map_err(|error| failed(Step::Certificate, &error))?;
+    clock::not_before(identity.time);
     platform.milestone(Step::Certificate, &identity.certificate.id.to_string())?;
-    Ok(Identity { key, time: identity.time, chain: identity.chain })
+    Ok(Identity { key, chain: identity.chain })
 }
 
 async fn send(connection: &mut Connection, request: HttpRequest) -> Result<Answer, Refusal> {

@@ -14,19 +14,23 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod clock;
 mod command;
 mod connect;
 mod deliver;
 mod engine;
 mod enrol;
+mod files;
 mod idle;
 mod keys;
 mod native;
+mod outgoing;
 mod platform;
 mod refusal;
 mod serve;
 mod stdin;
 mod sys;
+mod wasi;
 
 use gate::message::Outcome;
 use workload::brief::{Brief, Source};
@@ -35,6 +39,7 @@ use workload::package::Program;
 
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::wasi::World;
 
 #[global_allocator]
 static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -84,13 +89,23 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
 
     let program = match &workload.program {
         Program::Wasm(wasm) => engine::Program::compile(wasm)?,
-        Program::Elf(elf) => match native::run(platform, &brief, &workload.manifest, elf, identity.as_ref())? {},
+        Program::Elf(elf) => {
+            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_ref())? {}
+        }
     };
+    let world = World::new(&brief, &workload.manifest, workload.files).map_err(|fault| {
+        Refusal::new(
+            Step::Program,
+            "files.place",
+            format_args!("the files of the manifest cannot be where it says: {fault}"),
+            "`donjon manifest check` says which",
+        )
+    })?;
     match program.kind(&workload.manifest)? {
-        Kind::Http => serve::serve(platform, &brief, &workload.manifest, &program, identity).await,
+        Kind::Http => serve::serve(platform, world, &workload.manifest, &program, identity).await,
         Kind::Auto | Kind::Command => {
             platform.milestone(Step::Program, "the program runs")?;
-            command::run(&brief, &workload.manifest, &program).await
+            command::run(&world, &workload.manifest, &program).await
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Programs that are not WebAssembly: static-PIE ELF files, which take exec's place in the Keep.
 //!
-//! Owns what such a program gets: arguments, environment and streams as manifest and brief say, and the Keep's identity
-//! as files in memory. Refuses listeners, because such a program opens its sockets itself, and files that are no such
+//! Owns what such a program gets: arguments, environment and streams as manifest and brief say, and the package's files and
+//! the Keep's identity as files in memory. Refuses mounts, and listeners, because such a program opens its sockets itself, and files that are no such
 //! programs, before the platform is asked for anything.
 //!
 //! Invariant: what is handed over is exactly the bytes whose digest is in the brief, and all that exec had goes away
@@ -11,7 +11,7 @@ use std::convert::Infallible;
 
 use gate::elf::{Elf, ElfError, Kind};
 use gate::message::CHUNK;
-use gate::program::{FILE, Path, STACK, Streams, Texts, join};
+use gate::program::{ALL_FILES, FILE, FILES, PATH, Path, STACK, Streams, Texts, join};
 use identity::pem;
 use workload::brief::Brief;
 use workload::manifest::{self, Manifest, Stdio};
@@ -31,9 +31,10 @@ pub(crate) fn run(
     brief: &Brief,
     manifest: &Manifest,
     program: &[u8],
+    files: &[Vec<u8>],
     identity: Option<&Identity>,
 ) -> Result<Infallible, Refusal> {
-    no_listener(manifest)?;
+    no_webassembly(manifest)?;
     judge(program).map_err(|error| {
         Refusal::new(
             Step::Program,
@@ -57,9 +58,13 @@ pub(crate) fn run(
             ));
         }
     }
-    for (path, content) in files(identity)? {
-        let path = Path::new(path).filter(|_| content.len() <= FILE).ok_or_else(|| defect("a file"))?;
-        for part in content.as_bytes().chunks(CHUNK) {
+    let identity = own_files(identity)?;
+    let own = identity.iter().map(|(path, content)| (*path, content.as_bytes()));
+    let given = manifest.file.iter().zip(files).map(|(file, content)| (file.path.as_str(), content.as_slice()));
+    for (path, content) in fitting(own.chain(given).collect())? {
+        // An empty file is one too.
+        let parts = content.chunks(CHUNK).chain(content.is_empty().then_some(content));
+        for part in parts {
             platform.file(path, part)?;
         }
     }
@@ -81,12 +86,23 @@ fn judge(program: &[u8]) -> Result<(), ElfError> {
 }
 
 /// What a manifest can say of WebAssembly only.
-fn no_listener(manifest: &Manifest) -> Result<(), Refusal> {
+fn no_webassembly(manifest: &Manifest) -> Result<(), Refusal> {
     let refused = |message: &dyn std::fmt::Display| {
         let hint =
             "such a program opens its own sockets: remove `kind` and [[listen]], and give it the port as an argument";
         Err(Refusal::new(Step::Program, "elf.kind", message, hint))
     };
+    if let Some(mount) = manifest.mount.first() {
+        return Err(Refusal::new(
+            Step::Program,
+            "elf.mount",
+            format_args!("the manifest has a mount at {}, and the program is an ELF file", mount.path),
+            "build it for WebAssembly: native programs read the files of their package, and write none",
+        ));
+    }
+    if manifest.invoke.is_some() {
+        return refused(&"the manifest says `invoke`, and the program is an ELF file, which has a `main`");
+    }
     match (manifest.kind, manifest.listen.first()) {
         (manifest::Kind::Http, _) => {
             refused(&"the manifest says kind = \"http\", and the program is an ELF file, which handles no requests")
@@ -102,7 +118,8 @@ fn no_listener(manifest: &Manifest) -> Result<(), Refusal> {
 /// Arguments and environment, as they will stand on the program's stack.
 fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let given = manifest.arguments(brief);
-    let arguments = join([NAME].into_iter().chain(given.iter().map(String::as_str)));
+    let name = manifest.arg0.as_deref().unwrap_or(NAME);
+    let arguments = join([name].into_iter().chain(given.iter().map(String::as_str)));
     let environment = join(manifest.environment(brief).iter().map(|(name, value)| format!("{name}={value}")));
     let room = [&arguments, &environment].map(|texts| Texts::new(texts).map_or(usize::MAX, Texts::room));
     let found = room[0].saturating_add(room[1]);
@@ -117,8 +134,8 @@ fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refus
     ))
 }
 
-/// What the program finds, by path.
-fn files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Refusal> {
+/// The Keep's identity, by path.
+fn own_files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Refusal> {
     let Some(identity) = identity else { return Ok(Vec::new()) };
     let chain = identity.chain();
     let root = chain.last().map(std::slice::from_ref).unwrap_or_default();
@@ -127,6 +144,34 @@ fn files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Ref
         ("/donjon/identity/key.pem", pem::encode_key(identity.key.to_pkcs8()?.secret_pkcs8_der())),
         ("/donjon/identity/anchors.pem", pem::encode(root)),
     ])
+}
+
+/// The files, if a platform takes them.
+fn fitting<'a>(files: Vec<(&'a str, &'a [u8])>) -> Result<Vec<(Path<'a>, &'a [u8])>, Refusal> {
+    let refused = |message: &dyn std::fmt::Display| {
+        let hint = "put the files into the program, or build it for WebAssembly, which has no such bounds";
+        Refusal::new(Step::Program, "elf.files", message, hint)
+    };
+    let sum = files.iter().fold(0_usize, |sum, (_, content)| sum.saturating_add(content.len()));
+    if files.len() > FILES || sum > ALL_FILES {
+        return Err(refused(&format_args!(
+            "a native program has at most {FILES} files of {ALL_FILES} bytes, this one has {} of {sum}",
+            files.len()
+        )));
+    }
+    let mut all = Vec::new();
+    for (path, content) in files {
+        let found = Path::new(path).filter(|_| content.len() <= FILE && all.iter().all(|(other, _)| other != &path));
+        let Some(found) = found else {
+            return Err(refused(&format_args!(
+                "`{path}` with {} bytes cannot be a file of a native program: it has its path alone, of at most {PATH} \
+                 bytes, and at most {FILE} bytes",
+                content.len()
+            )));
+        };
+        all.push((path, (found, content)));
+    }
+    Ok(all.into_iter().map(|(_, file)| file).collect())
 }
 
 fn defect(what: &str) -> Refusal {
@@ -168,12 +213,12 @@ mod tests {
     fn a_listener_is_refused_with_its_reason() {
         let listen = r#""listen":[{"name":"web","port":1,"protocol":"http"}]"#;
         for json in [format!("{{{listen}}}"), format!(r#"{{"kind":"http",{listen}}}"#)] {
-            let (step, code, hint) = code(&no_listener(&manifest(&json)).unwrap_err());
+            let (step, code, hint) = code(&no_webassembly(&manifest(&json)).unwrap_err());
             assert_eq!((step, code.as_str()), (13, "elf.kind"));
             assert!(hint.contains("[[listen]]"), "{hint}");
         }
         for json in ["{}", r#"{"kind":"command"}"#] {
-            assert!(no_listener(&manifest(json)).is_ok(), "control");
+            assert!(no_webassembly(&manifest(json)).is_ok(), "control");
         }
     }
 

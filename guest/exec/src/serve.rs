@@ -1,4 +1,4 @@
-//! Services: `wasi:http/proxy` components behind HTTP/1.1 and HTTP/2, with TLS by the Keep's certificate.
+//! Services: components of `wasi:http`, 0.2 (`proxy`) and 0.3 (`service`), behind HTTP/1.1 and HTTP/2, with TLS by the Keep's certificate.
 //!
 //! Owns the listener, the bounds on what strangers may hold (connections, instances, time without a request) and one
 //! fresh instance per request. Refuses plain HTTP where the manifest says `https`, and TLS without a certificate.
@@ -10,6 +10,7 @@
 //! shares one thread, so a program that computes without yielding blocks all others until it is done; Wasmtime's epochs
 //! will end that (issue 5).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,28 +21,27 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use wasmtime::Store;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
-use workload::brief::Brief;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p3};
 use workload::manifest::{Listen, Manifest, Protocol};
 
 use crate::Ended;
 use crate::answer::Answer;
 use crate::command;
 use crate::connect::Tls;
-use crate::engine::{Code, Program};
+use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::wasi::World;
+use crate::wasi::component::{self, Component};
 
 /// Connections served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
@@ -55,7 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Serves until the platform ends the Keep.
 pub(crate) async fn serve(
     platform: &mut Platform,
-    brief: &Brief,
+    world: World,
     manifest: &Manifest,
     program: &Program,
     identity: Option<Identity>,
@@ -63,11 +63,14 @@ pub(crate) async fn serve(
     let Code::Component(component) = &program.code else {
         return Err(defect("a module cannot be a wasi:http service"));
     };
-    let mut linker = wasmtime::component::Linker::new(&program.engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(|error| defect(format_args!("{error:#}")))?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)
-        .map_err(|error| defect(format_args!("{error:#}")))?;
-    let pre = linker.instantiate_pre(component).and_then(ProxyPre::new).map_err(|error| command::link(&error))?;
+    let linker = component::linker(&program.engine).map_err(|error| defect(format_args!("{error:#}")))?;
+    let pre = linker.instantiate_pre(component);
+    let entry = if program.exports(HANDLER_3) {
+        pre.and_then(ServicePre::new).map(Entry::P3)
+    } else {
+        pre.and_then(ProxyPre::new).map(Entry::P2)
+    };
+    let entry = entry.map_err(|error| command::link(&error))?;
 
     let mut listen = manifest.http_listener();
     if manifest.listen.is_empty() && identity.is_none() {
@@ -81,10 +84,10 @@ pub(crate) async fn serve(
     };
     let listener = bind(platform, &listen).await?;
     let service = Arc::new(Service {
-        pre,
-        brief: brief.clone(),
-        manifest: manifest.clone(),
-        scheme: tls.is_some(),
+        engine: program.engine.clone(),
+        entry,
+        world,
+        tls: tls.is_some(),
         instances: Arc::new(Semaphore::new(INSTANCES)),
     });
 
@@ -157,11 +160,21 @@ fn parse(address: &str) -> Result<std::net::SocketAddr, Refusal> {
     })
 }
 
+/// The head of an answer, and its body still to come.
+type Response = hyper::Response<WasiBody>;
+
+/// How a component takes requests.
+enum Entry {
+    P2(ProxyPre<Component>),
+    P3(ServicePre<Component>),
+}
+
 struct Service {
-    pre: ProxyPre<Request>,
-    brief: Brief,
-    manifest: Manifest,
-    scheme: bool,
+    engine: Engine,
+    entry: Entry,
+    world: World,
+    /// Requests come over TLS.
+    tls: bool,
     instances: Arc<Semaphore>,
 }
 
@@ -207,91 +220,92 @@ impl Service {
     }
 
     /// One request, one instance.
-    async fn answer(&self, request: hyper::Request<Incoming>) -> wasmtime::Result<hyper::Response<HyperOutgoingBody>> {
+    async fn answer(&self, request: hyper::Request<Incoming>) -> wasmtime::Result<Response> {
         let permit = Arc::clone(&self.instances).acquire_owned().await?;
-        let state = Request {
-            wasi: command::wasi(&self.brief, &self.manifest, false).build(),
-            http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
-            hooks: Outgoing,
-        };
-        let mut store = Store::new(self.pre.engine(), state);
-        let scheme = if self.scheme { Scheme::Https } else { Scheme::Http };
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let request = store.data_mut().http().new_incoming_request(scheme, request)?;
-        let out = store.data_mut().http().new_response_outparam(sender)?;
-        let pre = self.pre.clone();
+        let mut store = Store::new(&self.engine, Component::new(&self.world, false));
         // A set of one, because a set ends its tasks when it is dropped, as this future is if the caller gives up.
         let mut task = JoinSet::new();
-        task.spawn(async move {
-            let _held = permit;
-            let proxy = pre.instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-        });
-        let answer = receiver.await;
+        match &self.entry {
+            Entry::P2(pre) => {
+                let (sender, answer) = oneshot::channel();
+                let scheme = if self.tls { Scheme::Https } else { Scheme::Http };
+                let request = store.data_mut().http().new_incoming_request(scheme, request)?;
+                let out = store.data_mut().http().new_response_outparam(sender)?;
+                let pre = pre.clone();
+                task.spawn(async move {
+                    let _held = permit;
+                    let proxy = pre.instantiate_async(&mut store).await?;
+                    proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+                });
+                Ok(self.told(answer, task).await)
+            }
+            Entry::P3(pre) => {
+                let (sender, answer) = oneshot::channel();
+                let request = absolute(request, self.tls).map(|body| body.map_err(Error::from));
+                let (request, read) = p3::Request::from_http(store.data_mut().http().hooks, request);
+                let pre = pre.clone();
+                task.spawn(async move {
+                    let _held = permit;
+                    let service = pre.instantiate_async(&mut store).await?;
+                    let handled = store.run_concurrent(async move |store| {
+                        let answer = match service.handle(store, request).await? {
+                            Ok(response) => Ok(store.with(|store| response.into_http(store, read))?),
+                            Err(code) => Err(code),
+                        };
+                        // Whoever asked may be gone.
+                        _ = sender.send(answer);
+                        poll_fn(|context| store.poll_no_interesting_tasks(context)).await;
+                        Ok(())
+                    });
+                    handled.await?
+                });
+                Ok(self.told(answer, task).await)
+            }
+        }
+    }
+
+    /// What the instance in `task` answers.
+    async fn told<E>(
+        &self,
+        answer: oneshot::Receiver<Result<Response, E>>,
+        mut task: JoinSet<wasmtime::Result<()>>,
+    ) -> Response {
+        let answer = answer.await;
         if answer.is_ok() {
             // The instance may go on, writing its body for example, after the head of the answer is sent.
             task.detach_all();
         }
         match answer {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => Ok(failed("the program answered with an error")),
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => failed("the program answered with an error"),
             Err(_) => {
                 if let Some(Ok(Err(error))) = task.join_next().await {
-                    command::trap(&error, self.manifest.stdio(&self.brief).stderr);
+                    command::trap(&error, self.world.streams.stderr);
                 }
-                Ok(failed("the program ended without an answer"))
+                failed("the program ended without an answer")
             }
         }
     }
 }
 
+/// With scheme and authority, which a request over HTTP/1.1 has elsewhere.
+fn absolute(mut request: hyper::Request<Incoming>, tls: bool) -> hyper::Request<Incoming> {
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(if tls { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.as_bytes().try_into().ok());
+    parts.authority = parts.authority.or(host);
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
 /// What a caller sees when the program failed: that it did, and nothing of its inside.
-fn failed(reason: &str) -> hyper::Response<HyperOutgoingBody> {
+fn failed(reason: &str) -> Response {
     let body = http_body_util::Full::new(bytes::Bytes::from(format!("{reason}\n")));
     let mut response = hyper::Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
     response
-}
-
-struct Request {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    table: ResourceTable,
-    hooks: Outgoing,
-}
-
-impl WasiView for Request {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for Request {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
-    }
-}
-
-/// Outgoing requests: denied, as nothing in the manifest can allow them yet.
-struct Outgoing;
-
-impl WasiHttpHooks for Outgoing {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<
-        dyn Future<
-                Output = wasmtime_wasi_http::Result<(
-                    http::Response<WasiBody>,
-                    Box<dyn Future<Output = Result<(), Error>> + Send>,
-                )>,
-            > + Send,
-    > {
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
-    }
 }
 
 fn defect(error: impl std::fmt::Display) -> Refusal {

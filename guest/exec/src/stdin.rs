@@ -62,7 +62,7 @@ impl Stdin {
     }
 
     /// Ready when a read would not wait.
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Wait::Reactor(reactor) = &*self.0 else { return Poll::Ready(()) };
         loop {
             let Poll::Ready(guard) = reactor.poll_read_ready(cx) else { return Poll::Pending };

@@ -1,0 +1,60 @@
+//! What the store of a component holds.
+
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::{Files, Preopened, World, p2, p3};
+use crate::outgoing::Outgoing;
+
+/// The state of one instance of a component.
+pub(crate) struct Component {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    preopened: Preopened,
+    outgoing: Outgoing,
+}
+
+impl Component {
+    /// `input` is false where many instances would share one.
+    pub(crate) fn new(world: &World, input: bool) -> Self {
+        Self {
+            wasi: world.context(input),
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            preopened: world.preopened.clone(),
+            outgoing: Outgoing,
+        }
+    }
+
+    fn files(&mut self) -> Files<'_> {
+        Files { preopened: &self.preopened, table: &mut self.table }
+    }
+}
+
+/// Everything that a component may import.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Component>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    // Theirs would be files of the host.
+    linker.allow_shadowing(true);
+    p2::add(&mut linker, Component::files)?;
+    p3::add(&mut linker, Component::files)?;
+    Ok(linker)
+}
+
+impl WasiView for Component {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Component {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
+    }
+}

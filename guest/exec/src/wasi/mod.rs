@@ -1,0 +1,204 @@
+//! What a program sees of the world, in every version of WASI.
+//!
+//! ```text
+//!   World   arguments, environment, streams and files, as manifest and brief say
+//!   p1      modules: all of it is ours          p2, p3   components: files are ours, the rest is Wasmtime's
+//! ```
+//!
+//! Invariant: a program gets what stands in its [`World`], and nothing of the host beside it.
+
+pub(crate) mod component;
+pub(crate) mod p1;
+pub(crate) mod p2;
+pub(crate) mod p3;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
+use workload::brief::Brief;
+use workload::manifest::{ARG0, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
+
+use crate::clock;
+use crate::files::{Fault, How, Kind, Node, Result, Stat, Tree};
+use crate::stdin::Stdin;
+use p1::P1;
+
+/// The directories that a program begins with, by the paths that it knows them by.
+pub(crate) type Preopened = Arc<Vec<(String, Node)>>;
+
+/// What a program gets.
+pub(crate) struct World {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub(crate) streams: Streams,
+    pub(crate) preopened: Preopened,
+}
+
+impl World {
+    /// `files`: in the manifest's order.
+    pub(crate) fn new(brief: &Brief, manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Self> {
+        let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
+        let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
+        let environment = manifest.environment(brief).into_iter().collect();
+        let preopened = Arc::new(directories(manifest, files)?);
+        Ok(Self { arguments, environment, streams: manifest.stdio(brief), preopened })
+    }
+
+    /// For a module.
+    pub(crate) fn p1(&self) -> P1 {
+        let environment = self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        P1::new(self.arguments.clone(), environment, self.streams, &self.preopened)
+    }
+
+    /// For a component. `input` is false where many instances would share one.
+    pub(crate) fn context(&self, input: bool) -> WasiCtx {
+        let mut builder = WasiCtxBuilder::new();
+        builder.args(&self.arguments).envs(&self.environment).wall_clock(Wall).allow_tcp(true);
+        let Streams { stdin, stdout, stderr } = self.streams;
+        if input && stdin == Stdio::Host {
+            builder.stdin(Stdin::new());
+        }
+        if stdout == Stdio::Host {
+            builder.inherit_stdout();
+        }
+        if stderr == Stdio::Host {
+            builder.inherit_stderr();
+        }
+        builder.build()
+    }
+}
+
+/// The Keep's clock.
+struct Wall;
+
+impl HostWallClock for Wall {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        clock::now()
+    }
+}
+
+/// The root, if anything is in it, and every mount; a mount is also where it is in what is above it.
+fn directories(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Vec<(String, Node)>> {
+    let mut mounts: Vec<&Mount> = manifest.mount.iter().collect();
+    // What is above comes first.
+    mounts.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut all: Vec<(String, Node)> = Vec::new();
+    let root = "/".to_owned();
+    if !(files.is_empty() && mounts.is_empty()) && mounts.first().is_none_or(|mount| mount.path.as_str() != root) {
+        all.push((root.clone(), Tree::root(false, 0)));
+    }
+    for Mount { path, kind: MountKind::Memory, size } in mounts {
+        let node = Tree::root(true, size.unwrap_or(MOUNT_SIZE).get());
+        if path.as_str() != root {
+            place(&all, path.as_str(), |above, below| above.mount(below, node.clone()))?;
+        }
+        all.push((path.to_string(), node));
+    }
+    for (file, bytes) in manifest.file.iter().zip(files) {
+        let bytes = Bytes::from(bytes);
+        place(&all, file.path.as_str(), |above, below| above.place(below, bytes))?;
+    }
+    Ok(all)
+}
+
+/// Puts something at `path` into the innermost of `all` that it lies in.
+fn place(all: &[(String, Node)], path: &str, put: impl FnOnce(&Node, &str) -> Result<()>) -> Result<()> {
+    let within = all.iter().filter_map(|(above, node)| {
+        let below = path.strip_prefix(above.trim_end_matches('/'))?.strip_prefix('/')?;
+        Some((node, below))
+    });
+    let (node, below) = within.min_by_key(|(_, below)| below.len()).ok_or(Fault::NoEntry)?;
+    put(node, below)
+}
+
+/// A component's files and its table.
+pub(crate) struct Files<'a> {
+    pub(crate) preopened: &'a Preopened,
+    pub(crate) table: &'a mut ResourceTable,
+}
+
+impl HasData for Files<'static> {
+    type Data<'a> = Files<'a>;
+}
+
+impl Files<'_> {
+    /// The descriptor that the bindings, whatever they call it, have in this place of the table.
+    fn get(&self, rep: u32) -> std::result::Result<&Open, ResourceTableError> {
+        self.table.get(&Resource::new_borrow(rep))
+    }
+
+    fn push(&mut self, open: Open) -> std::result::Result<u32, ResourceTableError> {
+        Ok(self.table.push(open)?.rep())
+    }
+
+    fn preopened(&mut self) -> std::result::Result<Vec<(u32, String)>, ResourceTableError> {
+        let all = self.preopened.clone();
+        let open = |node: &Node| Open { node: node.clone(), read: true, write: node.writable().is_ok() };
+        all.iter().map(|(path, node)| Ok((self.push(open(node))?, path.clone()))).collect()
+    }
+}
+
+/// What a component's descriptor stands for.
+pub(crate) struct Open {
+    pub(crate) node: Node,
+    pub(crate) read: bool,
+    /// Of a directory: what is in it may be changed.
+    pub(crate) write: bool,
+}
+
+impl Open {
+    /// A directory that paths begin at.
+    fn directory(&self) -> Result<&Node> {
+        if self.node.kind() == Kind::Directory { Ok(&self.node) } else { Err(Fault::NotDirectory) }
+    }
+
+    /// A file that bytes come out of.
+    fn read(&self) -> Result<&Node> {
+        match (self.node.kind(), self.read) {
+            (Kind::Directory, _) => Err(Fault::IsDirectory),
+            (Kind::File | Kind::Link, false) => Err(Fault::BadDescriptor),
+            (Kind::File | Kind::Link, true) => Ok(&self.node),
+        }
+    }
+
+    /// A file that bytes go into.
+    fn written(&self) -> Result<&Node> {
+        if self.node.kind() == Kind::Directory || !self.write {
+            return Err(Fault::BadDescriptor);
+        }
+        self.node.writable()?;
+        Ok(&self.node)
+    }
+
+    /// `flags`: create, directory, exclusive, truncate.
+    pub(crate) const fn how(follow: bool, flags: [bool; 4], write: bool) -> How {
+        let [create, directory, exclusive, truncate] = flags;
+        How { follow, create, directory, exclusive, truncate, write }
+    }
+
+    /// `changes`: what is in it, if it is a directory.
+    pub(crate) fn at(from: &Node, path: &str, how: How, read: bool, changes: bool) -> Result<Self> {
+        let node = from.open(path, how)?;
+        let directory = node.kind() == Kind::Directory;
+        if directory && changes {
+            node.writable()?;
+        }
+        // What is made is there to be filled; who asks for nothing reads.
+        let write = if directory { changes } else { how.write || how.create && node.writable().is_ok() };
+        Ok(Self { node, read: read || !how.write, write })
+    }
+}
+
+impl Stat {
+    /// Two nodes of a Keep have the same only if they are one, and did not change.
+    pub(crate) fn hash(&self) -> [u64; 2] {
+        [self.number, u64::try_from(self.times.changed.as_nanos()).unwrap_or(u64::MAX)]
+    }
+}
