@@ -1,13 +1,14 @@
 //! What a person points at – a program, a `Donjon.toml`, or a folder with one – read into a package.
 //!
-//! Refuses a manifest without a program, and a program that is neither WebAssembly nor an ELF file that a Keep can
+//! Owns the folders among the files of a manifest: in a package there are only files. Refuses what in a folder is neither, a
+//! manifest without a program, and a program that is neither WebAssembly nor an ELF file that a Keep can
 //! start, before anything is packed or started.
 
 use std::path::{Path, PathBuf};
 
 use gate::elf::{Elf, Kind};
-use workload::manifest::Manifest;
-use workload::package::{Built, Package, Program, ProgramError};
+use workload::manifest::{File, Manifest, Place};
+use workload::package::{BuildError, Built, Package, Program, ProgramError};
 
 use crate::failure::Failure;
 
@@ -18,6 +19,8 @@ pub(crate) const MANIFEST: &str = "Donjon.toml";
 pub(crate) struct Project {
     pub(crate) manifest: Manifest,
     pub(crate) program: Program,
+    /// In the order of the manifest's.
+    files: Vec<Vec<u8>>,
 }
 
 impl Project {
@@ -25,27 +28,72 @@ impl Project {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
         if file.extension().is_none_or(|extension| extension != "toml") {
-            return Ok(Self { manifest: Manifest::default(), program: program(&file)? });
+            return Ok(Self { manifest: Manifest::default(), program: program(&file)?, files: Vec::new() });
         }
         let shown = file.display().to_string();
         let text = std::fs::read_to_string(&file).map_err(|error| {
             Failure::caused(format_args!("cannot read {shown}"), &error)
                 .hint("name a program, or a folder with a Donjon.toml")
         })?;
-        let manifest = Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let mut manifest = Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let Some(named) = &manifest.program else {
             return Err(Failure::new(format_args!("{shown} does not name its program"))
                 .hint("add `program = \"path/to/main.wasm\"` (relative to that file)"));
         };
-        let program = program(&file.parent().unwrap_or(Path::new("")).join(named))?;
-        Ok(Self { manifest, program })
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let program = program(&folder.join(named))?;
+        let mut found = Vec::new();
+        for File { path, source } in &manifest.file {
+            collect(&folder.join(source.as_deref().unwrap_or_default()), path.as_str(), &mut found)?;
+        }
+        let (paths, files) = found.into_iter().unzip();
+        let file = |path: Place| File { path, source: None };
+        manifest.file = Vec::into_iter(paths).map(file).collect();
+        Ok(Self { manifest, program, files })
     }
 
     /// The package, whose digest names the workload.
     pub(crate) fn pack(self) -> Result<Built, Failure> {
-        Package::build(&self.manifest.for_package(), self.program)
-            .map_err(|error| Failure::caused("cannot pack the workload", &error))
+        Package::build(&self.manifest.for_package(), self.program, self.files).map_err(|error| {
+            let failure = Failure::caused("cannot pack the workload", &error);
+            match &error {
+                BuildError::Manifest(error) => match error.hint() {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                },
+                _ => failure,
+            }
+        })
     }
+}
+
+/// The files at `source`, one or all that are in a folder, by their paths in the Keep, in the order of their names.
+fn collect(source: &Path, path: &str, found: &mut Vec<(Place, Vec<u8>)>) -> Result<(), Failure> {
+    let shown = source.display();
+    let unread = |error: std::io::Error| {
+        Failure::caused(format_args!("cannot read the file {shown}"), &error)
+            .hint("correct the path (`source` in Donjon.toml, relative to that file)")
+    };
+    let kind = std::fs::metadata(source).map_err(unread)?;
+    if kind.is_dir() {
+        let names = source.read_dir().map_err(unread)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<Result<Vec<_>, _>>().map_err(unread)?;
+        names.sort();
+        for name in names {
+            let Some(text) = name.to_str() else {
+                return Err(Failure::new(format_args!("{shown} has a file whose name is not UTF-8")).hint("rename it"));
+            };
+            collect(&source.join(text), &format!("{}/{text}", path.trim_end_matches('/')), found)?;
+        }
+        return Ok(());
+    }
+    if !kind.is_file() {
+        return Err(Failure::new(format_args!("{shown} is neither a file nor a folder"))
+            .hint("a package has files with content: leave it out"));
+    }
+    let path = path.parse().map_err(|error| Failure::caused(format_args!("{shown} cannot be at {path}"), &error))?;
+    found.push((path, std::fs::read(source).map_err(unread)?));
+    Ok(())
 }
 
 fn program(file: &PathBuf) -> Result<Program, Failure> {

@@ -105,7 +105,7 @@ fn a_missing_import() {
         dir.path(),
         &["run", "-q", "main.wasm"],
         "the program cannot be linked: unknown import: `env::abort` has not been defined [wasm.import]",
-        "a Keep offers WASI 0.1, WASI 0.2 (wasi:cli) and wasi:http 0.2; build without other imports",
+        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports",
     );
 }
 
@@ -129,7 +129,7 @@ fn a_missing_import_of_a_component() {
     assert!(
         ran.stderr.ends_with(
             " [wasm.import]\n\
-             hint: a Keep offers WASI 0.1, WASI 0.2 (wasi:cli) and wasi:http 0.2; build without other imports\n"
+             hint: a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports\n"
         ),
         "{}",
         ran.stderr
@@ -143,7 +143,7 @@ fn a_module_without_start() {
         dir.path(),
         &["run", "-q", "main.wasm"],
         "the module has no `_start` function, so it is not a command [wasm.start]",
-        "build it as a command (a program with `main`), not as a library or reactor",
+        "build it as a command (a program with `main`), or name the function to call: invoke = \"run\"",
     );
 }
 
@@ -213,8 +213,8 @@ fn a_command_with_a_listener() {
         refused(
             dir.path(),
             &["run", "-q"],
-            "the manifest has the listener `web`, but the program does not export wasi:http/incoming-handler@0.2, \
-             so nobody would answer there [wasm.kind]",
+            "the manifest has the listener `web`, but the program does not export wasi:http/incoming-handler@0.2 or \
+             wasi:http/handler@0.3, so nobody would answer there [wasm.kind]",
             "export the handler (world wasi:http/proxy), or remove the [[listen]]",
         );
         std::fs::write(dir.path().join("Donjon.toml"), manifest("")).unwrap();
@@ -232,8 +232,9 @@ fn a_service_without_a_handler() {
     refused(
         dir.path(),
         &["run", "-q"],
-        "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2 [wasm.kind]",
-        "export the handler (world wasi:http/proxy), or say kind = \"command\"",
+        "the manifest says kind = \"http\", but the program does not export wasi:http/incoming-handler@0.2 \
+         or wasi:http/handler@0.3 [wasm.kind]",
+        "export the handler (world wasi:http/proxy, of 0.3 wasi:http/service), or say kind = \"command\"",
     );
     let control = format!("program = {:?}\nkind = \"command\"\nargs = [\"exit\", \"0\"]\n", probe(Form::Component));
     std::fs::write(dir.path().join("Donjon.toml"), control).unwrap();
@@ -247,7 +248,7 @@ fn a_command_that_is_a_service() {
         folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"command\"\n", env!("DONJON_GREETER")).as_bytes())]);
     let ran = run(dir.path(), ["run", "-q"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
-    assert!(ran.stderr.contains("wasi:cli/run@0.2"), "it names the export that is missing: {}", ran.stderr);
+    assert!(ran.stderr.contains("wasi:cli/run"), "it names the export that is missing: {}", ran.stderr);
     assert!(
         ran.stderr.contains("hint: ") && !ran.stderr.contains("other imports"),
         "nothing is imported: {}",
@@ -261,7 +262,7 @@ fn a_component_without_an_entry() {
     let dir = folder(&[("main.wasm", b"\0asm\x0d\0\x01\0")]);
     let ran = run(dir.path(), ["run", "-q", "main.wasm"], Input::Nothing);
     assert_eq!((ran.code(), ran.text()), (125, ""), "{}", ran.stderr);
-    assert!(ran.stderr.contains("wasi:cli/run@0.2"), "it names the export that is missing: {}", ran.stderr);
+    assert!(ran.stderr.contains("wasi:cli/run"), "it names the export that is missing: {}", ran.stderr);
     assert!(
         ran.stderr.contains("hint: ") && !ran.stderr.contains("other imports"),
         "nothing is imported: {}",

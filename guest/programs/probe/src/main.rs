@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `exit N` | ends with status N |
 //! | `file PATH …` | copies these files to standard output |
+//! | `put PATH TEXT` | writes the text at the end of this file, which it makes if there is none, and copies all of it to standard output |
+//! | `list PATH` | what is in this directory, sorted, a name a line |
+//! | `name` | its argument 0 |
 //! | `cat` | copies standard input to standard output; the number of bytes on standard error |
 //! | `args` | its arguments after this one, one a line |
 //! | `env` | its environment, sorted, `NAME=VALUE` a line |
@@ -20,7 +23,7 @@
 //! native program.
 
 use std::hint::black_box;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,6 +39,24 @@ fn main() -> io::Result<ExitCode> {
             paths
                 .iter()
                 .try_for_each(|path| io::copy(&mut std::fs::File::open(path)?, &mut io::stdout()).map(|_| ()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["put", path, text] => {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).read(true).open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.seek(io::SeekFrom::Start(0))?;
+            io::copy(&mut file, &mut io::stdout()).map(|_| ExitCode::SUCCESS)
+        }
+        ["list", path] => {
+            let names = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
+            let mut names = names.collect::<io::Result<Vec<_>>>()?;
+            names.sort();
+            let mut out = io::stdout();
+            names.iter().try_for_each(|name| writeln!(out, "{}", name.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["name"] => {
+            println!("{}", std::env::args().next().unwrap_or_default());
             Ok(ExitCode::SUCCESS)
         }
         ["call"] => std::process::Command::new("/bin/true").status().map(|_| ExitCode::SUCCESS),
@@ -74,8 +95,8 @@ fn main() -> io::Result<ExitCode> {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: probe exit N | file PATH … | cat | args … | env | trap unreachable|oob|stack | call | sleep MS | spin N | \
-         gate"
+        "usage: probe exit N | file PATH … | put PATH TEXT | list PATH | name | cat | args … | env | \
+         trap unreachable|oob|stack | call | sleep MS | spin N | gate"
     );
     ExitCode::from(64)
 }
@@ -116,7 +137,7 @@ fn spin_alone() -> ! {
 #[cfg(target_os = "linux")]
 mod gate {
     use std::fs::File;
-    use std::io::{self, Read, Write};
+    use std::io::{self, Read, Seek, Write};
     use std::os::fd::FromRawFd;
     use std::process::ExitCode;
 
