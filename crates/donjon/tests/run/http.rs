@@ -50,7 +50,7 @@ impl Service {
 
     /// One exchange over HTTP/1.1 on a connection of its own.
     #[track_caller]
-    fn send(&self, method: &str, target: &str, fields: &str, body: &[u8]) -> Answer {
+    pub(crate) fn send(&self, method: &str, target: &str, fields: &str, body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let length = body.len();
         let head = format!(
@@ -88,8 +88,9 @@ fn manifest(program: &Path, rest: &str) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    head: String,
-    body: Vec<u8>,
+    /// In small letters.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
