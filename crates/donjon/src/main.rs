@@ -41,6 +41,7 @@ enum Command {
     Steward(command::steward::Steward),
     #[command(subcommand)]
     Drawbridge(command::drawbridge::Drawbridge),
+    Inspect(command::inspect::Inspect),
     Platform(command::platform::Platform),
     Measure(command::measure::Measure),
     Verify(command::verify::Verify),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.run(),
         Command::Steward(steward) => steward.run(),
         Command::Drawbridge(drawbridge) => drawbridge.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Platform(platform) => platform.run(),
         Command::Measure(measure) => measure.run(),
         Command::Verify(verify) => verify.run(),
