@@ -199,7 +199,7 @@ fn the_outcome_tells_a_status_from_a_failure() {
         "step": 13,
         "code": "wasm.start",
         "message": "the module has no `_start` function, so it is not a command",
-        "hint": "build it as a command (a program with `main`), not as a library or reactor",
+        "hint": "build it as a command (a program with `main`), or name the function to call: invoke = \"run\"",
     });
     assert_eq!(outcome(&["main.wasm"]), (125, expected));
 }
