@@ -98,7 +98,7 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
             Step::Program,
             "files.place",
             format_args!("the files of the manifest cannot be where it says: {fault}"),
-            "`donjon manifest check` says which",
+            "give each file and each mount of the manifest its own path",
         )
     })?;
     match program.kind(&workload.manifest)? {

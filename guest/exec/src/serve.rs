@@ -1,4 +1,5 @@
-//! Services: components of `wasi:http`, 0.2 (`proxy`) and 0.3 (`service`), behind HTTP/1.1 and HTTP/2, with TLS by the Keep's certificate.
+//! Services: components of `wasi:http`, 0.2 (`proxy`) and 0.3 (`service`), behind HTTP/1.1 and HTTP/2, with TLS by the
+//! Keep's certificate.
 //!
 //! Owns the listener, the bounds on what strangers may hold (connections, instances, time without a request) and one
 //! fresh instance per request. Refuses plain HTTP where the manifest says `https`, and TLS without a certificate.
