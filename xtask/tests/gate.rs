@@ -80,6 +80,7 @@ fn the_document_has_the_bounds_of_the_code() {
         ("frame", frame::MAX),
         ("chunk", message::CHUNK),
         ("text", message::TEXT),
+        ("addresses", message::ADDRESSES),
         ("endorsements", usize::from(endorsements.unwrap())),
         ("attested", message::ATTESTED),
         ("context", message::CONTEXT),

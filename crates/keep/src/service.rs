@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::frame;
-use gate::message::{CHUNK, Outcome, Purpose, Reply, Request};
+use gate::message::{ADDRESSES, CHUNK, Outcome, Purpose, Reply, Request};
 use workload::digest::Digest;
 
 use crate::backend::{Attester, Endorsements};
@@ -147,11 +147,11 @@ impl Service {
                 None => Reply::Absent.encode(out),
             },
             Request::Resolve { authority } => {
-                let address = authority.to_socket_addrs().ok().and_then(|mut found| found.next());
-                match address {
-                    Some(address) => Reply::Address(&address.to_string()).encode(out),
-                    None => Reply::Absent.encode(out),
+                let mut found: Vec<String> = Vec::new();
+                for address in authority.to_socket_addrs().into_iter().flatten().take(ADDRESSES) {
+                    found.push(address.to_string());
                 }
+                if found.is_empty() { Reply::Absent } else { Reply::Address(&found.join(" ")) }.encode(out)
             }
             Request::Listening { name, address } => {
                 (self.host.events)(Event::Listening { name: clean(name), address: clean(address) });

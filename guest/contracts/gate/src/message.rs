@@ -16,6 +16,8 @@ pub const CHUNK: usize = 256 * 1024;
 
 /// The most bytes of a text that travels to people ([`Request::Milestone`], [`Outcome::Refused`]).
 pub const TEXT: usize = 16 * 1024;
+/// The most addresses of a name.
+pub const ADDRESSES: usize = 16;
 
 /// The most bytes of a context of [`Request::SealKey`].
 pub const CONTEXT: usize = 256;
@@ -181,7 +183,8 @@ pub enum Reply<'a> {
     /// To [`Request::Blob`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]: no such
     /// name.
     Absent,
-    /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric.
+    /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric; to the latter up to
+    /// [`ADDRESSES`], joined by spaces, best first.
     Address(&'a str),
     /// To [`Request::Listening`], [`Request::Milestone`], [`Request::Part`], [`Request::File`] and
     /// [`Request::Outcome`].

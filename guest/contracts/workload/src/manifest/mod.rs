@@ -1,15 +1,15 @@
 //! The manifest: what the publisher of a workload fixes. In a package it is canonical JSON, beside a program `Donjon.toml`.
 //!
 //! Owns the keys, their defaults and the two readings (`spec/manifest.md`). Refuses unknown keys, a key that says its own
-//! default in a package (one value, one encoding), and listeners this version cannot serve: they are named, not ignored.
+//! default in a package (one value, one encoding), and keys that do not go together.
 //! Invariant: [`Manifest::from_json`] gives back its input byte for byte through [`Manifest::to_json`].
 
 mod files;
+mod network;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::brief::{Brief, is_argument, is_variable};
 use crate::names::Name;
 use crate::package::Object;
 pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError, Size, SizeError};
+pub use network::{Connect, Destination, Host, Listen, Network, NetworkError, Ports, Protocol, Trust};
 
 /// What a WebAssembly program is called if its manifest does not say.
 pub const ARG0: &str = "main.wasm";
@@ -65,6 +66,12 @@ pub struct Manifest {
     /// Where the workload is reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<Listen>,
+    /// Whom it reaches, and by what it recognises them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<Connect>,
+    /// Whom else it may reach.
+    #[serde(skip_serializing_if = "Network::is_empty")]
+    pub network: Network,
 }
 
 /// What kind of program.
@@ -88,32 +95,6 @@ pub enum Stdio {
     Null,
     /// To the host, who reads it.
     Host,
-}
-
-/// One place where the workload is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    /// What the program and the log call it.
-    pub name: Name,
-    /// The port; 0 = any free one, told when it listens.
-    pub port: u16,
-    /// What is spoken there.
-    pub protocol: Protocol,
-}
-
-/// What is spoken at a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// Bytes in the clear. Reserved.
-    Tcp,
-    /// TLS by the Keep's identity, bytes inside. Reserved.
-    Tls,
-    /// HTTP/1.1 and HTTP/2 in the clear.
-    Http,
-    /// HTTP/1.1 and HTTP/2 in TLS by the Keep's identity.
-    Https,
 }
 
 /// Why this is not a manifest.
@@ -198,28 +179,72 @@ pub enum ManifestError {
         /// Its name.
         name: String,
     },
-    /// A listener of a kind that is in the format but not in this version.
-    #[error("`listen[{index}].protocol = \"{protocol}\"` is not yet supported")]
-    NotYet {
+    /// `kind = "command"` with a listener for HTTP.
+    #[error("`listen[{index}].protocol = \"{protocol}\"` belongs to an HTTP service, but `kind = \"command\"`")]
+    ListenerOfCommand {
         /// Which listener, from 0.
         index: usize,
         /// What it asks for.
-        protocol: Protocol,
-    },
-    /// `kind = "command"` with listeners.
-    #[error("`listen[0].protocol = \"{protocol}\"` belongs to an HTTP service, but `kind = \"command\"`")]
-    ListenerOfCommand {
-        /// What the first listener asks for.
         protocol: Protocol,
     },
     /// `kind = "http"` without a listener.
     #[error("`kind = \"http\"` needs a `[[listen]]` section with `name`, `port` and `protocol`")]
     NoListener,
     /// More than one HTTP listener.
-    #[error("an HTTP service has exactly one `[[listen]]` section, here are {found}")]
+    #[error("an HTTP service has exactly one `[[listen]]` section, with protocol http or https; here are {found}")]
     Listeners {
         /// How many.
         found: usize,
+    },
+    /// Two listeners of one name or at one port.
+    #[error("`listen[{index}]` has the name or the port of another")]
+    ListenTwice {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// Two connections, or a connection and a listener, of one name, or two connections to one place.
+    #[error("`connect[{index}]` has the name of another section, or leads where another does")]
+    ConnectTwice {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// Clients that would prove themselves by names, which clients do not have.
+    #[error("`listen[{index}].clients` cannot be \"web\": certificates of public web roots name servers")]
+    WebClients {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// Proofs where nobody can prove anything.
+    #[error("`{what}[{index}].{key}` needs TLS, but the protocol there is \"{protocol}\"")]
+    Clear {
+        /// The section.
+        what: &'static str,
+        /// Which, from 0.
+        index: usize,
+        /// The key.
+        key: &'static str,
+        /// What is spoken.
+        protocol: Protocol,
+    },
+    /// `steward` without roles, or roles without it.
+    #[error("`{what}[{index}].roles` and \"steward\" in its `{key}` belong together, and one of them is missing")]
+    Roles {
+        /// The section.
+        what: &'static str,
+        /// Which, from 0.
+        index: usize,
+        /// The key.
+        key: &'static str,
+    },
+    /// A PEM file that is not in the package.
+    #[error("`{what}[{index}]` trusts what is in {path}, which is no `[[file]]`")]
+    NoSuchFile {
+        /// The section.
+        what: &'static str,
+        /// Which, from 0.
+        index: usize,
+        /// The path.
+        path: Place,
     },
 }
 
@@ -238,10 +263,16 @@ impl ManifestError {
             Self::PathTwice { .. } => Some("give each file and each mount its own path"),
             Self::Invoke { .. } => Some("remove `invoke`, or `kind` and [[listen]]"),
             Self::Name | Self::Argument { .. } | Self::Variable { .. } => None,
-            Self::NotYet { .. } => Some("use protocol \"http\" or \"https\" with a wasi:http service"),
-            Self::ListenerOfCommand { .. } => Some("remove the `[[listen]]` section, or `kind`"),
+            Self::ListenerOfCommand { .. } => Some("say protocol \"tcp\" or \"tls\", or remove `kind`"),
             Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
-            Self::Listeners { .. } => Some("keep one `[[listen]]` section"),
+            Self::Listeners { .. } => Some("keep one `[[listen]]` section; sockets are for commands"),
+            Self::ListenTwice { .. } | Self::ConnectTwice { .. } => {
+                Some("give each its own name, port and destination")
+            }
+            Self::WebClients { .. } => Some("name the PEM file of the CA whose clients may come"),
+            Self::Clear { .. } => Some("say protocol \"tls\" or \"https\""),
+            Self::Roles { .. } => Some("name the roles of the Deployment, for example: roles = [\"web\"]"),
+            Self::NoSuchFile { .. } => Some("add it: [[file]] with `path` and `source`"),
         }
     }
 }
@@ -331,18 +362,39 @@ impl Manifest {
     /// that, in the clear.
     #[must_use]
     pub fn http_listener(&self) -> Listen {
-        let default = || Listen { name: Name::https(), port: 0, protocol: Protocol::Https };
+        let default = || Listen {
+            name: Name::https(),
+            port: 0,
+            protocol: Protocol::Https,
+            clients: Vec::new(),
+            roles: Vec::new(),
+        };
         self.listen.first().cloned().unwrap_or_else(default)
     }
 
     /// The rules between keys, which serde cannot know.
     pub(crate) fn consistent(&self) -> Result<(), ManifestError> {
-        let Self { program: _, kind, invoke, arg0, args, env, stdin: _, stdout: _, stderr: _, file, mount, listen } =
-            self;
+        let Self {
+            program: _,
+            kind,
+            invoke,
+            arg0,
+            args,
+            env,
+            stdin: _,
+            stdout: _,
+            stderr: _,
+            file,
+            mount,
+            listen,
+            connect,
+            network,
+        } = self;
+        let http = listen.iter().position(|listen| listen.protocol.http());
         if let Some(function) = invoke {
-            match (kind, listen.first(), function.as_str()) {
+            match (kind, http, function.as_str()) {
                 (Kind::Http, _, _) => return Err(ManifestError::Invoke { found: "an HTTP service" }),
-                (_, Some(_), _) => return Err(ManifestError::Invoke { found: "a listener" }),
+                (_, Some(_), _) => return Err(ManifestError::Invoke { found: "a listener for HTTP" }),
                 (_, None, "") => return Err(ManifestError::Invoke { found: "no name" }),
                 (Kind::Auto | Kind::Command, None, _) => {}
             }
@@ -357,21 +409,15 @@ impl Manifest {
         if let Some((name, _)) = env.iter().find(|(name, value)| !is_variable(name, value)) {
             return Err(ManifestError::Variable { name: name.clone() });
         }
-        for (index, Listen { name: _, port: _, protocol }) in listen.iter().enumerate() {
-            match protocol {
-                Protocol::Tcp | Protocol::Tls => {
-                    return Err(ManifestError::NotYet { index, protocol: *protocol });
-                }
-                Protocol::Http | Protocol::Https => {}
+        network::consistent(listen, connect, network, file)?;
+        match (kind, http.and_then(|index| Some((index, listen.get(index)?.protocol)))) {
+            (Kind::Command, Some((index, protocol))) => Err(ManifestError::ListenerOfCommand { index, protocol }),
+            (Kind::Http, None) if listen.is_empty() => Err(ManifestError::NoListener),
+            (Kind::Http, None) => Err(ManifestError::Listeners { found: listen.len() }),
+            (Kind::Auto | Kind::Http, Some(_)) if listen.len() > 1 => {
+                Err(ManifestError::Listeners { found: listen.len() })
             }
-        }
-        match (kind, listen.as_slice()) {
-            (Kind::Command, [Listen { name: _, port: _, protocol }, ..]) => {
-                Err(ManifestError::ListenerOfCommand { protocol: *protocol })
-            }
-            (Kind::Http, []) => Err(ManifestError::NoListener),
-            (Kind::Command | Kind::Auto, []) | (Kind::Auto | Kind::Http, [_]) => Ok(()),
-            (Kind::Auto | Kind::Http, _) => Err(ManifestError::Listeners { found: listen.len() }),
+            (Kind::Command | Kind::Auto, None) | (Kind::Auto | Kind::Http, Some(_)) => Ok(()),
         }
     }
 }
@@ -381,17 +427,6 @@ impl Kind {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     fn is_auto(&self) -> bool {
         matches!(self, Self::Auto)
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Https => "https",
-        })
     }
 }
 
@@ -566,8 +601,10 @@ mod tests {
     fn listeners() {
         let listen = |kind: &str, protocols: &[&str]| {
             let kind = if kind == "auto" { String::new() } else { alloc::format!("\"kind\":\"{kind}\",") };
-            let all: Vec<_> =
-                protocols.iter().map(|p| alloc::format!(r#"{{"name":"n","port":1,"protocol":"{p}"}}"#)).collect();
+            let all: Vec<_> = (1..)
+                .zip(protocols)
+                .map(|(n, p)| alloc::format!(r#"{{"name":"n{n}","port":{n},"protocol":"{p}"}}"#))
+                .collect();
             let json = alloc::format!("{{{kind}\"listen\":[{}]}}", all.join(","));
             read(&json.replace(r#","listen":[]"#, "").replace(r#""listen":[]"#, ""))
         };
@@ -576,11 +613,51 @@ mod tests {
         assert!(listen("auto", &[]).is_ok());
         assert_eq!(listen("http", &[]), Err(ManifestError::NoListener));
         assert_eq!(listen("http", &["https", "http"]), Err(ManifestError::Listeners { found: 2 }));
-        assert_eq!(listen("command", &["https"]), Err(ManifestError::ListenerOfCommand { protocol: Protocol::Https }));
-        let not_yet = listen("auto", &["tcp"]).unwrap_err();
-        assert_eq!(not_yet, ManifestError::NotYet { index: 0, protocol: Protocol::Tcp });
-        assert_eq!(not_yet.to_string(), "`listen[0].protocol = \"tcp\"` is not yet supported");
-        assert_eq!(listen("auto", &["https", "tls"]), Err(ManifestError::NotYet { index: 1, protocol: Protocol::Tls }));
+        let command = ManifestError::ListenerOfCommand { index: 0, protocol: Protocol::Https };
+        assert_eq!(listen("command", &["https"]), Err(command));
+        assert!(listen("command", &["tcp", "tls"]).is_ok());
+        assert!(listen("auto", &["tls", "tcp"]).is_ok());
+        assert_eq!(listen("http", &["tcp"]), Err(ManifestError::Listeners { found: 1 }));
+        assert_eq!(listen("auto", &["tcp", "http"]), Err(ManifestError::Listeners { found: 2 }));
+    }
+
+    #[test]
+    fn who_proves_what() {
+        let with = |json: &str| read(&alloc::format!("{{\"file\":[{{\"path\":\"/ca\"}}],{json}}}"));
+        let listen = |protocol: &str, rest: &str| {
+            with(&alloc::format!(r#""listen":[{{"name":"n","port":1,"protocol":"{protocol}"{rest}}}]"#))
+        };
+        let connect = |protocol: &str, rest: &str| {
+            with(&alloc::format!(r#""connect":[{{"name":"n","to":"db:1","protocol":"{protocol}"{rest}}}]"#))
+        };
+        let pin = Digest::of(b"key");
+        assert!(listen("tls", r#","clients":["/ca","steward"],"roles":["web"]"#).is_ok());
+        assert!(connect("tls", r#","trust":["web"]"#).is_ok());
+        assert!(connect("https", &alloc::format!(r#","trust":["{pin}"]"#)).is_ok());
+        assert!(connect("tcp", "").is_ok());
+        let (index, key) = (0, "clients");
+        let what = "listen";
+        assert_eq!(
+            listen("tcp", r#","clients":["/ca"]"#),
+            Err(ManifestError::Clear { what, index, key, protocol: Protocol::Tcp })
+        );
+        assert_eq!(listen("tls", r#","clients":["steward"]"#), Err(ManifestError::Roles { what, index, key }));
+        assert_eq!(listen("tls", r#","roles":["web"]"#), Err(ManifestError::Roles { what, index, key }));
+        assert_eq!(listen("tls", r#","clients":["web"]"#), Err(ManifestError::WebClients { index }));
+        assert!(matches!(listen("tls", r#","clients":["/other"]"#), Err(ManifestError::NoSuchFile { .. })));
+        assert!(matches!(listen("tls", r#","clients":["webb"]"#), Err(ManifestError::Json { .. })));
+        assert!(matches!(with(r#""network":{"connect":["10.0.0.1/8:1"]}"#), Err(ManifestError::Json { .. })));
+        let network = r#""network":{"connect":["a.b:1","[::1]:*"],"listen":["80-90"],"resolve":["*.b"]}"#;
+        assert!(with(network).is_ok());
+        assert_eq!(with(r#""network":{}"#), Err(ManifestError::NotCanonical));
+        let twice = r#"{"listen":[{"name":"n","port":0,"protocol":"tcp"},{"name":"m","port":0,"protocol":"tcp"}]}"#;
+        assert!(read(twice).is_ok(), "any port twice is two ports");
+        let twice =
+            |one: &str, other: &str| read(&twice.replace("\"m\",\"port\":0", other).replace("\"n\",\"port\":0", one));
+        assert!(twice("\"n\",\"port\":1", "\"m\",\"port\":2").is_ok(), "control");
+        for (one, other) in [("\"n\",\"port\":1", "\"n\",\"port\":2"), ("\"n\",\"port\":1", "\"m\",\"port\":1")] {
+            assert_eq!(twice(one, other), Err(ManifestError::ListenTwice { index: 1 }));
+        }
     }
 
     #[test]
@@ -590,7 +667,7 @@ mod tests {
         let listen = r#","listen":[{"name":"w","port":0,"protocol":"http"}]"#;
         for (json, found) in [
             (r#"{"invoke":""}"#.to_owned(), "no name"),
-            (alloc::format!(r#"{{"invoke":"run"{listen}}}"#), "a listener"),
+            (alloc::format!(r#"{{"invoke":"run"{listen}}}"#), "a listener for HTTP"),
             (alloc::format!(r#"{{"kind":"http","invoke":"run"{listen}}}"#), "an HTTP service"),
         ] {
             assert_eq!(read(&json), Err(ManifestError::Invoke { found }));
@@ -668,9 +745,8 @@ mod tests {
         assert_eq!(error.to_string(), "Donjon.toml:2:1: unknown key `argz`");
         assert_eq!(error.hint().as_deref(), Some("did you mean `args`?"));
 
-        let error = Manifest::from_toml("Donjon.toml", "[[listen]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 1\n")
+        let error = Manifest::from_toml("Donjon.toml", "[[listen]]\nname = \"web\"\nprotocol = \"htttp\"\nport = 1\n")
             .unwrap_err();
-        assert_eq!(error.to_string(), "Donjon.toml: `listen[0].protocol = \"tcp\"` is not yet supported");
-        assert!(error.hint().unwrap().contains("https"));
+        assert_eq!(error.hint().as_deref(), Some("did you mean `http`?"));
     }
 }
