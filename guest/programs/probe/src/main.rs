@@ -14,7 +14,13 @@
 //! | `call` | makes a system call that no Keep answers, where a program can make one |
 //! | `sleep MS` | waits, then ends with status 0 |
 //! | `spin N` | says a line, and has N threads compute for ever |
+//! | `echo AT` | accepts a connection, gives back what comes over it until its end, and says how many bytes that were |
+//! | `dial AT TEXT` | connects, says the text and that nothing follows, and copies what comes to standard output |
+//! | `lookup NAME` | the addresses of a name, sorted, one a line |
+//! | `get URL` | asks by `wasi:http`, and copies status and body to standard output; as a component |
 //! | `gate …` | for each line of standard input: writes on descriptor 3, and what is answered |
+//!
+//! `AT` is `HOST:PORT`, or `fd:N` for a descriptor that it began with.
 //!
 //! A line for `gate` has the bytes of each write in hexadecimal, separated by blanks. What comes back is the payload of one
 //! reply, in hexadecimal, or `error` and the number with which a write failed.
@@ -24,6 +30,9 @@
 
 use std::hint::black_box;
 use std::io::{self, Read, Seek, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(any(target_env = "p1", target_os = "linux"))]
+use std::os::fd::FromRawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,6 +96,29 @@ fn main() -> io::Result<ExitCode> {
             Ok(threads) => spin(threads),
             Err(_) => Ok(usage()),
         },
+        ["echo", at] => {
+            let (mut stream, _) = listen(at)?.accept()?;
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all)?;
+            stream.write_all(&all)?;
+            println!("{}", all.len());
+            Ok(ExitCode::SUCCESS)
+        }
+        ["dial", at, text] => {
+            let mut stream = dial(at)?;
+            stream.write_all(text.as_bytes())?;
+            stream.shutdown(Shutdown::Write)?;
+            io::copy(&mut stream, &mut io::stdout()).map(|_| ExitCode::SUCCESS)
+        }
+        ["lookup", name] => {
+            let mut addresses: Vec<_> = (*name, 1).to_socket_addrs()?.map(|address| address.ip()).collect();
+            addresses.sort();
+            addresses.dedup();
+            addresses.iter().for_each(|address| println!("{address}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(all(target_os = "wasi", target_env = "p2"))]
+        ["get", url] => request::get(url),
         #[cfg(target_os = "linux")]
         ["gate", ..] => gate::talk(),
         _ => Ok(usage()),
@@ -96,9 +128,74 @@ fn main() -> io::Result<ExitCode> {
 fn usage() -> ExitCode {
     eprintln!(
         "usage: probe exit N | file PATH … | put PATH TEXT | list PATH | name | cat | args … | env | \
-         trap unreachable|oob|stack | call | sleep MS | spin N | gate"
+         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | lookup NAME | get URL | gate"
     );
     ExitCode::from(64)
+}
+
+/// The descriptor that `fd:N` names.
+fn descriptor(at: &str) -> Option<i32> {
+    at.strip_prefix("fd:")?.parse().ok()
+}
+
+#[cfg(any(target_env = "p1", target_os = "linux"))]
+fn given<T: FromRawFd>(fd: i32) -> io::Result<T> {
+    // SAFETY: the caller of this program says that it is open and of this kind; nothing else here uses it.
+    Ok(unsafe { T::from_raw_fd(fd) })
+}
+
+#[cfg(target_env = "p2")]
+fn given<T>(_: i32) -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn listen(at: &str) -> io::Result<TcpListener> {
+    descriptor(at).map_or_else(|| TcpListener::bind(at), given)
+}
+
+fn dial(at: &str) -> io::Result<TcpStream> {
+    descriptor(at).map_or_else(|| TcpStream::connect(at), given)
+}
+
+/// One request, as the world `wasi:http/proxy` makes them.
+#[cfg(all(target_os = "wasi", target_env = "p2"))]
+mod request {
+    use std::io::{self, Write};
+    use std::process::ExitCode;
+
+    use wasip2::http::outgoing_handler;
+    use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+    use wasip2::io::streams::StreamError;
+
+    pub(crate) fn get(url: &str) -> io::Result<ExitCode> {
+        let (scheme, rest) = url.split_once("://").ok_or(io::ErrorKind::InvalidInput)?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let request = OutgoingRequest::new(Fields::new());
+        let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+        let said = (
+            request.set_scheme(Some(&scheme)),
+            request.set_authority(Some(authority)),
+            request.set_path_with_query(Some(&format!("/{path}"))),
+        );
+        if said != (Ok(()), Ok(()), Ok(())) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let failed = |error: &dyn std::fmt::Debug| io::Error::other(format!("{error:?}"));
+        let answer = outgoing_handler::handle(request, None).map_err(|error| failed(&error))?;
+        answer.subscribe().block();
+        let response = answer.get().ok_or(io::ErrorKind::WouldBlock)?;
+        let response = response.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        println!("{}", response.status());
+        let body = response.consume().map_err(|()| failed(&"the body"))?;
+        let stream = body.stream().map_err(|()| failed(&"the stream"))?;
+        loop {
+            match stream.blocking_read(64 * 1024) {
+                Ok(bytes) => io::stdout().write_all(&bytes)?,
+                Err(StreamError::Closed) => return Ok(ExitCode::SUCCESS),
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+    }
 }
 
 fn cat() -> io::Result<ExitCode> {
@@ -137,7 +234,7 @@ fn spin_alone() -> ! {
 #[cfg(target_os = "linux")]
 mod gate {
     use std::fs::File;
-    use std::io::{self, Read, Seek, Write};
+    use std::io::{self, Read, Write};
     use std::os::fd::FromRawFd;
     use std::process::ExitCode;
 
