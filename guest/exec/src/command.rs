@@ -14,7 +14,7 @@ use crate::engine::{Code, Program};
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
 use crate::wasi::component::{self, Component};
-use crate::wasi::p1::{self, P1};
+use crate::wasi::p1;
 
 /// Runs `program` to its end.
 pub(crate) async fn run(world: &World, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
@@ -41,8 +41,8 @@ async fn module(
     module: &wasmtime::Module,
 ) -> Result<wasmtime::Result<u8>, Refusal> {
     let mut linker = wasmtime::Linker::new(&program.engine);
-    p1::add(&mut linker, |p1: &mut P1| p1).map_err(defect)?;
-    let mut store = Store::new(&program.engine, world.p1());
+    p1::add(&mut linker).map_err(defect)?;
+    let mut store = Store::new(&program.engine, world.p1().await?);
     let instance = match linker.instantiate_async(&mut store, module).await {
         Ok(instance) => instance,
         Err(error) if is_end(&error) => return Ok(Err(error)),

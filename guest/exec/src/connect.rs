@@ -1,88 +1,28 @@
-//! The Keep's own connections: TLS 1.3 with the keys that the brief pins, and one bounded HTTP exchange at a time.
+//! The Keep's own connections: to Steward and Drawbridge, one bounded HTTP exchange at a time.
 //!
-//! Owns the TLS configurations of both directions. Refuses a server whose key is not pinned (or, with no pins, whose
-//! chain does not end at a public web root), answers over their bound, and peers that take too long.
+//! Refuses a server whose key is not pinned (or, with no pins, whose chain does not end at a public web root), answers over
+//! their bound, and peers that take too long.
 //!
 //! Names are resolved by the host: an address is a hint, the pin or the digest decides.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use workload::digest::Digest;
 
-use crate::clock;
 use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::tls::{self, Proof};
 
 /// Connecting and the head of an answer must be done in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Makes TLS configurations.
-pub(crate) struct Tls(Arc<CryptoProvider>);
-
-impl Tls {
-    pub(crate) fn new() -> Result<Self, Refusal> {
-        Ok(Self(Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
-    }
-
-    /// A server that shows the Keep's certificate and speaks HTTP/2 or HTTP/1.1.
-    pub(crate) fn server(self, identity: &Identity) -> Result<Arc<ServerConfig>, Refusal> {
-        let mut config = ServerConfig::builder_with_provider(self.0)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(broken)?
-            .with_no_client_auth()
-            .with_single_cert(identity.certificates(), identity.key.to_pkcs8()?.into())
-            .map_err(broken)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Tickets end with the certificate (trust.md rule 16): there are none. Connections do not yet; that comes with
-        // renewal, a later issue.
-        config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
-    }
-
-    /// A client that accepts the pinned keys, and shows `identity` if it is asked for a certificate.
-    fn client(self, pins: &[Digest], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Refusal> {
-        let verifier = Pinned::new(pins, Arc::clone(&self.0))?;
-        let builder = ClientConfig::builder_with_details(self.0, Arc::new(Clock))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(broken)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match identity {
-            Some(identity) => builder
-                .with_client_auth_cert(identity.certificates(), identity.key.to_pkcs8()?.into())
-                .map_err(broken)?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = rustls::client::Resumption::disabled();
-        Ok(Arc::new(config))
-    }
-}
-
-/// The present as far as this Keep knows it.
-#[derive(Debug)]
-struct Clock;
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(clock::now()))
-    }
-}
 
 /// Where to connect, and how the other side proves itself.
 pub(crate) struct Endpoint<'a> {
@@ -116,13 +56,12 @@ impl Connection {
                 format_args!("check that {} runs and that this host reaches it", to.who),
             )
         };
-        let Some(address) = platform.resolve(to.authority)? else {
+        let addresses = platform.resolve(to.authority)?;
+        if addresses.is_empty() {
             return Err(failed("connect.name", "has no address", &"the host cannot resolve the name"));
-        };
-        let address: std::net::SocketAddr =
-            address.parse().map_err(|error| failed("connect.name", "resolves to no address", &error))?;
+        }
         let connect = async {
-            let stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(&addresses[..]).await?;
             stream.set_nodelay(true)?;
             Ok::<_, std::io::Error>(stream)
         };
@@ -133,7 +72,8 @@ impl Connection {
                 let host = to.authority.rsplit_once(':').map_or(to.authority, |(host, _)| host);
                 let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                     .map_err(|error| failed("connect.name", "has an invalid name", &error))?;
-                let connector = TlsConnector::from(Tls::new()?.client(pins, to.identity)?);
+                let config = tls::client(Proof::pins(pins)?, to.identity, &[b"http/1.1"])?;
+                let connector = TlsConnector::from(config);
                 let stream = within(connector.connect(name, stream))
                     .await
                     .map_err(|error| failed("connect.tls", "did not prove itself", &error))?;
@@ -243,64 +183,4 @@ async fn within<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::R
 
 fn broken(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(Step::Certificate, "tls.defect", error, "this is a defect of the Keep: report it")
-}
-
-/// Accepts a server whose own key is pinned or, without pins, one under the public web roots.
-#[derive(Debug)]
-struct Pinned {
-    pins: Vec<Digest>,
-    web: Arc<WebPkiServerVerifier>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Pinned {
-    fn new(pins: &[Digest], provider: Arc<CryptoProvider>) -> Result<Self, Refusal> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let web = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        Ok(Self { pins: pins.to_vec(), web: web.build().map_err(broken)?, provider })
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.pins.is_empty() {
-            return self.web.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        }
-        let spki = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
-        if self.pins.contains(&Digest::of(&spki)) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // TLS 1.2 is not among the configured versions.
-        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -80,16 +80,20 @@ impl Program {
         match (manifest.kind, handles, runs) {
             (Kind::Auto | Kind::Http, true, _) => Ok(Kind::Http),
             // Of a manifest that says `command` the contract has refused the listener already.
-            (Kind::Auto, false, true) if let Some(listen) = manifest.listen.first() => Err(Refusal::new(
-                Step::Program,
-                "wasm.kind",
-                format_args!(
-                    "the manifest has the listener `{}`, but the program does not export \
+            (Kind::Auto, false, true)
+                if let Some(listen) = manifest.listen.iter().find(|listen| listen.protocol.http()) =>
+            {
+                Err(Refusal::new(
+                    Step::Program,
+                    "wasm.kind",
+                    format_args!(
+                        "the manifest has the listener `{}`, but the program does not export \
                      wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, so nobody would answer there",
-                    listen.name
-                ),
-                "export the handler (world wasi:http/proxy), or remove the [[listen]]",
-            )),
+                        listen.name
+                    ),
+                    "export the handler (world wasi:http/proxy), or remove the [[listen]]",
+                ))
+            }
             (Kind::Auto, false, true) | (Kind::Command, _, true) => Ok(Kind::Command),
             (Kind::Http, false, _) => Err(Refusal::new(
                 Step::Program,

@@ -5,6 +5,7 @@
 //! anchors for this key, this brief and this nonce.
 
 use identity::csr;
+use identity::ear::Class;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
 use rustls::pki_types::CertificateDer;
@@ -20,6 +21,10 @@ use crate::refusal::{Refusal, Step};
 pub(crate) struct Identity {
     pub(crate) key: Key,
     chain: Vec<Vec<u8>>,
+    /// How much it says.
+    pub(crate) class: Class,
+    /// What the owner signed, as the host gave it and the Steward believed it.
+    pub(crate) deployment: Option<Vec<u8>>,
 }
 
 impl Identity {
@@ -40,7 +45,8 @@ pub(crate) async fn enrol(
     brief_bytes: &[u8],
     steward: &StewardRef,
 ) -> Result<Identity, Refusal> {
-    let enrol = Enrol::new(brief_bytes, platform.deployment()?).map_err(|error| failed(Step::Launch, &error))?;
+    let deployment = platform.deployment()?;
+    let enrol = Enrol::new(brief_bytes, deployment.clone()).map_err(|error| failed(Step::Launch, &error))?;
     let authority = enrol.endpoint().authority.to_string();
     let to = Endpoint {
         who: "the Steward",
@@ -95,7 +101,8 @@ pub(crate) async fn enrol(
         .map_err(|error| failed(Step::Certificate, &error))?;
     clock::not_before(identity.time);
     platform.milestone(Step::Certificate, &identity.certificate.id.to_string())?;
-    Ok(Identity { key, chain: identity.chain })
+    let class = identity.certificate.ear.class;
+    Ok(Identity { key, chain: identity.chain, class, deployment })
 }
 
 async fn send(connection: &mut Connection, request: HttpRequest) -> Result<Answer, Refusal> {

@@ -24,12 +24,14 @@ mod files;
 mod idle;
 mod keys;
 mod native;
+mod network;
 mod outgoing;
 mod platform;
 mod refusal;
 mod serve;
 mod stdin;
 mod sys;
+mod tls;
 mod wasi;
 
 use gate::message::Outcome;
@@ -37,6 +39,7 @@ use workload::brief::{Brief, Source};
 use workload::manifest::Kind;
 use workload::package::Program;
 
+use crate::network::Network;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
@@ -93,7 +96,8 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
             match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_ref())? {}
         }
     };
-    let world = World::new(&brief, &workload.manifest, workload.files).map_err(|fault| {
+    let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
+    let world = World::new(&brief, &workload.manifest, workload.files, network).map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",
@@ -102,7 +106,7 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
         )
     })?;
     match program.kind(&workload.manifest)? {
-        Kind::Http => serve::serve(platform, world, &workload.manifest, &program, identity).await,
+        Kind::Http => serve::serve(platform, world, &workload.manifest, &program, identity.as_ref()).await,
         Kind::Auto | Kind::Command => {
             platform.milestone(Step::Program, "the program runs")?;
             command::run(&world, &workload.manifest, &program).await

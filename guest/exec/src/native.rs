@@ -1,8 +1,8 @@
 //! Programs that are not WebAssembly: static-PIE ELF files, which take exec's place in the Keep.
 //!
 //! Owns what such a program gets: arguments, environment and streams as manifest and brief say, and the package's files and
-//! the Keep's identity as files in memory. Refuses mounts, and listeners, because such a program opens its sockets itself, and files that are no such
-//! programs, before the platform is asked for anything.
+//! the Keep's identity as files in memory. Refuses mounts, and all that the manifest says of the network, because such a
+//! program opens its sockets itself, and files that are no such programs, before the platform is asked for anything.
 //!
 //! Invariant: what is handed over is exactly the bytes whose digest is in the brief, and all that exec had goes away
 //! with exec.
@@ -102,6 +102,14 @@ fn no_webassembly(manifest: &Manifest) -> Result<(), Refusal> {
     }
     if manifest.invoke.is_some() {
         return refused(&"the manifest says `invoke`, and the program is an ELF file, which has a `main`");
+    }
+    if !manifest.connect.is_empty() || manifest.network != manifest::Network::default() {
+        return Err(Refusal::new(
+            Step::Program,
+            "elf.network",
+            "the manifest says whom the program reaches, and the program is an ELF file, which nobody would keep to it",
+            "remove [[connect]] and [network], or build it for WebAssembly",
+        ));
     }
     match (manifest.kind, manifest.listen.first()) {
         (manifest::Kind::Http, _) => {
@@ -216,6 +224,10 @@ mod tests {
             let (step, code, hint) = code(&no_webassembly(&manifest(&json)).unwrap_err());
             assert_eq!((step, code.as_str()), (13, "elf.kind"));
             assert!(hint.contains("[[listen]]"), "{hint}");
+        }
+        for json in [r#"{"network":{"listen":["80"]}}"#, r#"{"connect":[{"name":"db","to":"db:1","protocol":"tcp"}]}"#]
+        {
+            assert_eq!(code(&no_webassembly(&manifest(json)).unwrap_err()).1, "elf.network");
         }
         for json in ["{}", r#"{"kind":"command"}"#] {
             assert!(no_webassembly(&manifest(json)).is_ok(), "control");

@@ -8,9 +8,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use gate::frame;
-use gate::message::{Outcome, Purpose, Reply, Request};
+use gate::message::{ADDRESSES, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
@@ -18,9 +20,11 @@ use crate::refusal::{Refusal, Step, bounded};
 /// As much as most replies have, in bytes.
 const SHORT: usize = 4096;
 
-/// The other end of descriptor 3.
+/// The other end of descriptor 3. A clone is the same conversation, which one thread leads: a question is over with its
+/// answer.
+#[derive(Clone)]
 pub(crate) struct Platform {
-    stream: File,
+    stream: Arc<File>,
     /// The last frame's bytes; replies borrow from it.
     buffer: Vec<u8>,
 }
@@ -35,7 +39,7 @@ pub(crate) struct Evidence {
 
 impl Platform {
     pub(crate) fn new(stream: File) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self { stream: Arc::new(stream), buffer: Vec::new() }
     }
 
     /// The brief's bytes.
@@ -86,12 +90,26 @@ impl Platform {
 
     /// Where the host wants a listener, if it cares.
     pub(crate) fn bind(&mut self, name: &str) -> Result<Option<String>, Refusal> {
-        self.address(&Request::Bind { name })
+        match self.ask(&Request::Bind { name })? {
+            Reply::Address(address) => Ok(Some(address.to_owned())),
+            Reply::Absent => Ok(None),
+            other => Err(unexpected("Address", &other)),
+        }
     }
 
-    /// The numeric address of `authority`, as far as the host knows.
-    pub(crate) fn resolve(&mut self, authority: &str) -> Result<Option<String>, Refusal> {
-        self.address(&Request::Resolve { authority })
+    /// The addresses of `host:port`, as far as the host knows, best first.
+    pub(crate) fn resolve(&mut self, authority: &str) -> Result<Vec<SocketAddr>, Refusal> {
+        match self.ask(&Request::Resolve { authority })? {
+            Reply::Address(addresses) => {
+                let addresses: Vec<_> = addresses.split(' ').map(str::parse).take(ADDRESSES + 1).collect();
+                if addresses.len() > ADDRESSES {
+                    return Err(broken("more addresses than a name has"));
+                }
+                addresses.into_iter().collect::<Result<_, _>>().map_err(broken)
+            }
+            Reply::Absent => Ok(Vec::new()),
+            other => Err(unexpected("Address", &other)),
+        }
     }
 
     pub(crate) fn listening(&mut self, name: &str, address: &str) -> Result<(), Refusal> {
@@ -134,14 +152,6 @@ impl Platform {
         }
     }
 
-    fn address(&mut self, request: &Request<'_>) -> Result<Option<String>, Refusal> {
-        match self.ask(request)? {
-            Reply::Address(address) => Ok(Some(address.to_owned())),
-            Reply::Absent => Ok(None),
-            other => Err(unexpected("Address", &other)),
-        }
-    }
-
     fn tell(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
         match self.ask(request)? {
             Reply::Noted => Ok(()),
@@ -152,12 +162,13 @@ impl Platform {
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Refusal> {
         self.buffer.clear();
         request.encode(&mut self.buffer).map_err(broken)?;
-        self.stream.write_all(&self.buffer).map_err(broken)?;
+        let mut stream = &*self.stream;
+        stream.write_all(&self.buffer).map_err(broken)?;
         // A short reply comes with one read: each is a way to the host and back.
         self.buffer.resize(SHORT, 0);
         let mut held = 0;
         let length = loop {
-            match self.stream.read(&mut self.buffer[held..]).map_err(broken)? {
+            match stream.read(&mut self.buffer[held..]).map_err(broken)? {
                 0 => return Err(broken("it ended in the middle of a reply")),
                 count => held += count,
             }
@@ -169,7 +180,7 @@ impl Platform {
             return Err(broken("something follows its reply"));
         }
         self.buffer.resize(length, 0);
-        self.stream.read_exact(&mut self.buffer[held..]).map_err(broken)?;
+        stream.read_exact(&mut self.buffer[held..]).map_err(broken)?;
         Reply::decode(&self.buffer[frame::HEADER..]).map_err(broken)
     }
 }

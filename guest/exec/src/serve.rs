@@ -1,11 +1,11 @@
 //! Services: components of `wasi:http`, 0.2 (`proxy`) and 0.3 (`service`), behind HTTP/1.1 and HTTP/2, with TLS by the
 //! Keep's certificate.
 //!
-//! Owns the listener, the bounds on what strangers may hold (connections, instances, time without a request) and one
-//! fresh instance per request. Refuses plain HTTP where the manifest says `https`, and TLS without a certificate.
+//! Owns the bounds on what strangers may hold (connections, instances, time without a request) and one fresh instance per
+//! request. Who gets a connection is [`network`]'s to say.
 //!
 //! Invariant: what a slow or hostile peer costs is counted: its connections, of which one without a request is closed,
-//! and the instances of its requests. Handshakes run in their own tasks.
+//! and the instances of its requests.
 //!
 //! Not bounded yet: a peer that begins requests and never ends them can take all there is of both. And everything here
 //! shares one thread, so a program that computes without yielding blocks all others until it is done; Wasmtime's epochs
@@ -20,25 +20,22 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p3};
-use workload::manifest::{Listen, Manifest, Protocol};
+use workload::manifest::{Manifest, Protocol};
 
 use crate::Ended;
 use crate::answer::Answer;
 use crate::command;
-use crate::connect::Tls;
 use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy};
+use crate::network::{self, Stream};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
@@ -49,8 +46,8 @@ const CONNECTIONS: usize = 1024;
 /// Instances that run at once; the requests of more wait. Each has memories of its own, and reserves gibibytes of
 /// addresses for each of them, of which a process has 128 TiB. As many as connections: over HTTP/1.1 none waits.
 const INSTANCES: usize = CONNECTIONS;
-/// A TLS handshake must be done in this time, and so must the head of a request. A connection without a request for so
-/// long is closed, whatever else its peer sends.
+/// The head of a request must be there in this time. A connection without a request for so long is closed, whatever else
+/// its peer sends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until the platform ends the Keep.
@@ -59,7 +56,7 @@ pub(crate) async fn serve(
     world: World,
     manifest: &Manifest,
     program: &Program,
-    identity: Option<Identity>,
+    identity: Option<&Identity>,
 ) -> Result<Ended, Refusal> {
     let Code::Component(component) = &program.code else {
         return Err(defect("a module cannot be a wasi:http service"));
@@ -73,22 +70,24 @@ pub(crate) async fn serve(
     };
     let entry = entry.map_err(|error| command::link(&error))?;
 
-    let mut listen = manifest.http_listener();
-    if manifest.listen.is_empty() && identity.is_none() {
-        // A plain artifact run locally: without a Steward there is no certificate to serve it with.
-        listen.protocol = Protocol::Http;
-    }
-    let tls = match listen.protocol {
-        Protocol::Http => None,
-        Protocol::Https => Some(tls(&listen, identity)?),
-        Protocol::Tcp | Protocol::Tls => return Err(defect("a wasi:http service listens with http or https")),
+    let listener = match world.network.http() {
+        Some(service) => Arc::clone(service),
+        None => {
+            let mut listen = manifest.http_listener();
+            if identity.is_none() {
+                // A plain artifact run locally: without a Steward there is no certificate to serve it with.
+                listen.protocol = Protocol::Http;
+            }
+            Arc::new(network::Service::new(listen, identity, None)?)
+        }
     };
-    let listener = bind(platform, &listen).await?;
+    let tls = listener.tls();
+    let mut listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),
         entry,
         world,
-        tls: tls.is_some(),
+        tls,
         instances: Arc::new(Semaphore::new(INSTANCES)),
     });
 
@@ -96,69 +95,17 @@ pub(crate) async fn serve(
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.map_err(defect)?;
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, or the peer is gone already: let others finish first.
+        let Ok(stream) = poll_fn(|context| listener.poll_accept(context)).await else {
+            // Out of descriptors: let others finish first.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let (service, tls) = (Arc::clone(&service), tls.clone());
+        let service = Arc::clone(&service);
         tokio::spawn(async move {
-            service.connection(stream, tls).await;
+            service.exchange(stream).await;
             drop(slot);
         });
     }
-}
-
-/// The server side of the Keep's identity.
-fn tls(listen: &Listen, identity: Option<Identity>) -> Result<TlsAcceptor, Refusal> {
-    let Some(identity) = identity else {
-        return Err(Refusal::new(
-            Step::Program,
-            "listen.certificate",
-            format_args!(
-                "listener `{}` wants TLS, but this Keep has no certificate: no Steward was named",
-                listen.name
-            ),
-            "deploy it, or say `protocol = \"http\"` for a local run",
-        ));
-    };
-    Ok(TlsAcceptor::from(Tls::new()?.server(&identity)?))
-}
-
-async fn bind(platform: &mut Platform, listen: &Listen) -> Result<TcpListener, Refusal> {
-    let address = match platform.bind(listen.name.as_str())? {
-        Some(address) => address,
-        None => format!("[::]:{}", listen.port),
-    };
-    let refused = |error: std::io::Error| {
-        let hint = if error.kind() == std::io::ErrorKind::AddrInUse {
-            format!("end the program that holds it, or choose another with `--listen {}=127.0.0.1:0`", listen.name)
-        } else {
-            format!("choose an address of this host with `--listen {}=ADDRESS:PORT`", listen.name)
-        };
-        Refusal::new(
-            Step::Program,
-            if error.kind() == std::io::ErrorKind::AddrInUse { "listen.in-use" } else { "listen.bind" },
-            format_args!("listener `{}` cannot be bound to {address}: {error}", listen.name),
-            hint,
-        )
-    };
-    let listener = TcpListener::bind(parse(&address)?).await.map_err(refused)?;
-    let bound = listener.local_addr().map_err(refused)?;
-    platform.listening(listen.name.as_str(), &bound.to_string())?;
-    Ok(listener)
-}
-
-/// Numeric only: a Keep resolves no names by itself.
-fn parse(address: &str) -> Result<std::net::SocketAddr, Refusal> {
-    address.parse().map_err(|_| {
-        Refusal::new(
-            Step::Program,
-            "listen.address",
-            format_args!("`{address}` is not an address and port"),
-            "write it as 127.0.0.1:8443 or [::1]:8443",
-        )
-    })
 }
 
 /// The head of an answer, and its body still to come.
@@ -180,21 +127,8 @@ struct Service {
 }
 
 impl Service {
-    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // Small answers should not wait for more; if the option fails they merely do.
-        _ = stream.set_nodelay(true);
-        match tls {
-            Some(tls) => {
-                if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-                    self.exchange(stream).await;
-                }
-            }
-            None => self.exchange(stream).await,
-        }
-    }
-
     /// Requests and answers, until the peer leaves or has no more requests.
-    async fn exchange(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn exchange(self: Arc<Self>, stream: Stream) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128).keep_alive_interval(Some(PATIENCE));

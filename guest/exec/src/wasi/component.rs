@@ -4,7 +4,8 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{Files, Preopened, World, p2, p3};
+use super::{Files, Preopened, Sockets, World, p2, p3};
+use crate::network::Shared;
 use crate::outgoing::Outgoing;
 
 /// The state of one instance of a component.
@@ -13,6 +14,7 @@ pub(crate) struct Component {
     http: WasiHttpCtx,
     table: ResourceTable,
     preopened: Preopened,
+    network: Shared,
     outgoing: Outgoing,
 }
 
@@ -24,12 +26,17 @@ impl Component {
             http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
             preopened: world.preopened.clone(),
-            outgoing: Outgoing,
+            network: Shared::clone(&world.network),
+            outgoing: Outgoing::new(&world.network),
         }
     }
 
     fn files(&mut self) -> Files<'_> {
         Files { preopened: &self.preopened, table: &mut self.table }
+    }
+
+    fn sockets(&mut self) -> Sockets<'_> {
+        Sockets { network: &self.network, table: &mut self.table }
     }
 }
 
@@ -40,10 +47,10 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Compo
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    // Theirs would be files of the host.
+    // Theirs would be files and connections of the host.
     linker.allow_shadowing(true);
-    p2::add(&mut linker, Component::files)?;
-    p3::add(&mut linker, Component::files)?;
+    p2::add(&mut linker, Component::files, Component::sockets)?;
+    p3::add(&mut linker, Component::files, Component::sockets)?;
     Ok(linker)
 }
 

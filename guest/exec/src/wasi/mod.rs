@@ -1,8 +1,8 @@
 //! What a program sees of the world, in every version of WASI.
 //!
 //! ```text
-//!   World   arguments, environment, streams and files, as manifest and brief say
-//!   p1      modules: all of it is ours          p2, p3   components: files are ours, the rest is Wasmtime's
+//!   World   arguments, environment, streams, files and connections, as manifest and brief say
+//!   p1      modules: all of it is ours     p2, p3   components: files and connections are ours, the rest is Wasmtime's
 //! ```
 //!
 //! Invariant: a program gets what stands in its [`World`], and nothing of the host beside it.
@@ -19,10 +19,12 @@ use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 use workload::brief::Brief;
-use workload::manifest::{ARG0, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
+use workload::manifest::{ARG0, Connect, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
 
 use crate::clock;
 use crate::files::{Fault, How, Kind, Node, Result, Stat, Tree};
+use crate::network::{Network, Shared};
+use crate::refusal::{Refusal, Step};
 use crate::stdin::Stdin;
 use p1::P1;
 
@@ -35,28 +37,54 @@ pub(crate) struct World {
     environment: Vec<(String, String)>,
     pub(crate) streams: Streams,
     pub(crate) preopened: Preopened,
+    pub(crate) network: Shared,
 }
 
 impl World {
     /// `files`: in the manifest's order.
-    pub(crate) fn new(brief: &Brief, manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Self> {
+    pub(crate) fn new(brief: &Brief, manifest: &Manifest, files: Vec<Vec<u8>>, network: Network) -> Result<Self> {
         let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
         let environment = manifest.environment(brief).into_iter().collect();
         let preopened = Arc::new(directories(manifest, files)?);
-        Ok(Self { arguments, environment, streams: manifest.stdio(brief), preopened })
+        Ok(Self { arguments, environment, streams: manifest.stdio(brief), preopened, network: Arc::new(network) })
     }
 
-    /// For a module.
-    pub(crate) fn p1(&self) -> P1 {
-        let environment = self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        P1::new(self.arguments.clone(), environment, self.streams, &self.preopened)
+    /// For a module, which begins with its connections.
+    pub(crate) async fn p1(&self) -> std::result::Result<P1, Refusal> {
+        let mut listeners = Vec::new();
+        let mut connections = Vec::new();
+        let mut names: Vec<_> = ["stdin", "stdout", "stderr"].map(str::to_owned).to_vec();
+        names.extend(self.preopened.iter().map(|(path, _)| path.clone()));
+        for service in self.network.services() {
+            listeners.push(self.network.open(service)?);
+            names.push(service.listen.name.to_string());
+        }
+        for target in self.network.targets() {
+            connections.push(self.network.reach(target).await.map_err(|error| {
+                let Connect { name, to, .. } = &target.connect;
+                Refusal::new(
+                    Step::Program,
+                    "connect.failed",
+                    format_args!("connection `{name}` to {to} cannot be made: {error}"),
+                    "check that somebody answers there, and what `trust` says of him",
+                )
+            })?);
+            names.push(target.connect.name.to_string());
+        }
+        let mut environment: Vec<_> = self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if !(listeners.is_empty() && connections.is_empty()) {
+            environment.push(format!("FD_COUNT={}", names.len()));
+            environment.push(format!("FD_NAMES={}", names.join(":")));
+            environment.push(format!("LISTEN_FDS={}", listeners.len()));
+        }
+        Ok(P1::new(self.arguments.clone(), environment, self.streams, &self.preopened, listeners, &connections))
     }
 
     /// For a component. `input` is false where many instances would share one.
     pub(crate) fn context(&self, input: bool) -> WasiCtx {
         let mut builder = WasiCtxBuilder::new();
-        builder.args(&self.arguments).envs(&self.environment).wall_clock(Wall).allow_tcp(true);
+        builder.args(&self.arguments).envs(&self.environment).wall_clock(Wall);
         let Streams { stdin, stdout, stderr } = self.streams;
         if input && stdin == Stdio::Host {
             builder.stdin(Stdin::new());
@@ -126,6 +154,19 @@ pub(crate) struct Files<'a> {
 
 impl HasData for Files<'static> {
     type Data<'a> = Files<'a>;
+}
+
+/// A component's connections and its table.
+pub(crate) struct Sockets<'a> {
+    pub(crate) network: &'a Shared,
+    pub(crate) table: &'a mut ResourceTable,
+}
+
+/// How bindings name them.
+pub(crate) struct Connections;
+
+impl HasData for Connections {
+    type Data<'a> = Sockets<'a>;
 }
 
 impl Files<'_> {

@@ -5,29 +5,32 @@
 //!
 //! Source: WebAssembly/WASI, branch `wasi-0.1`, `preview1/docs.md`; where it is silent, POSIX.
 
+mod forms;
+mod poll;
+mod sockets;
+
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io::Write;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::IsTerminal;
 use wasmtime_wasi::p1::types::{
-    Advice, CiovecArray, Clockid, Dircookie, Errno, Error, Event, EventFdReadwrite, Eventrwflags, Eventtype, Exitcode,
-    Fd, Fdflags, Fdstat, Filedelta, Filesize, Filestat, Filetype, Fstflags, IovecArray, Lookupflags, Oflags, Prestat,
-    PrestatDir, Riflags, Rights, Roflags, Sdflags, Siflags, Signal, Size, Subclockflags, Subscription, SubscriptionU,
-    Timestamp, Whence,
+    Advice, CiovecArray, Clockid, Dircookie, Errno, Error, Event, Exitcode, Fd, Fdflags, Fdstat, Filedelta, Filesize,
+    Filestat, Filetype, Fstflags, IovecArray, Lookupflags, Oflags, Prestat, PrestatDir, Riflags, Rights, Roflags,
+    Sdflags, Siflags, Signal, Size, Subscription, Timestamp, Whence,
 };
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self, WasiSnapshotPreview1};
 use wiggle::{GuestMemory, GuestPtr};
 use workload::manifest::{Stdio, Streams};
 
 use crate::clock;
-use crate::files::{At, Fault, How, Kind, Node, Stat};
+use crate::files::{At, How, Kind, Node, Stat};
+use crate::network::{Listener, Reader, Stream, Writer};
 use crate::stdin::Stdin;
+
+use forms::{bytes, filestat, filetype, nanos, rights_of_directory, sizes, text, texts, times};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -44,6 +47,8 @@ enum Descriptor {
     Output { error: bool, to: Stdio },
     Directory { node: Node, preopened: Option<String>, listing: Vec<(String, Stat)> },
     File(File),
+    Listener { listener: Listener, flags: Fdflags },
+    Connection { reader: Reader, writer: Writer, flags: Fdflags },
 }
 
 struct File {
@@ -57,14 +62,20 @@ struct File {
 /// Descriptors of one module.
 const DESCRIPTORS: usize = 4096;
 
+/// Of a connection.
+const CONNECTION: Rights = Rights::FD_READ
+    .union(Rights::FD_WRITE)
+    .union(Rights::FD_FDSTAT_SET_FLAGS)
+    .union(Rights::POLL_FD_READWRITE)
+    .union(Rights::SOCK_SHUTDOWN);
+
 /// The most bytes that one call copies out of a module's memory.
 const BULK: u32 = 1 << 20;
 
-pub(crate) fn add<T: Send + 'static>(
-    linker: &mut wasmtime::Linker<T>,
-    of: impl Fn(&mut T) -> &mut P1 + Copy + Send + Sync + 'static,
-) -> wasmtime::Result<()> {
-    wasi_snapshot_preview1::add_to_linker(linker, of)
+/// All that a module may import.
+pub(crate) fn add(linker: &mut wasmtime::Linker<P1>) -> wasmtime::Result<()> {
+    wasi_snapshot_preview1::add_to_linker(linker, |p1| p1)?;
+    sockets::add(linker)
 }
 
 impl P1 {
@@ -74,6 +85,8 @@ impl P1 {
         environment: Vec<String>,
         streams: Streams,
         preopened: &[(String, Node)],
+        listeners: Vec<Listener>,
+        connections: &[Stream],
     ) -> Self {
         let Streams { stdin, stdout, stderr } = streams;
         let input = Descriptor::Input((stdin == Stdio::Host).then(Stdin::new));
@@ -83,7 +96,11 @@ impl P1 {
             preopened: Some(path.clone()),
             listing: Vec::new(),
         });
-        let all = [input, output(false, stdout), output(true, stderr)].into_iter().chain(directories);
+        let flags = Fdflags::empty();
+        let listeners = listeners.into_iter().map(|listener| Descriptor::Listener { listener, flags });
+        let connections = connections.iter().map(|stream| Descriptor::connection(stream, flags));
+        let all = [input, output(false, stdout), output(true, stderr)].into_iter();
+        let all = all.chain(directories).chain(listeners).chain(connections);
         Self { arguments, environment, descriptors: (0..).zip(all).collect(), began: Instant::now() }
     }
 
@@ -96,14 +113,14 @@ impl P1 {
         match self.get(fd)? {
             Descriptor::Directory { node, .. } => Ok(node.clone()),
             Descriptor::File(_) => Err(Errno::Notdir.into()),
-            Descriptor::Input(_) | Descriptor::Output { .. } => Err(Errno::Badf.into()),
+            _ => Err(Errno::Badf.into()),
         }
     }
 
     fn file(&mut self, fd: Fd) -> Result<&mut File> {
         match self.get(fd)? {
             Descriptor::File(file) => Ok(file),
-            Descriptor::Directory { .. } | Descriptor::Input(_) | Descriptor::Output { .. } => Err(Errno::Badf.into()),
+            _ => Err(Errno::Badf.into()),
         }
     }
 
@@ -111,15 +128,15 @@ impl P1 {
     fn sought(&mut self, fd: Fd) -> Result<&mut File> {
         match self.get(fd)? {
             Descriptor::File(file) => Ok(file),
-            Descriptor::Input(_) | Descriptor::Output { .. } => Err(Errno::Spipe.into()),
             Descriptor::Directory { .. } => Err(Errno::Badf.into()),
+            _ => Err(Errno::Spipe.into()),
         }
     }
 
     fn node(&mut self, fd: Fd) -> Result<Node> {
         match self.get(fd)? {
             Descriptor::File(File { node, .. }) | Descriptor::Directory { node, .. } => Ok(node.clone()),
-            Descriptor::Input(_) | Descriptor::Output { .. } => Err(Errno::Badf.into()),
+            _ => Err(Errno::Badf.into()),
         }
     }
 
@@ -134,34 +151,6 @@ impl P1 {
 
     fn monotonic(&self) -> u64 {
         nanos(self.began.elapsed())
-    }
-
-    /// How long until a clock's subscription is over.
-    fn until(&self, clock: Clockid, timeout: u64, absolute: bool) -> Result<Duration> {
-        let now = match clock {
-            Clockid::Realtime => nanos(clock::now()),
-            Clockid::Monotonic => self.monotonic(),
-            Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => return Err(Errno::Inval.into()),
-        };
-        Ok(Duration::from_nanos(if absolute { timeout.saturating_sub(now) } else { timeout }))
-    }
-
-    /// Until the time is over (which passed then) or, if `input`, standard input is there (`None`).
-    async fn wait(&mut self, time: Option<Duration>, input: bool) -> Option<Duration> {
-        let stdin = match self.descriptors.values().find(|_| input) {
-            Some(Descriptor::Input(stdin)) => stdin.clone(),
-            _ => None,
-        };
-        let mut ready = pin!(poll_fn(|cx| stdin.as_ref().map_or(Poll::Pending, |stdin| stdin.poll_ready(cx))));
-        let Some(time) = time else {
-            ready.await;
-            return None;
-        };
-        tokio::select! {
-            biased;
-            () = &mut ready => None,
-            () = tokio::time::sleep(time) => Some(time),
-        }
     }
 
     fn write_file(file: &mut File, at: Option<u64>, bytes: &[u8]) -> Result<()> {
@@ -202,7 +191,7 @@ impl P1 {
                     let mut out = std::io::stdout().lock();
                     out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| stream(&error))
                 }
-                Descriptor::Input(_) | Descriptor::Directory { .. } => return Err(Errno::Badf.into()),
+                _ => return Err(Errno::Badf.into()),
             };
             match done {
                 Ok(()) => written = written.saturating_add(left),
@@ -216,10 +205,8 @@ impl P1 {
         }
         // Of nothing at all, whether it could have been.
         match self.get(fd)? {
-            Descriptor::File(File { write: false, .. }) | Descriptor::Input(_) | Descriptor::Directory { .. } => {
-                Err(Errno::Badf.into())
-            }
-            Descriptor::File(_) | Descriptor::Output { .. } => Ok(written),
+            Descriptor::File(File { write: true, .. }) | Descriptor::Output { .. } => Ok(written),
+            _ => Err(Errno::Badf.into()),
         }
     }
 
@@ -254,141 +241,12 @@ impl P1 {
     }
 }
 
-fn nanos(since: Duration) -> u64 {
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// What an error of a standard stream is to a program.
 fn stream(error: &std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => Errno::Pipe.into(),
         _ => Errno::Io.into(),
     }
-}
-
-fn text(memory: &GuestMemory<'_>, path: GuestPtr<str>) -> Result<String> {
-    if path.len() > BULK {
-        return Err(Errno::Nametoolong.into());
-    }
-    Ok(memory.as_cow_str(path)?.into_owned())
-}
-
-fn bytes(memory: &mut GuestMemory<'_>, to: GuestPtr<u8>, bytes: &[u8]) -> Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(|_| Errno::Overflow)?;
-    Ok(memory.copy_from_slice(bytes, to.as_array(length))?)
-}
-
-/// Texts, each with a NUL at its end, and where each begins.
-fn texts(memory: &mut GuestMemory<'_>, texts: &[String], at: GuestPtr<GuestPtr<u8>>, to: GuestPtr<u8>) -> Result<()> {
-    let (mut at, mut to) = (at, to);
-    for text in texts {
-        memory.write(at, to)?;
-        at = at.add(1)?;
-        bytes(memory, to, text.as_bytes())?;
-        to = to.add(u32::try_from(text.len()).map_err(|_| Errno::Overflow)?)?;
-        memory.write(to, 0)?;
-        to = to.add(1)?;
-    }
-    Ok(())
-}
-
-fn sizes(texts: &[String]) -> Result<(Size, Size)> {
-    let all = texts.iter().fold(0_usize, |sum, text| sum.saturating_add(text.len()).saturating_add(1));
-    let size = |count: usize| Size::try_from(count).map_err(|_| Errno::Overflow);
-    Ok((size(texts.len())?, size(all)?))
-}
-
-const fn filetype(kind: Kind) -> Filetype {
-    match kind {
-        Kind::Directory => Filetype::Directory,
-        Kind::File => Filetype::RegularFile,
-        Kind::Link => Filetype::SymbolicLink,
-    }
-}
-
-fn filestat(stat: &Stat) -> Filestat {
-    let Stat { number, kind, links, size, times } = *stat;
-    Filestat {
-        dev: 1,
-        ino: number,
-        filetype: filetype(kind),
-        nlink: links,
-        size,
-        atim: nanos(times.accessed),
-        mtim: nanos(times.modified),
-        ctim: nanos(times.changed),
-    }
-}
-
-/// The two times that a call sets.
-fn times(accessed: u64, modified: u64, flags: Fstflags) -> Result<[Option<Duration>; 2]> {
-    let time = |given: u64, set: Fstflags, now: Fstflags| match (flags.contains(set), flags.contains(now)) {
-        (true, true) => Err(Errno::Inval),
-        (true, false) => Ok(Some(Duration::from_nanos(given))),
-        (false, true) => Ok(Some(clock::now())),
-        (false, false) => Ok(None),
-    };
-    Ok([time(accessed, Fstflags::ATIM, Fstflags::ATIM_NOW)?, time(modified, Fstflags::MTIM, Fstflags::MTIM_NOW)?])
-}
-
-impl From<Fault> for Errno {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::BadDescriptor => Self::Badf,
-            Fault::Busy => Self::Busy,
-            Fault::Exist => Self::Exist,
-            Fault::Invalid => Self::Inval,
-            Fault::IsDirectory => Self::Isdir,
-            Fault::Loop => Self::Loop,
-            Fault::NameTooLong => Self::Nametoolong,
-            Fault::NoEntry => Self::Noent,
-            Fault::NoSpace => Self::Nospc,
-            Fault::NotDirectory => Self::Notdir,
-            Fault::NotEmpty => Self::Notempty,
-            Fault::NotPermitted => Self::Perm,
-            Fault::OtherTree => Self::Xdev,
-            Fault::ReadOnly => Self::Rofs,
-            Fault::TooLarge => Self::Fbig,
-        }
-    }
-}
-
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        Errno::from(fault).into()
-    }
-}
-
-/// Of a directory that was given to the program: what C libraries look at before they try.
-fn rights_of_directory() -> [Rights; 2] {
-    let own = Rights::PATH_CREATE_DIRECTORY
-        | Rights::PATH_CREATE_FILE
-        | Rights::PATH_LINK_SOURCE
-        | Rights::PATH_LINK_TARGET
-        | Rights::PATH_OPEN
-        | Rights::FD_READDIR
-        | Rights::PATH_READLINK
-        | Rights::PATH_RENAME_SOURCE
-        | Rights::PATH_RENAME_TARGET
-        | Rights::PATH_SYMLINK
-        | Rights::PATH_REMOVE_DIRECTORY
-        | Rights::PATH_UNLINK_FILE
-        | Rights::PATH_FILESTAT_GET
-        | Rights::PATH_FILESTAT_SET_TIMES
-        | Rights::FD_FILESTAT_GET
-        | Rights::FD_FILESTAT_SET_TIMES;
-    let files = Rights::FD_DATASYNC
-        | Rights::FD_READ
-        | Rights::FD_SEEK
-        | Rights::FD_FDSTAT_SET_FLAGS
-        | Rights::FD_SYNC
-        | Rights::FD_TELL
-        | Rights::FD_WRITE
-        | Rights::FD_ADVISE
-        | Rights::FD_ALLOCATE
-        | Rights::FD_FILESTAT_SET_SIZE
-        | Rights::POLL_FD_READWRITE;
-    [own, own | files]
 }
 
 impl WasiSnapshotPreview1 for P1 {
@@ -505,15 +363,25 @@ impl WasiSnapshotPreview1 for P1 {
                 }
                 stat(Filetype::RegularFile, file.flags, rights, rights)
             }
+            Descriptor::Listener { flags, .. } => {
+                let rights =
+                    Rights::FD_READ | Rights::FD_FDSTAT_SET_FLAGS | Rights::POLL_FD_READWRITE | Rights::SOCK_ACCEPT;
+                stat(Filetype::SocketStream, *flags, rights, CONNECTION)
+            }
+            Descriptor::Connection { flags, .. } => stat(Filetype::SocketStream, *flags, CONNECTION, CONNECTION),
         })
     }
 
     fn fd_fdstat_set_flags(&mut self, _: &mut GuestMemory<'_>, fd: Fd, flags: Fdflags) -> Result<()> {
-        let file = self.file(fd)?;
+        let own = match self.get(fd)? {
+            Descriptor::File(file) => &mut file.flags,
+            Descriptor::Listener { flags, .. } | Descriptor::Connection { flags, .. } => flags,
+            _ => return Err(Errno::Badf.into()),
+        };
         if flags.intersects(Fdflags::DSYNC | Fdflags::SYNC | Fdflags::RSYNC) {
             return Err(Errno::Inval.into());
         }
-        file.flags = flags;
+        *own = flags;
         Ok(())
     }
 
@@ -526,11 +394,12 @@ impl WasiSnapshotPreview1 for P1 {
     async fn fd_filestat_get(&mut self, _: &mut GuestMemory<'_>, fd: Fd) -> Result<Filestat> {
         match self.get(fd)? {
             Descriptor::File(File { node, .. }) | Descriptor::Directory { node, .. } => Ok(filestat(&node.stat())),
-            Descriptor::Input(_) | Descriptor::Output { .. } => {
+            other => {
+                let socket = matches!(other, Descriptor::Listener { .. } | Descriptor::Connection { .. });
                 let zero = Filestat {
                     dev: 0,
                     ino: 0,
-                    filetype: Filetype::Unknown,
+                    filetype: if socket { Filetype::SocketStream } else { Filetype::Unknown },
                     nlink: 0,
                     size: 0,
                     atim: 0,
@@ -563,7 +432,11 @@ impl WasiSnapshotPreview1 for P1 {
     }
 
     async fn fd_read(&mut self, memory: &mut GuestMemory<'_>, fd: Fd, vectors: IovecArray) -> Result<Size> {
-        let Descriptor::Input(input) = self.get(fd)? else { return self.read_file(memory, fd, vectors, None) };
+        let input = match self.get(fd)? {
+            Descriptor::Input(input) => input,
+            Descriptor::Connection { .. } => return self.receive(memory, fd, vectors, Riflags::empty()).await,
+            _ => return self.read_file(memory, fd, vectors, None),
+        };
         let Some(input) = input.as_mut() else { return Ok(0) };
         for vector in vectors.iter() {
             let vector = memory.read(vector?)?;
@@ -590,7 +463,10 @@ impl WasiSnapshotPreview1 for P1 {
     }
 
     async fn fd_write(&mut self, memory: &mut GuestMemory<'_>, fd: Fd, vectors: CiovecArray) -> Result<Size> {
-        self.write_all(memory, fd, vectors, None)
+        match self.get(fd)? {
+            Descriptor::Connection { .. } => self.send(memory, fd, vectors).await,
+            _ => self.write_all(memory, fd, vectors, None),
+        }
     }
 
     async fn fd_pwrite(
@@ -670,7 +546,7 @@ impl WasiSnapshotPreview1 for P1 {
         cookie: Dircookie,
     ) -> Result<Size> {
         let Descriptor::Directory { node, listing, .. } = self.get(fd)? else { return Err(Errno::Badf.into()) };
-        if cookie == 0 {
+        if cookie == 0 || listing.is_empty() {
             // What is made and removed while somebody goes through it neither comes twice nor hides another.
             let own = node.stat();
             let names = [".", ".."].map(|name| (name.to_owned(), own));
@@ -835,75 +711,7 @@ impl WasiSnapshotPreview1 for P1 {
         for subscription in subscriptions.as_array(count).iter() {
             asked.push(memory.read(subscription?)?);
         }
-        let mut told = Vec::new();
-        let mut next: Option<Duration> = None;
-        let mut timers = Vec::new();
-        let mut input = false;
-        for Subscription { userdata, u } in &asked {
-            let mut tell = |kind, error, nbytes, flags| {
-                let fd_readwrite = EventFdReadwrite { nbytes, flags };
-                told.push(Event { userdata: *userdata, error, type_: kind, fd_readwrite });
-            };
-            match u {
-                SubscriptionU::Clock(clock) => {
-                    let absolute = clock.flags.contains(Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME);
-                    let left = self.until(clock.id, clock.timeout, absolute)?;
-                    next = Some(next.map_or(left, |next| next.min(left)));
-                    timers.push((*userdata, left));
-                }
-                SubscriptionU::FdRead(read) => match self.get(read.file_descriptor) {
-                    Ok(Descriptor::Input(Some(_))) => input = true,
-                    Ok(Descriptor::Input(None)) => {
-                        tell(Eventtype::FdRead, Errno::Success, 0, Eventrwflags::FD_READWRITE_HANGUP);
-                    }
-                    Ok(Descriptor::File(file)) => {
-                        let left = file.node.stat().size.saturating_sub(file.position);
-                        tell(Eventtype::FdRead, Errno::Success, left, Eventrwflags::empty());
-                    }
-                    Ok(Descriptor::Output { .. } | Descriptor::Directory { .. }) | Err(_) => {
-                        tell(Eventtype::FdRead, Errno::Badf, 0, Eventrwflags::empty());
-                    }
-                },
-                SubscriptionU::FdWrite(write) => match self.get(write.file_descriptor) {
-                    Ok(Descriptor::Output { .. } | Descriptor::File(_)) => {
-                        tell(Eventtype::FdWrite, Errno::Success, u64::from(BULK), Eventrwflags::empty());
-                    }
-                    Ok(Descriptor::Input(_) | Descriptor::Directory { .. }) | Err(_) => {
-                        tell(Eventtype::FdWrite, Errno::Badf, 0, Eventrwflags::empty());
-                    }
-                },
-            }
-        }
-        // What is ready at once is told at once.
-        let passed = if told.is_empty() { self.wait(next, input).await } else { Some(Duration::ZERO) };
-        match passed {
-            Some(passed) => {
-                for (userdata, left) in timers {
-                    if left <= passed {
-                        told.push(Event {
-                            userdata,
-                            error: Errno::Success,
-                            type_: Eventtype::Clock,
-                            fd_readwrite: EventFdReadwrite { nbytes: 0, flags: Eventrwflags::empty() },
-                        });
-                    }
-                }
-            }
-            None => {
-                for Subscription { userdata, u } in &asked {
-                    if let SubscriptionU::FdRead(read) = u
-                        && let Ok(Descriptor::Input(Some(_))) = self.get(read.file_descriptor)
-                    {
-                        told.push(Event {
-                            userdata: *userdata,
-                            error: Errno::Success,
-                            type_: Eventtype::FdRead,
-                            fd_readwrite: EventFdReadwrite { nbytes: 1, flags: Eventrwflags::empty() },
-                        });
-                    }
-                }
-            }
-        }
+        let told = poll::poll(self, &asked).await?;
         let length = u32::try_from(told.len()).map_err(|_| Errno::Overflow)?;
         for (event, to) in told.into_iter().zip(events.as_array(length).iter()) {
             memory.write(to?, event)?;
@@ -938,23 +746,20 @@ impl WasiSnapshotPreview1 for P1 {
         Ok(())
     }
 
-    fn sock_accept(&mut self, _: &mut GuestMemory<'_>, fd: Fd, _: Fdflags) -> Result<Fd> {
-        self.get(fd)?;
-        Err(Errno::Notsock.into())
+    // The three that can wait are linked in the place of these.
+    fn sock_accept(&mut self, _: &mut GuestMemory<'_>, _: Fd, _: Fdflags) -> Result<Fd> {
+        Err(Errno::Nosys.into())
     }
 
-    fn sock_recv(&mut self, _: &mut GuestMemory<'_>, fd: Fd, _: IovecArray, _: Riflags) -> Result<(Size, Roflags)> {
-        self.get(fd)?;
-        Err(Errno::Notsock.into())
+    fn sock_recv(&mut self, _: &mut GuestMemory<'_>, _: Fd, _: IovecArray, _: Riflags) -> Result<(Size, Roflags)> {
+        Err(Errno::Nosys.into())
     }
 
-    fn sock_send(&mut self, _: &mut GuestMemory<'_>, fd: Fd, _: CiovecArray, _: Siflags) -> Result<Size> {
-        self.get(fd)?;
-        Err(Errno::Notsock.into())
+    fn sock_send(&mut self, _: &mut GuestMemory<'_>, _: Fd, _: CiovecArray, _: Siflags) -> Result<Size> {
+        Err(Errno::Nosys.into())
     }
 
-    fn sock_shutdown(&mut self, _: &mut GuestMemory<'_>, fd: Fd, _: Sdflags) -> Result<()> {
-        self.get(fd)?;
-        Err(Errno::Notsock.into())
+    fn sock_shutdown(&mut self, _: &mut GuestMemory<'_>, fd: Fd, how: Sdflags) -> Result<()> {
+        self.shutdown(fd, how)
     }
 }

@@ -1,7 +1,4 @@
-//! WASI 0.2: `wasi:filesystem` over the Keep's own files. Everything else of it is Wasmtime's.
-//!
-//! The bindings are Wasmtime's too, so their resources bear the names of its types; what is in the table behind them is
-//! ours. Nothing else in a program's table has these names.
+//! `wasi:filesystem` 0.2 over the Keep's own files.
 
 use std::time::Duration;
 
@@ -28,8 +25,7 @@ type Stream = Resource<types::DirectoryEntryStream>;
 
 struct Entries(std::vec::IntoIter<(String, Node)>);
 
-/// In place of Wasmtime's.
-pub(crate) fn add<T: Send + 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> Files<'_>) -> wasmtime::Result<()> {
+pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> Files<'_>) -> wasmtime::Result<()> {
     types::add_to_linker::<T, Files<'static>>(linker, of)?;
     preopens::add_to_linker::<T, Files<'static>>(linker, of)
 }

@@ -1,6 +1,4 @@
-//! WASI 0.3: `wasi:filesystem` over the Keep's own files. Everything else of it is Wasmtime's.
-//!
-//! As in 0.2 the bindings are Wasmtime's; what is in the table behind their resources is ours.
+//! `wasi:filesystem` 0.3 over the Keep's own files.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -29,8 +27,7 @@ type Descriptor = Resource<types::Descriptor>;
 /// How a stream ended.
 type End = Result<(), ErrorCode>;
 
-/// In place of Wasmtime's.
-pub(crate) fn add<T: Send + 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> Files<'_>) -> wasmtime::Result<()> {
+pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> Files<'_>) -> wasmtime::Result<()> {
     types::add_to_linker::<T, Files<'static>>(linker, of)?;
     preopens::add_to_linker::<T, Files<'static>>(linker, of)
 }

@@ -1,0 +1,420 @@
+//! Whom a program talks to: the one way in and out, for every version of WASI.
+//!
+//! Owns the manifest's policy (`spec/manifest.md`, "listen", "connect", "network"), the TLS that the Keep speaks in the
+//! program's place, and names, which the host resolves. Refuses what no key of the manifest allows, and says which would.
+//!
+//! Invariant: no packet leaves for a destination, and no question for a name, that the manifest does not list. An address
+//! is allowed by itself, or because the host gave it for a name that is: the host can lead packets anywhere, names or not.
+
+mod policy;
+mod socket;
+mod stream;
+
+use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use workload::brief::Brief;
+use workload::manifest::{Connect, Listen, Manifest, Protocol, Stdio, Trust};
+use workload::names::Name;
+
+use crate::enrol::Identity;
+use crate::platform::Platform;
+use crate::refusal::{Refusal, Step};
+use crate::tls::{self, Keeps, Proof};
+pub(crate) use policy::NoName;
+use policy::{Policy, Way};
+pub(crate) use socket::{Choice, Socket};
+pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
+
+/// A TLS handshake must be done in this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Handshakes of one listener at once; more wait in its backlog.
+const HANDSHAKES: usize = 256;
+/// Connections that wait for a program to accept them.
+const BACKLOG: u32 = 1024;
+/// Refusals that are told; a program that goes on is not told of more.
+const TOLD: usize = 64;
+
+/// All that a program can reach and be reached by.
+pub(crate) struct Network {
+    platform: Mutex<Platform>,
+    policy: Mutex<Policy>,
+    listen: Vec<Arc<Service>>,
+    connect: Vec<Arc<Target>>,
+    told: Mutex<BTreeSet<String>>,
+    stderr: Stdio,
+}
+
+/// A listener of the manifest.
+pub(crate) struct Service {
+    pub(crate) listen: Listen,
+    tls: Option<TlsAcceptor>,
+}
+
+/// A connection of the manifest.
+pub(crate) struct Target {
+    pub(crate) connect: Connect,
+    tls: Option<TlsConnector>,
+}
+
+impl Network {
+    /// `files`: in the manifest's order.
+    pub(crate) fn new(
+        platform: Platform,
+        brief: &Brief,
+        manifest: &Manifest,
+        files: &[Vec<u8>],
+        identity: Option<&Identity>,
+    ) -> Result<Self, Refusal> {
+        let proof = |name: &Name, trust: &[Trust], roles: &[Name]| {
+            let mut proof = Proof::default();
+            for trust in trust {
+                proof = match trust {
+                    Trust::Web => proof.web()?,
+                    Trust::Pin(key) => proof.pin(*key),
+                    Trust::Steward => proof.keeps(Keeps::new(name, roles, brief, identity)?),
+                    Trust::Pem(path) => {
+                        let at = manifest.file.iter().position(|file| file.path == *path);
+                        let pem = at.and_then(|at| files.get(at)).map(Vec::as_slice).unwrap_or_default();
+                        proof.pem(path.as_str(), pem)?
+                    }
+                };
+            }
+            Ok::<_, Refusal>(proof)
+        };
+        let mut listen = Vec::new();
+        for section in &manifest.listen {
+            let proof = if section.clients.is_empty() {
+                None
+            } else {
+                Some(proof(&section.name, &section.clients, &section.roles)?)
+            };
+            listen.push(Arc::new(Service::new(section.clone(), identity, proof)?));
+        }
+        let mut connect = Vec::new();
+        for section in &manifest.connect {
+            let trust = if section.trust.is_empty() { &[Trust::Web][..] } else { &section.trust };
+            let tls = if section.protocol.tls() {
+                let identity = identity.filter(|_| section.trust.contains(&Trust::Steward));
+                let protocols: &[&[u8]] = if section.protocol.http() { &[b"http/1.1"] } else { &[] };
+                let proof = proof(&section.name, trust, &section.roles)?;
+                Some(TlsConnector::from(tls::client(proof, identity, protocols)?))
+            } else {
+                None
+            };
+            connect.push(Arc::new(Target { connect: section.clone(), tls }));
+        }
+        Ok(Self {
+            platform: Mutex::new(platform),
+            policy: Mutex::new(Policy::new(manifest)),
+            listen,
+            connect,
+            told: Mutex::default(),
+            stderr: manifest.stdio(brief).stderr,
+        })
+    }
+
+    /// The listener for HTTP, if the manifest has one.
+    pub(crate) fn http(&self) -> Option<&Arc<Service>> {
+        self.listen.iter().find(|service| service.listen.protocol.http())
+    }
+
+    /// The listeners for sockets, in the manifest's order.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.listen.iter().filter(|service| !service.listen.protocol.http())
+    }
+
+    /// The connections for sockets, in the manifest's order.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.connect.iter().filter(|target| !target.connect.protocol.http())
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&mut Platform) -> Result<T, Refusal>) -> std::io::Result<T> {
+        let mut platform = self.platform.lock().unwrap_or_else(PoisonError::into_inner);
+        // A platform that breaks the protocol has no answer now, and none at the program's end, which is where the Keep says so.
+        ask(&mut platform).map_err(|_| Error::other("the platform does not answer"))
+    }
+
+    /// The addresses of a name.
+    pub(crate) fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NoName> {
+        let name = match policy::name(name)? {
+            Ok(address) => return Ok(vec![address]),
+            Err(name) => name,
+        };
+        let known = self.policy().known(&name);
+        match known {
+            Ok(Some(addresses)) => return Ok(addresses),
+            Ok(None) => {}
+            Err(key) => {
+                self.refused(&format!("to look up {name}"), &key);
+                return Err(NoName::Denied);
+            }
+        }
+        // The port is there because an authority has one; it is not asked for.
+        let found = self.ask(|platform| platform.resolve(&format!("{name}:1"))).map_err(|_| NoName::Unknown)?;
+        let addresses: Vec<_> = found.iter().map(|found| found.ip().to_canonical()).collect();
+        self.policy().learn(name, &addresses);
+        if addresses.is_empty() { Err(NoName::Unknown) } else { Ok(addresses) }
+    }
+
+    /// Connects to an address.
+    pub(crate) async fn connect(&self, socket: Option<TcpSocket>, to: SocketAddr) -> std::io::Result<Stream> {
+        let way = self.policy().way(to);
+        let target = match way {
+            Ok(Way::Plain) => None,
+            Ok(Way::Target(index)) => self.connect.get(index),
+            Err(key) => {
+                self.refused(&format!("to connect to {to}"), &key);
+                return Err(ErrorKind::PermissionDenied.into());
+            }
+        };
+        let stream = match socket {
+            Some(socket) => socket.connect(to).await?,
+            None => TcpStream::connect(to).await?,
+        };
+        match target {
+            Some(target) => target.shield(stream).await,
+            None => Stream::tcp(stream),
+        }
+    }
+
+    /// Connects to a target of the manifest.
+    pub(crate) async fn reach(&self, target: &Target) -> std::io::Result<Stream> {
+        let stream = self.dial(target.connect.to.host(), target.connect.to.port()).await?;
+        target.shield(stream).await
+    }
+
+    /// Connects to a name that was allowed.
+    async fn dial(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
+        let addresses = self.resolve(host).map_err(|error| match error {
+            NoName::Denied => Error::from(ErrorKind::PermissionDenied),
+            NoName::Invalid | NoName::Unknown => Error::new(ErrorKind::NotFound, "the name has no address"),
+        })?;
+        let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        TcpStream::connect(&addresses[..]).await
+    }
+
+    /// Where a request by HTTP goes, `tls`: over TLS. With public web roots as proof if no section says another.
+    pub(crate) async fn request(&self, host: &str, port: u16, tls: bool) -> std::io::Result<Stream> {
+        let protocol = if tls { Protocol::Https } else { Protocol::Http };
+        let section = self.connect.iter().find(|target| {
+            let Connect { to, protocol: spoken, .. } = &target.connect;
+            to.host() == host && to.port() == port && *spoken == protocol
+        });
+        if let Some(target) = section {
+            return self.reach(target).await;
+        }
+        let allowed = self.policy().request(host, port);
+        if let Err(key) = allowed {
+            self.refused(&format!("to send a request to {host}:{port}"), &key);
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        let stream = self.dial(host, port).await?;
+        if !tls {
+            return Stream::tcp(stream);
+        }
+        let web = Proof::default().web().and_then(|proof| tls::client(proof, None, &[b"http/1.1"]));
+        let web = web.map_err(|_| Error::other("no TLS"))?;
+        handshake(&TlsConnector::from(web), host, stream).await
+    }
+
+    /// The listener of the manifest that a program means by a port, or none if it may bind there as it says.
+    pub(crate) fn service(&self, port: u16) -> std::io::Result<Option<Arc<Service>>> {
+        if let Some(service) = self.services().find(|service| service.listen.port == port) {
+            return Ok(Some(Arc::clone(service)));
+        }
+        let allowed = self.policy().listen(port);
+        allowed.map(|()| None).map_err(|key| {
+            self.refused(&format!("to listen at port {port}"), &key);
+            ErrorKind::PermissionDenied.into()
+        })
+    }
+
+    /// Where the host wants it, if it cares.
+    pub(crate) fn wish(&self, service: &Service) -> std::io::Result<Option<SocketAddr>> {
+        match self.ask(|platform| platform.bind(service.listen.name.as_str()))? {
+            Some(address) => address
+                .parse()
+                .map(Some)
+                .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("`{address}` is not an address and port"))),
+            None => Ok(None),
+        }
+    }
+
+    /// A listener of the manifest at the place that it or the host says.
+    pub(crate) fn open(&self, service: &Service) -> Result<Listener, Refusal> {
+        let name = service.listen.name.as_str();
+        let refused = |error: Error| {
+            let used = error.kind() == ErrorKind::AddrInUse;
+            let hint = if used {
+                format!("end the program that holds it, or choose another with `--listen {name}=127.0.0.1:0`")
+            } else {
+                format!("choose an address of this host with `--listen {name}=ADDRESS:PORT`")
+            };
+            Refusal::new(
+                Step::Program,
+                if used { "listen.in-use" } else { "listen.bind" },
+                format_args!("listener `{name}` cannot be bound to port {}: {error}", service.listen.port),
+                hint,
+            )
+        };
+        let address = self.wish(service).map_err(refused)?;
+        let address = address.unwrap_or_else(|| (std::net::Ipv6Addr::UNSPECIFIED, service.listen.port).into());
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        self.listener(bind().map_err(refused)?, Some(service)).map_err(refused)
+    }
+
+    /// Says that somebody listens.
+    pub(crate) fn listener(&self, listener: TcpListener, service: Option<&Service>) -> std::io::Result<Listener> {
+        if let Some(service) = service {
+            let local = listener.local_addr()?;
+            self.ask(|platform| platform.listening(service.listen.name.as_str(), &local.to_string()))?;
+        }
+        let tls = service.and_then(|service| service.tls.clone());
+        Ok(Listener { listener: Arc::new(listener), tls, handshakes: JoinSet::new(), ready: None })
+    }
+
+    /// Tells people of a refusal, once, where the program's own words go.
+    fn refused(&self, what: &str, key: &str) {
+        if self.stderr == Stdio::Null {
+            return;
+        }
+        let line = format!("denied: {what}\nhint: the manifest does not allow it; add: {key}\n");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD && told.insert(line.clone()) {
+            // If nobody reads it there is nobody to tell.
+            _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Service {
+    pub(crate) fn new(listen: Listen, identity: Option<&Identity>, proof: Option<Proof>) -> Result<Self, Refusal> {
+        let tls = match (listen.protocol.tls(), identity) {
+            (false, _) => None,
+            (true, Some(identity)) => {
+                let protocols = if listen.protocol.http() { &tls::HTTP[..] } else { &[] };
+                Some(TlsAcceptor::from(tls::server(identity, proof, protocols)?))
+            }
+            (true, None) => {
+                return Err(Refusal::new(
+                    Step::Program,
+                    "listen.certificate",
+                    format_args!(
+                        "listener `{}` wants TLS, but this Keep has no certificate: no Steward was named",
+                        listen.name
+                    ),
+                    format_args!(
+                        "deploy it, or say `protocol = \"{}\"` for a local run",
+                        if listen.protocol.http() { "http" } else { "tcp" }
+                    ),
+                ));
+            }
+        };
+        Ok(Self { listen, tls })
+    }
+
+    pub(crate) fn tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+impl Target {
+    /// Over TLS, if the manifest says so.
+    async fn shield(&self, stream: TcpStream) -> std::io::Result<Stream> {
+        match &self.tls {
+            Some(tls) => handshake(tls, self.connect.to.host(), stream).await,
+            None => Stream::tcp(stream),
+        }
+    }
+}
+
+async fn handshake(tls: &TlsConnector, host: &str, stream: TcpStream) -> std::io::Result<Stream> {
+    _ = stream.set_nodelay(true);
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
+    let stream = tokio::time::timeout(PATIENCE, tls.connect(name, stream)).await;
+    Stream::tls(stream.map_err(|_| Error::from(ErrorKind::TimedOut))??.into())
+}
+
+/// Accepts connections. Handshakes run in tasks of their own: who is slow keeps nobody waiting.
+pub(crate) struct Listener {
+    listener: Arc<TcpListener>,
+    tls: Option<TlsAcceptor>,
+    handshakes: JoinSet<std::io::Result<Stream>>,
+    ready: Option<Stream>,
+}
+
+impl Listener {
+    /// Until there is a connection to accept.
+    pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.ready.is_none() {
+            self.ready = Some(ready!(self.poll_next(context))?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next connection.
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<Stream>> {
+        match self.ready.take() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => self.poll_next(context),
+        }
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<Stream>> {
+        while self.handshakes.len() < HANDSHAKES {
+            match self.listener.poll_accept(context) {
+                Poll::Pending => break,
+                // The peer is gone already.
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok((stream, _))) => match &self.tls {
+                    None => match Stream::tcp(stream) {
+                        Ok(stream) => return Poll::Ready(Ok(stream)),
+                        Err(_) => continue,
+                    },
+                    Some(tls) => {
+                        _ = stream.set_nodelay(true);
+                        let handshake = tokio::time::timeout(PATIENCE, tls.accept(stream));
+                        self.handshakes.spawn(async move {
+                            let stream = handshake.await.map_err(|_| Error::from(ErrorKind::TimedOut))??;
+                            Stream::tls(stream.into())
+                        });
+                    }
+                },
+            }
+        }
+        loop {
+            match self.handshakes.poll_join_next(context) {
+                Poll::Ready(Some(Ok(Ok(stream)))) => return Poll::Ready(Ok(stream)),
+                // Whoever does not get through it was not accepted.
+                Poll::Ready(Some(Ok(Err(_)) | Err(_))) => {}
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<TcpListener> {
+        &self.listener
+    }
+}
+
+/// For whoever shares it.
+pub(crate) type Shared = Arc<Network>;
