@@ -514,3 +514,80 @@ fn services_say_what_is_wrong_with_their_settings() {
     let locked = drawbridge(&tokens);
     assert!(locked.contains("another process serves") && locked.contains("end the other process"), "{locked}");
 }
+
+/// Keep to Keep by role ("Keep to Keep" in trust.md): both sides of a connection are Keeps of one owner, in the roles that
+/// manifest and Deployment name.
+#[test]
+fn keeps_know_each_other_by_their_roles() {
+    let site = Site::new(true);
+    let plan = format!(
+        "deployment = \"exit\"\ntrust_domain = \"test.internal\"\n\
+         [role.server]\npeers = [\"client\"]\n[role.client]\npeers = [\"server\"]\n[role.stranger]\npeers = [\"server\"]\n\
+         [role.lonely]\n[release]\nclass = \"insecure\"\nanchors = [\"{}\"]\n",
+        site.steward.fact("anchor")
+    );
+    site.write("project/Deployment.toml", plan);
+    site.write("project/main.wasm", std::fs::read(support::probe(support::Form::Component)).unwrap());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (token, signed) = (site.path("token"), site.path("project/deployment.cose"));
+    // Each push is the next version of the Deployment; this is what each role was signed with.
+    let push = |role: &str, manifest: String| {
+        site.write("project/Donjon.toml", format!("program = \"main.wasm\"\nstdout = \"host\"\nstderr = \"host\"\n{manifest}"));
+        done(&words(&site.push(&["--token-file", &token, "--role", role])))
+    };
+    let listen = "args = [\"echo\", \"127.0.0.1:5432\"]\n[[listen]]\nname = \"db\"\nport = 5432\nprotocol = \"tls\"\n\
+                  clients = [\"steward\"]\nroles = [\"client\"]\n";
+    let dial = |role: &str| {
+        format!(
+            "args = [\"dial\", \"{free}\", \"{role}\"]\n[[connect]]\nname = \"db\"\nto = \"{free}\"\nprotocol = \"tls\"\n\
+             trust = [\"steward\"]\nroles = [\"server\"]\n"
+        )
+    };
+    let server = push("server", listen.to_owned());
+    let keeps: Vec<_> = ["client", "stranger", "lonely"].map(|role| (role, push(role, dial(role)))).into();
+    let at = |digest: &str| format!("{}@{digest}", site.location);
+    let deploy = |role: &str, digest: &str, extra: &[&str]| {
+        let arguments = site.deploy(&at(digest), &[&["--deployment", &signed, "--role", role], extra].concat());
+        donjon(&words(&arguments))
+    };
+
+    let bound = format!("db={free}");
+    let mut keep = deploy("server", &server, &["--listen", &bound]);
+    let mut keep = keep.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    support::eventually("the server listens", || {
+        assert_eq!(keep.try_wait().unwrap(), None, "it still runs");
+        std::net::TcpStream::connect(free).is_ok()
+    });
+
+    let run = |role: &str| {
+        let (_, digest) = keeps.iter().find(|(known, _)| *known == role).unwrap();
+        let output = deploy(role, digest, &[]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    // The Deployment lets it, the server's manifest does not name it.
+    let (code, out, err) = run("stranger");
+    assert!(code == Some(1) && out.is_empty(), "{out}{err}");
+    // Its own Deployment does not let it talk to anybody: it does not come so far as to try.
+    let (code, out, err) = run("lonely");
+    assert!(code == Some(125) && out.is_empty() && err.contains("[trust.steward]"), "{out}{err}");
+    // Somebody who is no Keep.
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &free.to_string(), "-tls1_3"])
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("certificate required") || said.contains("certificate_required"), "{said}");
+        }
+        Err(_) => support::skip("openssl", "there is no openssl to come without a certificate"),
+    }
+    assert_eq!(keep.try_wait().unwrap(), None, "nobody was accepted yet");
+    let (code, out, err) = run("client");
+    assert_eq!((code, out.as_str()), (Some(0), "client"), "{err}");
+    assert_eq!(keep.wait().unwrap().code(), Some(0));
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut keep.stdout.take().unwrap(), &mut out).unwrap();
+    assert_eq!(out, "6\n", "the server had one connection, with six bytes");
+}

@@ -147,11 +147,12 @@ impl Service {
                 None => Reply::Absent.encode(out),
             },
             Request::Resolve { authority } => {
-                let mut found: Vec<String> = Vec::new();
-                for address in authority.to_socket_addrs().into_iter().flatten().take(ADDRESSES) {
-                    found.push(address.to_string());
+                let found = authority.to_socket_addrs().into_iter().flatten().take(ADDRESSES);
+                let found: Vec<_> = found.map(|address| address.to_string()).collect();
+                match found.join(" ").as_str() {
+                    "" => Reply::Absent.encode(out),
+                    addresses => Reply::Address(addresses).encode(out),
                 }
-                if found.is_empty() { Reply::Absent } else { Reply::Address(&found.join(" ")) }.encode(out)
             }
             Request::Listening { name, address } => {
                 (self.host.events)(Event::Listening { name: clean(name), address: clean(address) });

@@ -1,6 +1,6 @@
 //! What a program finds in its file system: files that came with the package, and places to write to.
 //!
-//! Owns the paths of a Keep ([`Place`]) and sizes ([`Size`]). Refuses paths that could be written in another way, and mounts
+//! Owns the paths of a Keep ([`Place`]). Refuses paths that could be written in another way, and mounts
 //! of kinds this version does not have.
 
 use alloc::borrow::ToOwned;
@@ -9,10 +9,9 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::ManifestError;
+use super::{ManifestError, Size};
 
 /// The most files of a package.
 pub const FILES: usize = 4096;
@@ -21,7 +20,7 @@ pub const FILE_LIMIT: u64 = 512 * 1024 * 1024;
 /// The most mounts.
 pub const MOUNTS: usize = 64;
 /// What a mount may hold if the manifest does not say.
-pub const MOUNT_SIZE: Size = Size(64 * 1024 * 1024);
+pub const MOUNT_SIZE: Size = Size::bytes(64 * 1024 * 1024);
 
 /// A file that came with the package, covered by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,73 +115,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// A number of bytes. In `Donjon.toml` also a text with a unit, `KiB`, `MiB` or `GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Size(u64);
-
-/// Why a text is no [`Size`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a size is a number of bytes, or a text such as \"64 MiB\" (KiB, MiB, GiB)")]
-pub struct SizeError;
-
-impl Size {
-    /// So many bytes.
-    #[must_use]
-    pub const fn bytes(bytes: u64) -> Self {
-        Self(bytes)
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl FromStr for Size {
-    type Err = SizeError;
-
-    fn from_str(text: &str) -> Result<Self, SizeError> {
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-        let unit = units.iter().find_map(|(unit, power)| Some((text.strip_suffix(unit)?, 1_u64 << power)));
-        let (number, factor) = unit.unwrap_or((text, 1));
-        let number = number.trim_end();
-        // `parse` also takes a sign.
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        let bytes = number.parse::<u64>().ok().filter(|_| digits).and_then(|number| number.checked_mul(factor));
-        bytes.map(Self).ok_or(SizeError)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = Size;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&SizeError, out)
-            }
-
-            fn visit_u64<E: Error>(self, bytes: u64) -> Result<Size, E> {
-                Ok(Size(bytes))
-            }
-
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes).map(Size).map_err(|_| E::custom(SizeError))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
 /// The rules between files and mounts. What has a `source` may be a folder, of which nothing is known yet.
 pub(super) fn consistent(file: &[File], mount: &[Mount]) -> Result<(), ManifestError> {
     for (what, found, limit) in [("file", file.len(), FILES), ("mount", mount.len(), MOUNTS)] {
@@ -262,20 +194,6 @@ mod tests {
         assert_eq!(below("/a", "/a").as_deref(), Some(""));
         assert_eq!(below("/ab", "/a"), None);
         assert_eq!(below("/a", "/a/b"), None);
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [("0", 0), ("7", 7), ("1KiB", 1024), ("64 MiB", 64 << 20), ("3 GiB", 3 << 30)] {
-            assert_eq!(text.parse(), Ok(Size::bytes(bytes)));
-        }
-        for text in ["", "KiB", "-1", "+1", "1.5 MiB", "1 MB", "1 mib", "17179869184 GiB", "18446744073709551616"] {
-            assert_eq!(text.parse::<Size>(), Err(SizeError), "{text}");
-        }
-        let mount = |size: &str| read(&format!(r#"{{"mount":[{{"path":"/t","kind":"memory","size":{size}}}]}}"#));
-        assert_eq!(mount("1048576").unwrap().mount.first().unwrap().size, Some(Size::bytes(1 << 20)));
-        assert_eq!(mount("\"1 MiB\""), Err(ManifestError::NotCanonical), "in a package it is a number");
-        assert!(matches!(mount("-1"), Err(ManifestError::Json { .. })));
     }
 
     #[test]

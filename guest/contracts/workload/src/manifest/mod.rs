@@ -5,6 +5,7 @@
 //! Invariant: [`Manifest::from_json`] gives back its input byte for byte through [`Manifest::to_json`].
 
 mod files;
+mod limits;
 mod network;
 
 use alloc::collections::BTreeMap;
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::brief::{Brief, is_argument, is_variable};
 use crate::names::Name;
 use crate::package::Object;
-pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError, Size, SizeError};
+pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError};
+pub use limits::{Limits, Size, SizeError, Span, SpanError};
 pub use network::{Connect, Destination, Host, Listen, Network, NetworkError, Ports, Protocol, Trust};
 
 /// What a WebAssembly program is called if its manifest does not say.
@@ -72,6 +74,9 @@ pub struct Manifest {
     /// Whom else it may reach.
     #[serde(skip_serializing_if = "Network::is_empty")]
     pub network: Network,
+    /// How much it may take.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 /// What kind of program.
@@ -236,6 +241,12 @@ pub enum ManifestError {
         /// The key.
         key: &'static str,
     },
+    /// A limit under which nothing runs.
+    #[error("`limits.{key} = 0`: nothing runs with nothing")]
+    Zero {
+        /// The key.
+        key: &'static str,
+    },
     /// A PEM file that is not in the package.
     #[error("`{what}[{index}]` trusts what is in {path}, which is no `[[file]]`")]
     NoSuchFile {
@@ -272,6 +283,7 @@ impl ManifestError {
             Self::WebClients { .. } => Some("name the PEM file of the CA whose clients may come"),
             Self::Clear { .. } => Some("say protocol \"tls\" or \"https\""),
             Self::Roles { .. } => Some("name the roles of the Deployment, for example: roles = [\"web\"]"),
+            Self::Zero { .. } => Some("remove the key: without it there is no such limit"),
             Self::NoSuchFile { .. } => Some("add it: [[file]] with `path` and `source`"),
         }
     }
@@ -389,6 +401,7 @@ impl Manifest {
             listen,
             connect,
             network,
+            limits,
         } = self;
         let http = listen.iter().position(|listen| listen.protocol.http());
         if let Some(function) = invoke {
@@ -410,6 +423,7 @@ impl Manifest {
             return Err(ManifestError::Variable { name: name.clone() });
         }
         network::consistent(listen, connect, network, file)?;
+        limits.consistent()?;
         match (kind, http.and_then(|index| Some((index, listen.get(index)?.protocol)))) {
             (Kind::Command, Some((index, protocol))) => Err(ManifestError::ListenerOfCommand { index, protocol }),
             (Kind::Http, None) if listen.is_empty() => Err(ManifestError::NoListener),
