@@ -532,7 +532,10 @@ fn keeps_know_each_other_by_their_roles() {
     let (token, signed) = (site.path("token"), site.path("project/deployment.cose"));
     // Each push is the next version of the Deployment; this is what each role was signed with.
     let push = |role: &str, manifest: String| {
-        site.write("project/Donjon.toml", format!("program = \"main.wasm\"\nstdout = \"host\"\nstderr = \"host\"\n{manifest}"));
+        site.write(
+            "project/Donjon.toml",
+            format!("program = \"main.wasm\"\nstdout = \"host\"\nstderr = \"host\"\n{manifest}"),
+        );
         done(&words(&site.push(&["--token-file", &token, "--role", role])))
     };
     let listen = "args = [\"echo\", \"127.0.0.1:5432\"]\n[[listen]]\nname = \"db\"\nport = 5432\nprotocol = \"tls\"\n\
