@@ -66,6 +66,7 @@ const ROOMS: &[Room] = &[
         "the command line uses everything: its demo sets up the simulated vendor and plays the attackers (ADR 0001)",
     ),
     room("greeter", &[], &[], PROGRAM),
+    room("rogue", &[], &[], PROGRAM),
     room("probe", &[], &[], PROGRAM),
     room("meter", &[], &[], PROGRAM),
     room("threads", &[], &[], PROGRAM),

@@ -15,9 +15,12 @@ fn figure(promise: &str) -> String {
     row.split(" | ").nth(1).unwrap().to_owned()
 }
 
-/// Its number, without words and separators.
+/// Its one number, without words and separators.
 fn number(promise: &str) -> usize {
-    figure(promise).chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    let figure = figure(promise).replace(',', "");
+    let numbers: Vec<_> = figure.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()).collect();
+    let [number] = numbers[..] else { panic!("{promise}: {figure} is not one number") };
+    number.parse().unwrap()
 }
 
 /// Every Rust source below `dir`, but nothing that was built.

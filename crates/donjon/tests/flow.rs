@@ -576,7 +576,7 @@ fn keeps_know_each_other_by_their_roles() {
     assert!(code == Some(125) && out.is_empty() && err.contains("[trust.steward]"), "{out}{err}");
     // Somebody who is no Keep.
     let output = Command::new("openssl")
-        .args(["s_client", "-connect", &free.to_string(), "-tls1_3"])
+        .args(["s_client", "-connect", &free.to_string(), "-tls1_3", "-ign_eof"])
         .stdin(Stdio::null())
         .output();
     match output {
@@ -593,4 +593,124 @@ fn keeps_know_each_other_by_their_roles() {
     let mut out = String::new();
     std::io::Read::read_to_string(&mut keep.stdout.take().unwrap(), &mut out).unwrap();
     assert_eq!(out, "6\n", "the server had one connection, with six bytes");
+}
+
+/// trust.md rule 16: a certificate is followed by another, for another key, without anybody waiting; the connections that it
+/// opened go on until its own end, and no longer.
+#[test]
+fn rule_16_a_certificate_is_renewed_before_its_end() {
+    let site = Site::new(true);
+    site.write("project/main.wasm", std::fs::read(env!("DONJON_GREETER")).unwrap());
+    let manifest = "program = \"main.wasm\"\n[identity]\nlifetime = \"15 s\"\n\
+                    [[listen]]\nname = \"web\"\nport = 0\nprotocol = \"https\"\n";
+    site.write("project/Donjon.toml", manifest);
+    done(&words(&site.push(&["--token-file", &site.path("token")])));
+    let deployment = site.path("project/deployment.cose");
+    let arguments = site.deploy(&site.location, &["--deployment", &deployment, "--listen", "web=127.0.0.1:0"]);
+    let mut child = donjon(&words(&arguments)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = said.find_map(|line| Some(line.strip_prefix("donjon: web listens on ")?.to_owned()));
+    let _server = Server { child, facts: Vec::new() };
+    let address: std::net::SocketAddr = address.expect("it listens").parse().unwrap();
+    std::thread::spawn(move || said.for_each(drop));
+
+    let first = Caller::come(address);
+    let mut kept = first.1;
+    let mut next = None;
+    support::eventually("a new certificate is shown", || {
+        assert!(kept.asks(), "the connection goes on");
+        let (leaf, _) = Caller::come(address);
+        next = Some(leaf).filter(|leaf| *leaf != first.0);
+        next.is_some()
+    });
+    let [old, new] = [first.0, next.unwrap()].map(|leaf| KeepCertificate::read(&leaf).unwrap());
+    assert_eq!(old.id, new.id);
+    assert_ne!(old.spki, new.spki, "another key");
+    assert_eq!(old.ear.brief, new.ear.brief, "the same brief");
+    assert_ne!(old.ear.nonce, new.ear.nonce);
+    assert!(kept.asks(), "the old connection outlasts the renewal");
+    support::eventually("the old connection ends", || !kept.asks());
+    let (_, mut last) = Caller::come(address);
+    assert!(last.asks(), "the control: others go on");
+}
+
+/// Somebody who takes every certificate, and asks one thing after the other.
+struct Caller(rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>);
+
+impl Caller {
+    /// The Keep's certificate, and the connection.
+    fn come(address: std::net::SocketAddr) -> (Vec<u8>, Self) {
+        use rustls::crypto::aws_lc_rs;
+        #[derive(Debug)]
+        struct Anybody;
+        impl rustls::client::danger::ServerCertVerifier for Anybody {
+            fn verify_server_cert(
+                &self,
+                _: &CertificateDer<'_>,
+                _: &[CertificateDer<'_>],
+                _: &rustls::pki_types::ServerName<'_>,
+                _: &[u8],
+                _: rustls::pki_types::UnixTime,
+            ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+                Ok(rustls::client::danger::ServerCertVerified::assertion())
+            }
+
+            fn verify_tls12_signature(
+                &self,
+                _: &[u8],
+                _: &CertificateDer<'_>,
+                _: &rustls::DigitallySignedStruct,
+            ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+                Err(rustls::Error::General("TLS 1.2".to_owned()))
+            }
+
+            fn verify_tls13_signature(
+                &self,
+                message: &[u8],
+                certificate: &CertificateDer<'_>,
+                signed: &rustls::DigitallySignedStruct,
+            ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+                let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+                rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
+            }
+
+            fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+                aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+            }
+        }
+        let config = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(std::sync::Arc::new(Anybody))
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let tls = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+        let mut caller = Self(rustls::StreamOwned::new(tls, std::net::TcpStream::connect(address).unwrap()));
+        assert!(caller.asks());
+        // X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem): what is said today is not to be read in years.
+        let group = caller.0.conn.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+        (caller.0.conn.peer_certificates().unwrap()[0].to_vec(), caller)
+    }
+
+    /// Whether it gets an answer.
+    fn asks(&mut self) -> bool {
+        use std::io::{Read, Write};
+        let mut answer = [0; 12];
+        let request = b"GET /time HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        if self.0.write_all(request).and_then(|()| self.0.read_exact(&mut answer)).is_err() {
+            return false;
+        }
+        let mut rest = Vec::new();
+        let mut byte = [0];
+        // Head and a body of 21 bytes.
+        while !rest.ends_with(b"Z\n") {
+            if self.0.read_exact(&mut byte).is_err() {
+                return false;
+            }
+            rest.push(byte[0]);
+        }
+        &answer == b"HTTP/1.1 200"
+    }
 }

@@ -10,7 +10,8 @@ use wasmtime_wasi::p3;
 use workload::manifest::{Manifest, Stdio};
 
 use crate::Ended;
-use crate::engine::{Code, Program};
+use crate::engine::{Code, Program, RUN_3};
+use crate::limits::{self, Limited, Over, Pulse};
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
 use crate::wasi::component::{self, Component};
@@ -18,17 +19,25 @@ use crate::wasi::p1;
 
 /// Runs `program` to its end.
 pub(crate) async fn run(world: &World, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
-    let result = match &program.code {
-        Code::Module(module) => self::module(world, manifest.invoke.as_deref(), program, module).await?,
-        Code::Component(_) if manifest.invoke.is_some() => {
-            return Err(Refusal::new(
+    let _running = program.pulse.as_deref().map(Pulse::running);
+    let run = async {
+        match &program.code {
+            Code::Module(module) => self::module(world, manifest.invoke.as_deref(), program, module).await,
+            Code::Component(_) if manifest.invoke.is_some() => Err(Refusal::new(
                 Step::Program,
                 "wasm.invoke",
                 "the manifest says `invoke`, but the program is a component",
                 "a component is entered by what it exports: remove `invoke`",
-            ));
+            )),
+            Code::Component(component) => self::component(world, program, component).await,
         }
-        Code::Component(component) => self::component(world, program, component).await?,
+    };
+    let result = match manifest.limits.time {
+        Some(limit) => match tokio::time::timeout(limit.duration(), run).await {
+            Ok(result) => result?,
+            Err(_) => Err(Over::Time(limit.duration()).into()),
+        },
+        None => run.await?,
     };
     Ok(ended(result, world.streams.stderr))
 }
@@ -43,10 +52,11 @@ async fn module(
     let mut linker = wasmtime::Linker::new(&program.engine);
     p1::add(&mut linker).map_err(defect)?;
     let mut store = Store::new(&program.engine, world.p1().await?);
-    let instance = match linker.instantiate_async(&mut store, module).await {
+    limits::keep(&mut store, program.pulse.is_some());
+    let instance = linker.instantiate_async(&mut store, module).await;
+    let instance = match begun(&mut store, instance)? {
         Ok(instance) => instance,
-        Err(error) if is_end(&error) => return Ok(Err(error)),
-        Err(error) => return Err(link(&error)),
+        Err(error) => return Ok(Err(error)),
     };
     let Some(invoke) = invoke else {
         let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(|_| {
@@ -90,31 +100,37 @@ async fn component(
 ) -> Result<wasmtime::Result<u8>, Refusal> {
     let linker = component::linker(&program.engine).map_err(defect)?;
     let mut store = Store::new(&program.engine, Component::new(world, true));
+    limits::keep(&mut store, program.pulse.is_some());
     let pre = linker.instantiate_pre(component).map_err(|error| link(&error))?;
-    let result = if program.exports("wasi:cli/run@0.3.") {
+    let result = if program.exports(RUN_3) {
         let pre = p3::bindings::CommandPre::new(pre).map_err(|error| link(&error))?;
-        let command = match pre.instantiate_async(&mut store).await {
+        let command = pre.instantiate_async(&mut store).await;
+        let command = match begun(&mut store, command)? {
             Ok(command) => command,
-            Err(error) if is_end(&error) => return Ok(Err(error)),
-            Err(error) => return Err(link(&error)),
+            Err(error) => return Ok(Err(error)),
         };
         let run = store.run_concurrent(async move |store| command.wasi_cli_run().call_run(store).await).await;
         run.and_then(|result| result)
     } else {
         let pre = CommandPre::new(pre).map_err(|error| link(&error))?;
-        let command = match pre.instantiate_async(&mut store).await {
+        let command = pre.instantiate_async(&mut store).await;
+        let command = match begun(&mut store, command)? {
             Ok(command) => command,
-            Err(error) if is_end(&error) => return Ok(Err(error)),
-            Err(error) => return Err(link(&error)),
+            Err(error) => return Ok(Err(error)),
         };
         command.wasi_cli_run().call_run(&mut store).await
     };
     Ok(result.map(|result| u8::from(result.is_err())))
 }
 
-/// Whether an instantiation failed because a start function ran, which is the program already.
-fn is_end(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::Trap>() || error.is::<I32Exit>()
+/// An instance, or how the program ended before there was one: a start function is the program already.
+fn begun<I, T: Limited>(store: &mut Store<T>, instance: wasmtime::Result<I>) -> Result<wasmtime::Result<I>, Refusal> {
+    match instance {
+        Err(error) if !(error.is::<wasmtime::Trap>() || error.is::<I32Exit>() || error.is::<Over>()) => {
+            Err(store.data_mut().budget().refusal().unwrap_or_else(|| link(&error)))
+        }
+        instance => Ok(instance),
+    }
 }
 
 fn ended(result: wasmtime::Result<u8>, stderr: Stdio) -> Ended {

@@ -5,6 +5,7 @@
 //!
 //! Names are resolved by the host: an address is a hint, the pin or the digest decides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub(crate) struct Endpoint<'a> {
     /// `None`: plain HTTP. `Some`: TLS, with these pins or, if empty, public web roots.
     pub(crate) tls: Option<&'a [Digest]>,
     /// The certificate to show.
-    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) identity: Option<&'a Arc<Identity>>,
 }
 
 /// An open HTTP/1.1 connection.

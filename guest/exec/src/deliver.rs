@@ -3,6 +3,8 @@
 //! Owns the transport only; what is fetched, in which order, and that every byte is checked before anything reads it, is
 //! [`workload::pull`]'s. Both ways use the same machine, so neither can be laxer.
 
+use std::sync::Arc;
+
 use workload::brief::Brief;
 use workload::digest::Digest;
 use workload::names::Repository;
@@ -49,7 +51,7 @@ pub(crate) async fn from_drawbridge(
     authority: &str,
     repository: &str,
     pins: &[Digest],
-    identity: Option<&Identity>,
+    identity: Option<&Arc<Identity>>,
 ) -> Result<Workload, Refusal> {
     let repository: Repository = repository.parse().map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")

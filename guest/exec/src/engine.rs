@@ -5,17 +5,22 @@
 //!
 //! Refuses invalid WebAssembly.
 
+use std::sync::Arc;
+
 use cranelift_codegen::timing;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
-use workload::manifest::{Kind, Manifest};
+use workload::manifest::{Kind, Manifest, Protocol};
 
+use crate::limits::Pulse;
 use crate::refusal::{Refusal, Step};
 
 /// A compiled program.
 pub(crate) struct Program {
     pub(crate) engine: Engine,
     pub(crate) code: Code,
+    /// Gives others their turn while the program computes; `None` if there are none and it may compute as long as it likes.
+    pub(crate) pulse: Option<Arc<Pulse>>,
 }
 
 /// The two forms of WebAssembly.
@@ -32,12 +37,19 @@ const HINT: &str = "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a compo
 
 impl Program {
     /// Compiles a workload's program.
-    pub(crate) fn compile(wasm: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn compile(wasm: &[u8], manifest: &Manifest) -> Result<Self, Refusal> {
         timing::set_thread_profiler(Box::new(Untimed));
         let mut config = Config::new();
         // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
         config.memory_init_cow(false);
         config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+        // What could be a service is compiled like one: an interface's name stands in its exports.
+        let serves = HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
+        // Of who has a certificate it is to be renewed, however long he computes.
+        let tls = manifest.listen.iter().map(|listen| listen.protocol);
+        let tls = tls.chain(manifest.connect.iter().map(|connect| connect.protocol)).any(Protocol::tls);
+        let turns = serves || tls || manifest.limits.cpu.is_some() || manifest.limits.time.is_some();
+        config.epoch_interruption(turns);
         let engine = Engine::new(&config).map_err(|error| {
             Refusal::new(
                 Step::Program,
@@ -59,7 +71,10 @@ impl Program {
                 HINT,
             )
         })?;
-        Ok(Self { engine, code })
+        let pulse = turns.then(|| Pulse::start(&engine).map(Arc::new)).transpose().map_err(|error| {
+            Refusal::new(Step::Program, "wasm.thread", error, "this is a defect of the Keep: report it")
+        })?;
+        Ok(Self { engine, code, pulse })
     }
 
     /// Whether it is a component that exports this interface, in any version that begins so.
@@ -119,7 +134,8 @@ impl Program {
 }
 
 /// The interfaces by which a component is entered, of any such version.
-const RUN: [&str; 2] = ["wasi:cli/run@0.2.", "wasi:cli/run@0.3."];
+const RUN: [&str; 2] = ["wasi:cli/run@0.2.", RUN_3];
+pub(crate) const RUN_3: &str = "wasi:cli/run@0.3.";
 const HANDLER: [&str; 2] = ["wasi:http/incoming-handler@0.2.", HANDLER_3];
 pub(crate) const HANDLER_3: &str = "wasi:http/handler@0.3.";
 

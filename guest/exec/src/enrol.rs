@@ -4,11 +4,15 @@
 //! the answer is checked is [`identity::enrol`]'s. Refuses to go on with anything but a certificate under the brief's
 //! anchors for this key, this brief and this nonce.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
 use identity::csr;
 use identity::ear::Class;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
-use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use workload::brief::StewardRef;
 
 use crate::clock;
@@ -16,26 +20,81 @@ use crate::connect::{Answer, Connection, Endpoint};
 use crate::keys::{AwsLc, Key};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::tls;
 
-/// The Keep's key and its checked certificate.
+/// What this Keep proves itself by: one credential after the other, in one class.
 pub(crate) struct Identity {
-    pub(crate) key: Key,
-    chain: Vec<Vec<u8>>,
-    /// How much it says.
+    now: RwLock<Arc<Credential>>,
+    /// What the manifest makes of a certificate's life, in milliseconds.
+    lifetime: AtomicU64,
+    /// How much a certificate says.
     pub(crate) class: Class,
     /// What the owner signed, as the host gave it and the Steward believed it.
     pub(crate) deployment: Option<Vec<u8>>,
 }
 
-impl Identity {
+/// A key and its checked certificate.
+pub(crate) struct Credential {
+    pub(crate) key: Key,
+    chain: Vec<Vec<u8>>,
+    /// The same for TLS.
+    pub(crate) tls: Arc<CertifiedKey>,
+    class: Class,
+    /// Its dates, since 1970.
+    begins: Duration,
+    ends: Duration,
+}
+
+impl Credential {
     /// Keep first, root last, DER.
     pub(crate) fn chain(&self) -> &[Vec<u8>] {
         &self.chain
     }
+}
 
-    /// Keep first, root last.
-    pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
-        self.chain.iter().cloned().map(CertificateDer::from).collect()
+/// Nothing of a key is ever written.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    fn new(credential: Credential, deployment: Option<Vec<u8>>) -> Self {
+        let class = credential.class;
+        Self { now: RwLock::new(Arc::new(credential)), lifetime: AtomicU64::new(u64::MAX), class, deployment }
+    }
+
+    /// The present one.
+    pub(crate) fn now(&self) -> Arc<Credential> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a certificate for no longer than this.
+    pub(crate) fn limit(&self, lifetime: Duration) {
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        self.lifetime.store(lifetime, Ordering::Relaxed);
+    }
+
+    /// When the present certificate began, and when the last connection ends that it opened (trust.md rule 16).
+    pub(crate) fn dates(&self) -> (Duration, Duration) {
+        let now = self.now();
+        let lifetime = Duration::from_millis(self.lifetime.load(Ordering::Relaxed));
+        (now.begins, now.ends.min(now.begins.saturating_add(lifetime)))
+    }
+
+    /// Another credential in the place of the present one.
+    pub(crate) fn replace(&self, credential: Credential) -> Result<(), Refusal> {
+        if credential.class != self.class {
+            return Err(Refusal::new(
+                Step::Certificate,
+                "steward.class",
+                "the new certificate is of another class than the first",
+                "a Steward serves one class: check who answers at its URL",
+            ));
+        }
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential);
+        Ok(())
     }
 }
 
@@ -46,7 +105,22 @@ pub(crate) async fn enrol(
     steward: &StewardRef,
 ) -> Result<Identity, Refusal> {
     let deployment = platform.deployment()?;
-    let enrol = Enrol::new(brief_bytes, deployment.clone()).map_err(|error| failed(Step::Launch, &error))?;
+    let credential = certify(platform, brief_bytes, steward, deployment.clone(), true).await?;
+    Ok(Identity::new(credential, deployment))
+}
+
+/// Steps 5 to 8; people are told of each if `told`.
+pub(crate) async fn certify(
+    platform: &mut Platform,
+    brief_bytes: &[u8],
+    steward: &StewardRef,
+    deployment: Option<Vec<u8>>,
+    told: bool,
+) -> Result<Credential, Refusal> {
+    let tell = |platform: &mut Platform, step, detail: &str| {
+        if told { platform.milestone(step, detail) } else { Ok(()) }
+    };
+    let enrol = Enrol::new(brief_bytes, deployment).map_err(|error| failed(Step::Launch, &error))?;
     let authority = enrol.endpoint().authority.to_string();
     let to = Endpoint {
         who: "the Steward",
@@ -78,7 +152,7 @@ pub(crate) async fn enrol(
         evidence.bytes.len(),
         evidence.endorsements.len()
     );
-    platform.milestone(Step::Evidence, &detail)?;
+    tell(platform, Step::Evidence, &detail)?;
 
     let attested = Attested {
         evidence: csr::Evidence { media_type: evidence.media_type, bytes: evidence.bytes },
@@ -87,22 +161,29 @@ pub(crate) async fn enrol(
     };
     let (request, awaiting) =
         enrol.certificate_request(nonce, attested, &key).map_err(|error| failed(Step::Request, &error))?;
-    platform.milestone(Step::Request, &format!("PKCS#10, {} bytes", request.body.len()))?;
+    tell(platform, Step::Request, &format!("PKCS#10, {} bytes", request.body.len()))?;
 
     // The connection is opened anew: making evidence may have outlasted the Steward's patience with an idle one.
     let to = Endpoint { step: Step::Steward, ..to };
     let answer = send(&mut Connection::open(platform, &to).await?, request).await?;
     let (status, content_type) = (answer.status(), answer.content_type());
     let body = answer.whole(CERTIFICATE_RESPONSE_LIMIT).await?;
-    platform.milestone(Step::Steward, &format!("POST to {authority}, answer {status}, {} bytes", body.len()))?;
+    tell(platform, Step::Steward, &format!("POST to {authority}, answer {status}, {} bytes", body.len()))?;
 
     let identity = awaiting
         .certificate_response(status, &content_type, &body, clock::now().as_secs(), &AwsLc)
         .map_err(|error| failed(Step::Certificate, &error))?;
     clock::not_before(identity.time);
-    platform.milestone(Step::Certificate, &identity.certificate.id.to_string())?;
-    let class = identity.certificate.ear.class;
-    Ok(Identity { key, chain: identity.chain, class, deployment })
+    tell(platform, Step::Certificate, &identity.certificate.id.to_string())?;
+    let certificate = &identity.certificate;
+    Ok(Credential {
+        tls: tls::shown(&identity.chain, &key)?,
+        class: certificate.ear.class,
+        begins: Duration::from_secs(certificate.not_before),
+        ends: Duration::from_secs(certificate.not_after),
+        chain: identity.chain,
+        key,
+    })
 }
 
 async fn send(connection: &mut Connection, request: HttpRequest) -> Result<Answer, Refusal> {

@@ -23,16 +23,20 @@ mod enrol;
 mod files;
 mod idle;
 mod keys;
+mod limits;
 mod native;
 mod network;
 mod outgoing;
 mod platform;
 mod refusal;
+mod renew;
 mod serve;
 mod stdin;
 mod sys;
 mod tls;
 mod wasi;
+
+use std::sync::Arc;
 
 use gate::message::Outcome;
 use workload::brief::{Brief, Source};
@@ -79,7 +83,7 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
     })?;
 
     let identity = match &brief.steward {
-        Some(steward) => Some(enrol::enrol(platform, &brief_bytes, steward).await?),
+        Some(steward) => Some(Arc::new(enrol::enrol(platform, &brief_bytes, steward).await?)),
         None => None,
     };
     let workload = match &brief.source {
@@ -91,11 +95,17 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
     };
 
     let program = match &workload.program {
-        Program::Wasm(wasm) => engine::Program::compile(wasm)?,
+        Program::Wasm(wasm) => engine::Program::compile(wasm, &workload.manifest)?,
         Program::Elf(elf) => {
-            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_ref())? {}
+            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
         }
     };
+    if let (Some(identity), Some(steward)) = (&identity, &brief.steward) {
+        if let Some(lifetime) = workload.manifest.identity.lifetime {
+            identity.limit(lifetime.duration());
+        }
+        tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
+    }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
     let world = World::new(&brief, &workload.manifest, workload.files, network).map_err(|fault| {
         Refusal::new(

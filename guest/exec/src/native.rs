@@ -145,11 +145,12 @@ fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refus
 /// The Keep's identity, by path.
 fn own_files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Refusal> {
     let Some(identity) = identity else { return Ok(Vec::new()) };
-    let chain = identity.chain();
+    let now = identity.now();
+    let chain = now.chain();
     let root = chain.last().map(std::slice::from_ref).unwrap_or_default();
     Ok(vec![
         ("/donjon/identity/certificates.pem", pem::encode(chain)),
-        ("/donjon/identity/key.pem", pem::encode_key(identity.key.to_pkcs8()?.secret_pkcs8_der())),
+        ("/donjon/identity/key.pem", pem::encode_key(now.key.to_pkcs8()?.secret_pkcs8_der())),
         ("/donjon/identity/anchors.pem", pem::encode(root)),
     ])
 }

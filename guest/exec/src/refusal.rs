@@ -48,6 +48,11 @@ impl Refusal {
         Self { step, code, message: bounded(message.to_string()), hint: bounded(hint.to_string()) }
     }
 
+    /// What failed.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// As the platform is told.
     pub(crate) fn outcome(&self) -> Outcome<'_> {
         Outcome::Refused { step: self.step as u8, code: self.code, message: &self.message, hint: &self.hint }

@@ -7,9 +7,8 @@
 //! Invariant: what a slow or hostile peer costs is counted: its connections, of which one without a request is closed,
 //! and the instances of its requests.
 //!
-//! Not bounded yet: a peer that begins requests and never ends them can take all there is of both. And everything here
-//! shares one thread, so a program that computes without yielding blocks all others until it is done; Wasmtime's epochs
-//! will end that (issue 5).
+//! Not bounded yet: a peer that begins requests and never ends them can take all there is of both. Everything here shares
+//! one thread; a program that computes yields to the others with each turn of [`limits`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -35,6 +35,7 @@ use crate::command;
 use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy};
+use crate::limits::{self, Over, Pulse};
 use crate::network::{self, Stream};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
@@ -56,7 +57,7 @@ pub(crate) async fn serve(
     world: World,
     manifest: &Manifest,
     program: &Program,
-    identity: Option<&Identity>,
+    identity: Option<&Arc<Identity>>,
 ) -> Result<Ended, Refusal> {
     let Code::Component(component) = &program.code else {
         return Err(defect("a module cannot be a wasi:http service"));
@@ -82,13 +83,16 @@ pub(crate) async fn serve(
         }
     };
     let tls = listener.tls();
+    let requests = world.limits.requests.and_then(|limit| usize::try_from(limit).ok());
+    let requests = requests.map_or(INSTANCES, |limit| limit.min(INSTANCES));
     let mut listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),
         entry,
+        instances: Arc::new(Semaphore::new(requests)),
         world,
+        pulse: program.pulse.clone(),
         tls,
-        instances: Arc::new(Semaphore::new(INSTANCES)),
     });
 
     platform.milestone(Step::Program, "the service accepts connections")?;
@@ -121,6 +125,7 @@ struct Service {
     engine: Engine,
     entry: Entry,
     world: World,
+    pulse: Option<Arc<Pulse>>,
     /// Requests come over TLS.
     tls: bool,
     instances: Arc<Semaphore>,
@@ -157,7 +162,9 @@ impl Service {
     /// One request, one instance.
     async fn answer(&self, request: hyper::Request<Incoming>) -> wasmtime::Result<Response> {
         let permit = Arc::clone(&self.instances).acquire_owned().await?;
+        let running = self.pulse.as_deref().map(Pulse::running);
         let mut store = Store::new(&self.engine, Component::new(&self.world, false));
+        limits::keep(&mut store, self.pulse.is_some());
         // A set of one, because a set ends its tasks when it is dropped, as this future is if the caller gives up.
         let mut task = JoinSet::new();
         match &self.entry {
@@ -167,11 +174,11 @@ impl Service {
                 let request = store.data_mut().http().new_incoming_request(scheme, request)?;
                 let out = store.data_mut().http().new_response_outparam(sender)?;
                 let pre = pre.clone();
-                task.spawn(async move {
-                    let _held = permit;
+                task.spawn(self.in_time(async move {
+                    let _held = (permit, running);
                     let proxy = pre.instantiate_async(&mut store).await?;
                     proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-                });
+                }));
                 Ok(self.told(answer, task).await)
             }
             Entry::P3(pre) => {
@@ -179,8 +186,8 @@ impl Service {
                 let request = absolute(request, self.tls).map(|body| body.map_err(Error::from));
                 let (request, read) = p3::Request::from_http(store.data_mut().http().hooks, request);
                 let pre = pre.clone();
-                task.spawn(async move {
-                    let _held = permit;
+                task.spawn(self.in_time(async move {
+                    let _held = (permit, running);
                     let service = pre.instantiate_async(&mut store).await?;
                     let handled = store.run_concurrent(async move |store| {
                         let answer = match service.handle(store, request).await? {
@@ -193,8 +200,22 @@ impl Service {
                         Ok(())
                     });
                     handled.await?
-                });
+                }));
                 Ok(self.told(answer, task).await)
+            }
+        }
+    }
+
+    /// For as long as the manifest gives it.
+    fn in_time(
+        &self,
+        handled: impl Future<Output = wasmtime::Result<()>> + Send + 'static,
+    ) -> impl Future<Output = wasmtime::Result<()>> + Send + 'static {
+        let limit = self.world.limits.time.map(|limit| limit.duration());
+        async move {
+            match limit {
+                Some(limit) => timeout(limit, handled).await.unwrap_or_else(|_| Err(Over::Time(limit).into())),
+                None => handled.await,
             }
         }
     }

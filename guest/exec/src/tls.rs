@@ -12,13 +12,14 @@ use identity::chain::verify_chain;
 use identity::deployment::Deployment;
 use identity::ear::Class;
 use identity::names::SpiffeId;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
@@ -30,7 +31,7 @@ use workload::names::Name;
 
 use crate::clock;
 use crate::enrol::Identity;
-use crate::keys::AwsLc;
+use crate::keys::{AwsLc, Key};
 use crate::refusal::{Refusal, Step};
 
 /// HTTP by ALPN, the better one first.
@@ -38,7 +39,7 @@ pub(crate) const HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A server that shows the Keep's certificate, to clients who bring `proof` if one is asked for.
 pub(crate) fn server(
-    identity: &Identity,
+    identity: &Arc<Identity>,
     proof: Option<Proof>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Refusal> {
@@ -49,8 +50,7 @@ pub(crate) fn server(
         Some(proof) => builder.with_client_cert_verifier(Arc::new(proof)),
         None => builder.with_no_client_auth(),
     };
-    let mut config =
-        builder.with_single_cert(identity.certificates(), identity.key.to_pkcs8()?.into()).map_err(broken)?;
+    let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(identity))));
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Tickets end with the certificate (trust.md rule 16): there are none.
     config.send_tls13_tickets = 0;
@@ -60,7 +60,7 @@ pub(crate) fn server(
 /// A client of servers who bring `proof`, that shows `identity` if it is asked for a certificate.
 pub(crate) fn client(
     proof: Proof,
-    identity: Option<&Identity>,
+    identity: Option<&Arc<Identity>>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, Refusal> {
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
@@ -69,14 +69,39 @@ pub(crate) fn client(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(proof));
     let mut config = match identity {
-        Some(identity) => {
-            builder.with_client_auth_cert(identity.certificates(), identity.key.to_pkcs8()?.into()).map_err(broken)?
-        }
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(identity)))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// A key and its chain, Keep first, root last.
+pub(crate) fn shown(chain: &[Vec<u8>], key: &Key) -> Result<Arc<CertifiedKey>, Refusal> {
+    let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+    let key = provider().key_provider.load_private_key(key.to_pkcs8()?.into()).map_err(broken)?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// Shows the present certificate.
+#[derive(Debug)]
+struct Shown(Arc<Identity>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.now().tls))
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.now().tls))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -181,7 +206,7 @@ impl Keeps {
         name: &Name,
         roles: &[Name],
         brief: &Brief,
-        identity: Option<&Identity>,
+        identity: Option<&Arc<Identity>>,
     ) -> Result<Self, Refusal> {
         let refused = |message: &dyn std::fmt::Display, hint: &str| {
             Refusal::new(

@@ -1,7 +1,7 @@
 //! `donjon run` and `donjon pack` from outside: what a person at a terminal sees, byte for byte where that is possible.
 //!
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
-//! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`network`] connections, [`capture`] their packets, [`http`] services, [`hostile`] what bad callers and bad
+//! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what it may take, [`hostile`] what bad callers and bad
 //! services cost, [`ends`] that nothing stays behind, [`refused`] errors with their hints, [`testsuite`]
 //! the official tests of WASI.
 
@@ -14,6 +14,7 @@ pub(crate) mod ends;
 mod files;
 mod hostile;
 pub(crate) mod http;
+mod limits;
 mod network;
 mod pack;
 mod refused;

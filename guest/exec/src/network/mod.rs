@@ -25,6 +25,7 @@ use workload::brief::Brief;
 use workload::manifest::{Connect, Listen, Manifest, Protocol, Stdio, Trust};
 use workload::names::Name;
 
+use crate::clock;
 use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
@@ -56,13 +57,14 @@ pub(crate) struct Network {
 /// A listener of the manifest.
 pub(crate) struct Service {
     pub(crate) listen: Listen,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Arc<Identity>)>,
 }
 
 /// A connection of the manifest.
 pub(crate) struct Target {
     pub(crate) connect: Connect,
-    tls: Option<TlsConnector>,
+    /// With the identity that is shown, if it is.
+    tls: Option<(TlsConnector, Option<Arc<Identity>>)>,
 }
 
 impl Network {
@@ -72,7 +74,7 @@ impl Network {
         brief: &Brief,
         manifest: &Manifest,
         files: &[Vec<u8>],
-        identity: Option<&Identity>,
+        identity: Option<&Arc<Identity>>,
     ) -> Result<Self, Refusal> {
         let proof = |name: &Name, trust: &[Trust], roles: &[Name]| {
             let mut proof = Proof::default();
@@ -106,7 +108,7 @@ impl Network {
                 let identity = identity.filter(|_| section.trust.contains(&Trust::Steward));
                 let protocols: &[&[u8]] = if section.protocol.http() { &[b"http/1.1"] } else { &[] };
                 let proof = proof(&section.name, trust, &section.roles)?;
-                Some(TlsConnector::from(tls::client(proof, identity, protocols)?))
+                Some((TlsConnector::from(tls::client(proof, identity, protocols)?), identity.cloned()))
             } else {
                 None
             };
@@ -227,7 +229,7 @@ impl Network {
         }
         let web = Proof::default().web().and_then(|proof| tls::client(proof, None, &[b"http/1.1"]));
         let web = web.map_err(|_| Error::other("no TLS"))?;
-        handshake(&TlsConnector::from(web), host, stream).await
+        handshake(&TlsConnector::from(web), None, host, stream).await
     }
 
     /// The listener of the manifest that a program means by a port, or none if it may bind there as it says.
@@ -306,12 +308,12 @@ impl Network {
 }
 
 impl Service {
-    pub(crate) fn new(listen: Listen, identity: Option<&Identity>, proof: Option<Proof>) -> Result<Self, Refusal> {
+    pub(crate) fn new(listen: Listen, identity: Option<&Arc<Identity>>, proof: Option<Proof>) -> Result<Self, Refusal> {
         let tls = match (listen.protocol.tls(), identity) {
             (false, _) => None,
             (true, Some(identity)) => {
                 let protocols = if listen.protocol.http() { &tls::HTTP[..] } else { &[] };
-                Some(TlsAcceptor::from(tls::server(identity, proof, protocols)?))
+                Some((TlsAcceptor::from(tls::server(identity, proof, protocols)?), Arc::clone(identity)))
             }
             (true, None) => {
                 return Err(Refusal::new(
@@ -340,23 +342,34 @@ impl Target {
     /// Over TLS, if the manifest says so.
     async fn shield(&self, stream: TcpStream) -> std::io::Result<Stream> {
         match &self.tls {
-            Some(tls) => handshake(tls, self.connect.to.host(), stream).await,
+            Some((tls, identity)) => handshake(tls, identity.as_deref(), self.connect.to.host(), stream).await,
             None => Stream::tcp(stream),
         }
     }
 }
 
-async fn handshake(tls: &TlsConnector, host: &str, stream: TcpStream) -> std::io::Result<Stream> {
+async fn handshake(
+    tls: &TlsConnector,
+    identity: Option<&Identity>,
+    host: &str,
+    stream: TcpStream,
+) -> std::io::Result<Stream> {
+    let ends = identity.map(left);
     _ = stream.set_nodelay(true);
     let name = ServerName::try_from(host.to_owned()).map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
     let stream = tokio::time::timeout(PATIENCE, tls.connect(name, stream)).await;
-    Stream::tls(stream.map_err(|_| Error::from(ErrorKind::TimedOut))??.into())
+    Stream::tls(stream.map_err(|_| Error::from(ErrorKind::TimedOut))??.into(), ends)
+}
+
+/// How long the certificate that is shown now lasts.
+fn left(identity: &Identity) -> Duration {
+    identity.dates().1.saturating_sub(clock::now())
 }
 
 /// Accepts connections. Handshakes run in tasks of their own: who is slow keeps nobody waiting.
 pub(crate) struct Listener {
     listener: Arc<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Arc<Identity>)>,
     handshakes: JoinSet<std::io::Result<Stream>>,
     ready: Option<Stream>,
 }
@@ -390,12 +403,13 @@ impl Listener {
                         Ok(stream) => return Poll::Ready(Ok(stream)),
                         Err(_) => continue,
                     },
-                    Some(tls) => {
+                    Some((tls, identity)) => {
                         _ = stream.set_nodelay(true);
+                        let ends = left(identity);
                         let handshake = tokio::time::timeout(PATIENCE, tls.accept(stream));
                         self.handshakes.spawn(async move {
                             let stream = handshake.await.map_err(|_| Error::from(ErrorKind::TimedOut))??;
-                            Stream::tls(stream.into())
+                            Stream::tls(stream.into(), Some(ends))
                         });
                     }
                 },

@@ -42,9 +42,23 @@ impl Stream {
         Ok(Self { transport: Arc::new(Mutex::new(Transport::Tcp(stream))), local, peer })
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Result<Self> {
+    /// One that ends after so long, because the certificate does that opened it (trust.md rule 16).
+    pub(super) fn tls(stream: TlsStream<TcpStream>, ends: Option<Duration>) -> Result<Self> {
         let (local, peer) = (stream.get_ref().0.local_addr()?, stream.get_ref().0.peer_addr()?);
-        Ok(Self { transport: Arc::new(Mutex::new(Transport::Tls(Box::new(stream)))), local, peer })
+        let transport = Arc::new(Mutex::new(Transport::Tls(Box::new(stream))));
+        let own = Self { transport, local, peer };
+        if let Some(ends) = ends {
+            let (left, local, peer) = (Arc::downgrade(&own.transport), own.local, own.peer);
+            tokio::spawn(async move {
+                tokio::time::sleep(ends).await;
+                if let Some(transport) = left.upgrade() {
+                    let own = Self { transport, local, peer };
+                    // If it is over already that is as well.
+                    _ = own.socket(|socket| rustix::net::shutdown(socket, rustix::net::Shutdown::Both));
+                }
+            });
+        }
+        Ok(own)
     }
 
     pub(crate) fn halves(&self) -> (Reader, Writer) {

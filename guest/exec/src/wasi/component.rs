@@ -5,6 +5,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{Files, Preopened, Sockets, World, p2, p3};
+use crate::limits::{Budget, Limited};
 use crate::network::Shared;
 use crate::outgoing::Outgoing;
 
@@ -16,18 +17,25 @@ pub(crate) struct Component {
     preopened: Preopened,
     network: Shared,
     outgoing: Outgoing,
+    budget: Budget,
 }
 
 impl Component {
     /// `input` is false where many instances would share one.
     pub(crate) fn new(world: &World, input: bool) -> Self {
+        let budget = world.budget();
+        let mut table = ResourceTable::new();
+        if let Some(descriptors) = budget.descriptors() {
+            table.set_max_capacity(descriptors);
+        }
         Self {
             wasi: world.context(input),
             http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
+            table,
             preopened: world.preopened.clone(),
             network: Shared::clone(&world.network),
             outgoing: Outgoing::new(&world.network),
+            budget,
         }
     }
 
@@ -52,6 +60,12 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Compo
     p2::add(&mut linker, Component::files, Component::sockets)?;
     p3::add(&mut linker, Component::files, Component::sockets)?;
     Ok(linker)
+}
+
+impl Limited for Component {
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
 }
 
 impl WasiView for Component {

@@ -19,10 +19,11 @@ use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 use workload::brief::Brief;
-use workload::manifest::{ARG0, Connect, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
+use workload::manifest::{ARG0, Connect, Limits, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
 
 use crate::clock;
 use crate::files::{Fault, How, Kind, Node, Result, Stat, Tree};
+use crate::limits::Budget;
 use crate::network::{Network, Shared};
 use crate::refusal::{Refusal, Step};
 use crate::stdin::Stdin;
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) streams: Streams,
     pub(crate) preopened: Preopened,
     pub(crate) network: Shared,
+    pub(crate) limits: Limits,
 }
 
 impl World {
@@ -47,7 +49,19 @@ impl World {
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
         let environment = manifest.environment(brief).into_iter().collect();
         let preopened = Arc::new(directories(manifest, files)?);
-        Ok(Self { arguments, environment, streams: manifest.stdio(brief), preopened, network: Arc::new(network) })
+        Ok(Self {
+            arguments,
+            environment,
+            streams: manifest.stdio(brief),
+            preopened,
+            network: Arc::new(network),
+            limits: manifest.limits,
+        })
+    }
+
+    /// What one instance may take.
+    fn budget(&self) -> Budget {
+        Budget::new(self.limits, self.streams.stderr)
     }
 
     /// For a module, which begins with its connections.
@@ -78,7 +92,14 @@ impl World {
             environment.push(format!("FD_NAMES={}", names.join(":")));
             environment.push(format!("LISTEN_FDS={}", listeners.len()));
         }
-        Ok(P1::new(self.arguments.clone(), environment, self.streams, &self.preopened, listeners, &connections))
+        Ok(P1::new(
+            self.arguments.clone(),
+            environment,
+            self.streams,
+            &self.preopened,
+            (listeners, &connections),
+            self.budget(),
+        ))
     }
 
     /// For a component. `input` is false where many instances would share one.

@@ -208,6 +208,13 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_used_for_a_while() {
+        assert!(read(r#"{"identity":{"lifetime":5000}}"#).is_ok());
+        assert_eq!(read(r#"{"identity":{"lifetime":4999}}"#), Err(ManifestError::Lifetime));
+        assert_eq!(read(r#"{"identity":{}}"#), Err(ManifestError::NotCanonical));
+    }
+
+    #[test]
     fn limits_of_a_package_are_numbers() {
         let all = r#"{"limits":{"memory":1048576,"elements":0,"descriptors":7,"time":1000,"cpu":1,"requests":1}}"#;
         assert_eq!(read(all).unwrap().limits.time, Some(Span::milliseconds(1000)));

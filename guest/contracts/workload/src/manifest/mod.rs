@@ -77,6 +77,28 @@ pub struct Manifest {
     /// How much it may take.
     #[serde(skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// What it makes of its certificate.
+    #[serde(skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
+}
+
+/// The shortest use of a certificate: to get one takes time.
+pub const IDENTITY_LIFETIME: Span = Span::milliseconds(5000);
+
+/// What a workload makes of its certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// How long a certificate is used at most; `None` = as long as it is valid. Connections end with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Span>,
+}
+
+impl Identity {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    const fn is_empty(&self) -> bool {
+        self.lifetime.is_none()
+    }
 }
 
 /// What kind of program.
@@ -247,6 +269,9 @@ pub enum ManifestError {
         /// The key.
         key: &'static str,
     },
+    /// A certificate that would be used for less than [`IDENTITY_LIFETIME`].
+    #[error("`identity.lifetime` is 5 s or more: it takes time to get the next certificate")]
+    Lifetime,
     /// A PEM file that is not in the package.
     #[error("`{what}[{index}]` trusts what is in {path}, which is no `[[file]]`")]
     NoSuchFile {
@@ -283,6 +308,7 @@ impl ManifestError {
             Self::WebClients { .. } => Some("name the PEM file of the CA whose clients may come"),
             Self::Clear { .. } => Some("say protocol \"tls\" or \"https\""),
             Self::Roles { .. } => Some("name the roles of the Deployment, for example: roles = [\"web\"]"),
+            Self::Lifetime => Some("remove the key: without it a certificate is used as long as it is valid"),
             Self::Zero { .. } => Some("remove the key: without it there is no such limit"),
             Self::NoSuchFile { .. } => Some("add it: [[file]] with `path` and `source`"),
         }
@@ -402,6 +428,7 @@ impl Manifest {
             connect,
             network,
             limits,
+            identity: Identity { lifetime },
         } = self;
         let http = listen.iter().position(|listen| listen.protocol.http());
         if let Some(function) = invoke {
@@ -424,6 +451,9 @@ impl Manifest {
         }
         network::consistent(listen, connect, network, file)?;
         limits.consistent()?;
+        if lifetime.is_some_and(|lifetime| lifetime < IDENTITY_LIFETIME) {
+            return Err(ManifestError::Lifetime);
+        }
         match (kind, http.and_then(|index| Some((index, listen.get(index)?.protocol)))) {
             (Kind::Command, Some((index, protocol))) => Err(ManifestError::ListenerOfCommand { index, protocol }),
             (Kind::Http, None) if listen.is_empty() => Err(ManifestError::NoListener),

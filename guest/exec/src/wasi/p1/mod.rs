@@ -27,6 +27,7 @@ use workload::manifest::{Stdio, Streams};
 
 use crate::clock;
 use crate::files::{At, How, Kind, Node, Stat};
+use crate::limits::{Budget, Limited};
 use crate::network::{Listener, Reader, Stream, Writer};
 use crate::stdin::Stdin;
 
@@ -40,6 +41,7 @@ pub(crate) struct P1 {
     environment: Vec<String>,
     descriptors: BTreeMap<u32, Descriptor>,
     began: Instant,
+    budget: Budget,
 }
 
 enum Descriptor {
@@ -85,8 +87,8 @@ impl P1 {
         environment: Vec<String>,
         streams: Streams,
         preopened: &[(String, Node)],
-        listeners: Vec<Listener>,
-        connections: &[Stream],
+        (listeners, connections): (Vec<Listener>, &[Stream]),
+        budget: Budget,
     ) -> Self {
         let Streams { stdin, stdout, stderr } = streams;
         let input = Descriptor::Input((stdin == Stdio::Host).then(Stdin::new));
@@ -101,7 +103,7 @@ impl P1 {
         let connections = connections.iter().map(|stream| Descriptor::connection(stream, flags));
         let all = [input, output(false, stdout), output(true, stderr)].into_iter();
         let all = all.chain(directories).chain(listeners).chain(connections);
-        Self { arguments, environment, descriptors: (0..).zip(all).collect(), began: Instant::now() }
+        Self { arguments, environment, descriptors: (0..).zip(all).collect(), began: Instant::now(), budget }
     }
 
     fn get(&mut self, fd: Fd) -> Result<&mut Descriptor> {
@@ -140,10 +142,14 @@ impl P1 {
         }
     }
 
+    /// Whether there may be one more.
+    fn room(&self) -> Result<()> {
+        let most = self.budget.descriptors().map_or(DESCRIPTORS, |limit| limit.min(DESCRIPTORS));
+        if self.descriptors.len() < most { Ok(()) } else { Err(Errno::Mfile.into()) }
+    }
+
     fn push(&mut self, descriptor: Descriptor) -> Result<Fd> {
-        if self.descriptors.len() >= DESCRIPTORS {
-            return Err(Errno::Mfile.into());
-        }
+        self.room()?;
         let free = (0..).find(|fd| !self.descriptors.contains_key(fd)).ok_or(Errno::Mfile)?;
         self.descriptors.insert(free, descriptor);
         Ok(free.into())
@@ -246,6 +252,12 @@ fn stream(error: &std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => Errno::Pipe.into(),
         _ => Errno::Io.into(),
+    }
+}
+
+impl Limited for P1 {
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 }
 
@@ -639,9 +651,7 @@ impl WasiSnapshotPreview1 for P1 {
             truncate: how.contains(Oflags::TRUNC),
             write,
         };
-        if self.descriptors.len() >= DESCRIPTORS {
-            return Err(Errno::Mfile.into());
-        }
+        self.room()?;
         let node = directory.open(&text(memory, path)?, how)?;
         self.push(match node.kind() {
             Kind::Directory => Descriptor::Directory { node, preopened: None, listing: Vec::new() },

@@ -1,0 +1,181 @@
+//! What `[limits]` of the manifest leaves to one instance, and the pulse by which one that computes lets others have their
+//! turn.
+//!
+//! Owns the count of memory, tables and computing. Refuses growth beyond the limits, as a full machine would, and ends who
+//! computes for too long. Invariant: without limits of time a command is compiled without any of it, and costs nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use workload::manifest::{Limits, Stdio};
+
+use crate::refusal::{Refusal, Step};
+
+/// How long one computes before others have their turn.
+const TURN: Duration = Duration::from_millis(10);
+/// How long the pulse goes on when nobody runs: to wake it is a way to the platform and back.
+const IDLE: usize = 100;
+
+/// What is left to an instance.
+pub(crate) struct Budget {
+    limits: Limits,
+    stderr: Stdio,
+    memory: u64,
+    elements: u64,
+    computed: Duration,
+    /// The limit that refused something, in words.
+    refused: Option<String>,
+}
+
+/// A limit of time that is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Over {
+    #[error("the program computed for {} ms, which is all that `limits.cpu` gives it", .0.as_millis())]
+    Cpu(Duration),
+    #[error("the program ran for {} ms, which is all that `limits.time` gives it", .0.as_millis())]
+    Time(Duration),
+}
+
+/// What stores hold.
+pub(crate) trait Limited {
+    fn budget(&mut self) -> &mut Budget;
+}
+
+/// Puts a store under its budget.
+pub(crate) fn keep<T: Limited + 'static>(store: &mut Store<T>, turns: bool) {
+    store.limiter(|data| data.budget());
+    if turns {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let budget = store.data_mut().budget();
+            budget.computed = budget.computed.saturating_add(TURN);
+            match budget.limits.cpu {
+                Some(limit) if budget.computed >= limit.duration() => Err(Over::Cpu(limit.duration()).into()),
+                _ => Ok(UpdateDeadline::Yield(1)),
+            }
+        });
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(limits: Limits, stderr: Stdio) -> Self {
+        Self { limits, stderr, memory: 0, elements: 0, computed: Duration::ZERO, refused: None }
+    }
+
+    /// How many descriptors there may be, if the manifest says.
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        self.limits.descriptors.map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Why an instance could not be made, if it was for a limit.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let refused = self.refused.as_ref()?;
+        Some(Refusal::new(
+            Step::Program,
+            "limits.reached",
+            refused,
+            "raise it, or build the program to begin with less",
+        ))
+    }
+
+    /// Whether so much more is allowed; who it is refused to is told once.
+    fn take(&mut self, key: &str, used: u64, limit: Option<u64>) -> bool {
+        let Some(limit) = limit.filter(|limit| used > *limit) else { return true };
+        if self.refused.is_none() {
+            let refused = format!("the program wants {used}, and `limits.{key}` gives it {limit}");
+            if self.stderr == Stdio::Host {
+                // If nobody reads it there is nobody to tell.
+                _ = std::io::Write::write_all(&mut std::io::stderr(), format!("denied: {refused}\n").as_bytes());
+            }
+            self.refused = Some(refused);
+        }
+        false
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.memory.saturating_add(desired.saturating_sub(current) as u64);
+        let grows = self.take("memory", used, self.limits.memory.map(|size| size.get()));
+        if grows {
+            self.memory = used;
+        }
+        Ok(grows)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.elements.saturating_add(desired.saturating_sub(current) as u64);
+        let grows = self.take("elements", used, self.limits.elements.map(u64::from));
+        if grows {
+            self.elements = used;
+        }
+        Ok(grows)
+    }
+}
+
+/// Gives everybody his turn, as long as somebody runs.
+pub(crate) struct Pulse {
+    running: Arc<AtomicUsize>,
+    thread: Thread,
+}
+
+/// Somebody who runs.
+pub(crate) struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pulse {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let running = Arc::new(AtomicUsize::new(0));
+        let (engine, count) = (engine.clone(), Arc::clone(&running));
+        let beat = move || {
+            let mut idle = 0;
+            loop {
+                idle = if count.load(Ordering::Relaxed) == 0 { idle + 1 } else { 0 };
+                if idle > IDLE {
+                    std::thread::park();
+                    idle = 0;
+                }
+                std::thread::sleep(TURN);
+                engine.increment_epoch();
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(beat)?;
+        Ok(Self { running, thread: thread.thread().clone() })
+    }
+
+    pub(crate) fn running(&self) -> Running {
+        // Where it is awake this is no call.
+        if self.running.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.thread.unpark();
+        }
+        Running(Arc::clone(&self.running))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use workload::manifest::Size;
+
+    use super::*;
+
+    #[test]
+    fn growth_is_counted_over_all_memories() {
+        let limits = Limits { memory: Some(Size::bytes(100)), ..Limits::default() };
+        let mut budget = Budget::new(limits, Stdio::Null);
+        assert!(budget.memory_growing(0, 60, None).unwrap());
+        assert!(budget.memory_growing(0, 40, None).unwrap(), "another memory, exactly to the limit");
+        assert!(budget.refusal().is_none());
+        assert!(!budget.memory_growing(40, 41, None).unwrap());
+        assert!(budget.refusal().is_some());
+        assert!(budget.table_growing(0, 1 << 30, None).unwrap(), "no limit");
+        assert!(Budget::new(Limits::default(), Stdio::Null).memory_growing(0, usize::MAX, None).unwrap());
+    }
+}
