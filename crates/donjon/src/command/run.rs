@@ -1,16 +1,16 @@
 //! `donjon run`: a program in a Keep of this machine, at this terminal, without a Steward or a Drawbridge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keep::backend::{MicroVm, Nil, Sim};
 use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
-use workload::manifest::Manifest;
+use workload::manifest::{self as policy, Destination, Manifest, Network, Ports};
 use workload::package::Built;
 
 use crate::deploy::{name, not_started};
@@ -37,6 +37,9 @@ pub(crate) struct Run {
     /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
     #[arg(long, value_name = "FILE")]
     outcome: Option<PathBuf>,
+    /// Let the program reach everybody, and print the [network] section that it would have needed; nothing is kept to a list.
+    #[arg(long)]
+    learn: bool,
     /// Do not say what protection there is.
     #[arg(long, short)]
     quiet: bool,
@@ -53,7 +56,9 @@ enum Kind {
 impl Run {
     #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        let mut project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        project.manifest.debug.insecure_network |= self.learn;
+        let weak = project.manifest.debug.insecure_network;
         let listen = self.listeners(&project.manifest)?;
         let built = project.pack()?;
         let backend: Box<dyn Backend> = match self.backend {
@@ -64,23 +69,31 @@ impl Run {
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         }
+        if weak {
+            eprintln!("donjon: INSECURE: the program reaches everybody ([debug] insecure_network)");
+        }
         let args = self.program.get(1..).unwrap_or_default().to_vec();
         let launch = launch(&built, args, self.env.clone())?;
         let quiet = self.quiet;
+        let learned = Arc::new(Mutex::new(Network::default()));
+        let learns = Arc::clone(&learned);
         let host = Host {
             blobs: Box::new(blobs(built)),
             listen,
             stdio: Stdio::Inherit,
-            events: Box::new(move |event| {
-                if let Event::Listening { name, address } = event
-                    && !quiet
-                {
-                    eprintln!("donjon: {name} listens on {address}");
+            events: Box::new(move |event| match event {
+                Event::Listening { name, address } if !quiet => eprintln!("donjon: {name} listens on {address}"),
+                Event::Milestone { detail, .. } if weak => {
+                    learn(&mut learns.lock().unwrap_or_else(PoisonError::into_inner), &detail);
                 }
+                _ => {}
             }),
         };
         let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
         let end = keep.wait();
+        if self.learn {
+            eprint!("{}", needed(&learned.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
         if let Some(file) = &self.outcome {
             std::fs::write(file, outcome(&end).to_string())
                 .map_err(|error| Failure::caused(format_args!("cannot write {}", file.display()), &error))?;
@@ -111,6 +124,32 @@ impl Run {
         }
         Ok(listen)
     }
+}
+
+/// Takes what a Keep says of a key that would have allowed something (`spec/manifest.md`, "debug"). It may say anything: what is
+/// no rule is none.
+fn learn(network: &mut Network, detail: &str) {
+    let Some((list, entry)) = detail.strip_prefix("network.").and_then(|rest| rest.split_once(' ')) else { return };
+    match list {
+        "connect" => network.connect.extend(entry.parse::<Destination>()),
+        "listen" => network.listen.extend(entry.parse::<Ports>()),
+        "resolve" => network.resolve.extend(entry.parse::<policy::Host>()),
+        _ => {}
+    }
+}
+
+/// The section that a run would have needed.
+fn needed(network: &Network) -> String {
+    fn list<T: Ord + ToString>(name: &str, entries: &[T]) -> String {
+        let entries: BTreeSet<_> = entries.iter().map(|entry| format!("\"{}\"", entry.to_string())).collect();
+        if entries.is_empty() {
+            return String::new();
+        }
+        format!("{name} = [{}]\n", entries.into_iter().collect::<Vec<_>>().join(", "))
+    }
+    let Network { connect, listen, resolve } = network;
+    let lists = [list("connect", connect), list("listen", listen), list("resolve", resolve)].concat();
+    if lists.is_empty() { "# nothing is missing in [network]\n".to_owned() } else { format!("[network]\n{lists}") }
 }
 
 /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.

@@ -393,3 +393,20 @@ fn a_listener_for_tls_needs_a_certificate() {
         assert!(ran.stderr.contains("[listen.certificate]") && ran.stderr.contains("\"tcp\""), "{}", ran.stderr);
     }
 }
+
+/// What a run would have needed is what it then is allowed.
+#[test]
+fn a_policy_is_learned() {
+    let other = Other::start();
+    let named = format!("localhost:{}", other.address.port());
+    let dir = project(Form::Component, &["dial", &named, "x"], "", &[]);
+    let ran = run(dir.path(), ["run", "-q", "--learn"], Input::Nothing);
+    assert_eq!((ran.code(), ran.text()), (0, "X"), "{}", ran.stderr);
+    let (banner, section) = ran.stderr.split_once('\n').unwrap();
+    assert!(banner.contains("INSECURE"), "{banner}");
+    assert_eq!(section, format!("[network]\nconnect = [\"{named}\"]\nresolve = [\"localhost\"]\n"));
+    let dir = project(Form::Component, &["dial", &named, "x"], section, &[]);
+    run(dir.path(), ["run", "-q"], Input::Nothing).assert(0, "X", "");
+    let ran = run(dir.path(), ["run", "-q", "--learn"], Input::Nothing);
+    assert!(ran.stderr.ends_with("# nothing is missing in [network]\n"), "{}", ran.stderr);
+}

@@ -31,7 +31,7 @@ use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Keeps, Proof};
 pub(crate) use policy::NoName;
-use policy::{Policy, Way};
+use policy::{Key, Policy, Way};
 pub(crate) use socket::{Choice, Socket};
 pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
 
@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 256;
 /// Connections that wait for a program to accept them.
 const BACKLOG: u32 = 1024;
-/// Refusals that are told; a program that goes on is not told of more.
+/// Refusals that are told; whoever goes on is not told of more.
 const TOLD: usize = 64;
 
 /// All that a program can reach and be reached by.
@@ -52,6 +52,8 @@ pub(crate) struct Network {
     connect: Vec<Arc<Target>>,
     told: Mutex<BTreeSet<String>>,
     stderr: Stdio,
+    /// The manifest says that everything is allowed.
+    open: bool,
 }
 
 /// A listener of the manifest.
@@ -121,6 +123,7 @@ impl Network {
             connect,
             told: Mutex::default(),
             stderr: manifest.stdio(brief).stderr,
+            open: manifest.debug.insecure_network,
         })
     }
 
@@ -159,10 +162,8 @@ impl Network {
         match known {
             Ok(Some(addresses)) => return Ok(addresses),
             Ok(None) => {}
-            Err(key) => {
-                self.refused(&format!("to look up {name}"), &key);
-                return Err(NoName::Denied);
-            }
+            Err(key) if self.allows(&format!("to look up {name}"), &key) => {}
+            Err(_) => return Err(NoName::Denied),
         }
         // The port is there because an authority has one; it is not asked for.
         let found = self.ask(|platform| platform.resolve(&format!("{name}:1"))).map_err(|_| NoName::Unknown)?;
@@ -177,10 +178,8 @@ impl Network {
         let target = match way {
             Ok(Way::Plain) => None,
             Ok(Way::Target(index)) => self.connect.get(index),
-            Err(key) => {
-                self.refused(&format!("to connect to {to}"), &key);
-                return Err(ErrorKind::PermissionDenied.into());
-            }
+            Err(key) if self.allows(&format!("to connect to {to}"), &key) => None,
+            Err(_) => return Err(ErrorKind::PermissionDenied.into()),
         };
         let stream = match socket {
             Some(socket) => socket.connect(to).await?,
@@ -219,8 +218,9 @@ impl Network {
             return self.reach(target).await;
         }
         let allowed = self.policy().request(host, port);
-        if let Err(key) = allowed {
-            self.refused(&format!("to send a request to {host}:{port}"), &key);
+        if let Err(key) = allowed
+            && !self.allows(&format!("to send a request to {host}:{port}"), &key)
+        {
             return Err(ErrorKind::PermissionDenied.into());
         }
         let stream = self.dial(host, port).await?;
@@ -238,10 +238,12 @@ impl Network {
             return Ok(Some(Arc::clone(service)));
         }
         let allowed = self.policy().listen(port);
-        allowed.map(|()| None).map_err(|key| {
-            self.refused(&format!("to listen at port {port}"), &key);
-            ErrorKind::PermissionDenied.into()
-        })
+        match allowed {
+            Err(key) if !self.allows(&format!("to listen at port {port}"), &key) => {
+                Err(ErrorKind::PermissionDenied.into())
+            }
+            Ok(()) | Err(_) => Ok(None),
+        }
     }
 
     /// Where the host wants it, if it cares.
@@ -293,17 +295,20 @@ impl Network {
         Ok(Listener { listener: Arc::new(listener), tls, handshakes: JoinSet::new(), ready: None })
     }
 
-    /// Tells people of a refusal, once, where the program's own words go.
-    fn refused(&self, what: &str, key: &str) {
-        if self.stderr == Stdio::Null {
-            return;
-        }
-        let line = format!("denied: {what}\nhint: the manifest does not allow it; add: {key}\n");
+    /// Whether what no key allows is allowed all the same. If not, people are told so, where the program's own words go; if
+    /// so, the platform is, by the key that would have allowed it. Once each.
+    fn allows(&self, what: &str, key: &Key) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(line.clone()) {
+        let fresh = told.len() < TOLD && told.insert(key.to_string());
+        if fresh && self.open {
+            // Whoever is not told has no platform any more, which shows elsewhere.
+            _ = self.ask(|platform| platform.milestone(Step::Program, &key.to_string()));
+        } else if fresh && self.stderr == Stdio::Host {
+            let line = format!("denied: {what}\nhint: the manifest does not allow it; add: {}\n", key.section());
             // If nobody reads it there is nobody to tell.
             _ = std::io::stderr().write_all(line.as_bytes());
         }
+        self.open
     }
 }
 

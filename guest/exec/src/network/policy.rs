@@ -27,6 +27,31 @@ struct Known {
     since: Instant,
 }
 
+/// What would allow something: a key of `[network]`, and what would have to be in its list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    list: &'static str,
+    entry: String,
+}
+
+impl Key {
+    fn new(list: &'static str, entry: impl std::fmt::Display) -> Self {
+        Self { list, entry: entry.to_string() }
+    }
+
+    /// As it stands in `Donjon.toml`.
+    pub(super) fn section(&self) -> String {
+        format!("[network] {} = [\"{}\"]", self.list, self.entry)
+    }
+}
+
+/// As the host is told of it (`spec/manifest.md`, "debug").
+impl std::fmt::Display for Key {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "network.{} {}", self.list, self.entry)
+    }
+}
+
 /// How one gets to an address.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -67,13 +92,13 @@ impl Policy {
     }
 
     /// What is known of a name, if it may be asked for; else the key that would allow it.
-    pub(super) fn known(&self, name: &DnsName) -> Result<Option<Vec<IpAddr>>, String> {
+    pub(super) fn known(&self, name: &DnsName) -> Result<Option<Vec<IpAddr>>, Key> {
         let Network { connect, listen: _, resolve } = &self.network;
         let listed = self.connect.iter().any(|section| section.to.host() == name.as_str())
             || connect.iter().any(|rule| rule.host.has_name(name))
             || resolve.iter().any(|host| host.has_name(name));
         if !listed {
-            return Err(format!("[network] resolve = [\"{name}\"]"));
+            return Err(Key::new("resolve", name));
         }
         let known = self.names.get(name).filter(|known| known.since.elapsed() < FRESH);
         Ok(known.map(|known| known.addresses.clone()).filter(|addresses| !addresses.is_empty()))
@@ -98,7 +123,7 @@ impl Policy {
     }
 
     /// How a program gets to an address; else the key that would let it.
-    pub(super) fn way(&self, to: SocketAddr) -> Result<Way, String> {
+    pub(super) fn way(&self, to: SocketAddr) -> Result<Way, Key> {
         let (address, port) = (to.ip().to_canonical(), to.port());
         let section = self.connect.iter().position(|Connect { to, .. }| {
             to.port() == port
@@ -120,11 +145,11 @@ impl Policy {
         // By its name, if it was looked up: that is what people know it by.
         let known = self.names.iter().find(|(_, known)| known.addresses.contains(&address));
         let host = known.map_or_else(|| bracketed(address), |(name, _)| name.to_string());
-        Err(format!("[network] connect = [\"{host}:{port}\"]"))
+        Err(Key::new("connect", format_args!("{host}:{port}")))
     }
 
     /// Whether a request may go to this authority without a section of its own; else the key that would let it.
-    pub(super) fn request(&self, host: &str, port: u16) -> Result<(), String> {
+    pub(super) fn request(&self, host: &str, port: u16) -> Result<(), Key> {
         let listed = self.network.connect.iter().any(|rule| {
             rule.ports.contains(port)
                 && match name(host) {
@@ -133,17 +158,17 @@ impl Policy {
                     Err(_) => false,
                 }
         });
-        if listed { Ok(()) } else { Err(format!("[network] connect = [\"{host}:{port}\"]")) }
+        if listed { Ok(()) } else { Err(Key::new("connect", format_args!("{host}:{port}"))) }
     }
 
     /// Whether a program may listen at a port of its own choice; else the key that would let it.
-    pub(super) fn listen(&self, port: u16) -> Result<(), String> {
+    pub(super) fn listen(&self, port: u16) -> Result<(), Key> {
         let any = port == 0 && self.network.listen.iter().any(|ports| ports.is_all());
         if any || self.network.listen.iter().any(|ports| ports.contains(port)) && !self.listen.contains(&port) {
             return Ok(());
         }
         let port = if port == 0 { "*".to_owned() } else { Ports::one(port).to_string() };
-        Err(format!("[network] listen = [\"{port}\"]"))
+        Err(Key::new("listen", port))
     }
 }
 
@@ -173,12 +198,12 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_itself() {
         let policy = policy("{}");
-        assert_eq!(policy.way(at("192.0.2.1:443")), Err("[network] connect = [\"192.0.2.1:443\"]".to_owned()));
-        assert_eq!(policy.way(at("[2001:db8::1]:1")), Err("[network] connect = [\"[2001:db8::1]:1\"]".to_owned()));
-        assert_eq!(policy.known(&dns("a.b")), Err("[network] resolve = [\"a.b\"]".to_owned()));
-        assert_eq!(policy.request("a.b", 443), Err("[network] connect = [\"a.b:443\"]".to_owned()));
-        assert_eq!(policy.listen(80), Err("[network] listen = [\"80\"]".to_owned()));
-        assert_eq!(policy.listen(0), Err("[network] listen = [\"*\"]".to_owned()));
+        assert_eq!(policy.way(at("192.0.2.1:443")), Err(Key::new("connect", "192.0.2.1:443")));
+        assert_eq!(policy.way(at("[2001:db8::1]:1")), Err(Key::new("connect", "[2001:db8::1]:1")));
+        assert_eq!(policy.known(&dns("a.b")), Err(Key::new("resolve", "a.b")));
+        assert_eq!(policy.request("a.b", 443), Err(Key::new("connect", "a.b:443")));
+        assert_eq!(policy.listen(80), Err(Key::new("listen", "80")));
+        assert_eq!(policy.listen(0), Err(Key::new("listen", "*")));
     }
 
     #[test]
@@ -194,7 +219,7 @@ mod tests {
         assert_eq!(policy.known(&dns("db.a")), Ok(Some(vec![address])));
         assert_eq!(policy.way(at("192.0.2.1:5432")), Ok(Way::Target(0)));
         assert_eq!(policy.way(at("[::ffff:192.0.2.1]:5432")), Ok(Way::Target(0)), "the same in IPv6");
-        assert_eq!(policy.way(at("192.0.2.1:80")), Err("[network] connect = [\"db.a:80\"]".to_owned()));
+        assert_eq!(policy.way(at("192.0.2.1:80")), Err(Key::new("connect", "db.a:80")));
         policy.learn(dns("x.b"), &[address]);
         assert_eq!(policy.way(at("192.0.2.1:80")), Ok(Way::Plain));
         assert!(policy.way(at("192.0.2.1:91")).is_err() && policy.way(at("192.0.2.2:80")).is_err());

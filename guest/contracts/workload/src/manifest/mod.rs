@@ -80,6 +80,9 @@ pub struct Manifest {
     /// What it makes of its certificate.
     #[serde(skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
+    /// What no workload should say that protects anything.
+    #[serde(skip_serializing_if = "Debug::is_empty")]
+    pub debug: Debug,
 }
 
 /// The shortest use of a certificate: to get one takes time.
@@ -98,6 +101,22 @@ impl Identity {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     const fn is_empty(&self) -> bool {
         self.lifetime.is_none()
+    }
+}
+
+/// What makes a workload weaker than its manifest says elsewhere. Every key begins with `insecure_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Debug {
+    /// The program reaches everybody, and the host is told of what no key would have allowed.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub insecure_network: bool,
+}
+
+impl Debug {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    const fn is_empty(&self) -> bool {
+        !self.insecure_network
     }
 }
 
@@ -429,6 +448,7 @@ impl Manifest {
             network,
             limits,
             identity: Identity { lifetime },
+            debug: _,
         } = self;
         let http = listen.iter().position(|listen| listen.protocol.http());
         if let Some(function) = invoke {
