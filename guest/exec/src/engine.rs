@@ -1,16 +1,21 @@
 //! Wasmtime, configured once, and the compiled program.
 //!
 //! Owns what runs (modules of WASI 0.1, components of WASI 0.2 and 0.3) and how it is compiled: inside the Keep, by Cranelift,
-//! from the bytes whose digest is in the brief. Native code from outside is never loaded.
+//! from the bytes whose digest is in the brief. Native code from outside is never loaded, but for what a Keep like this one
+//! sealed ([`cache`](crate::cache)).
 //!
 //! Refuses invalid WebAssembly.
 
 use cranelift_codegen::timing;
+use gate::message::Compile;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 use workload::manifest::{Kind, Manifest};
 
+use crate::cache::Cache;
+use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::sys;
 
 /// A compiled program.
 pub(crate) struct Program {
@@ -30,23 +35,34 @@ const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// What to build instead.
 const HINT: &str = "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), and give the .wasm file itself";
 
+/// The one configuration.
+pub(crate) fn engine() -> Result<Engine, Refusal> {
+    timing::set_thread_profiler(Box::new(Untimed));
+    let mut config = Config::new();
+    // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
+    config.memory_init_cow(false);
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+    Engine::new(&config).map_err(|error| {
+        Refusal::new(Step::Program, "wasm.engine", format_args!("{error:#}"), "this is a defect of the Keep: report it")
+    })
+}
+
 impl Program {
-    /// Compiles a workload's program.
-    pub(crate) fn compile(wasm: &[u8]) -> Result<Self, Refusal> {
-        timing::set_thread_profiler(Box::new(Untimed));
-        let mut config = Config::new();
-        // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
-        config.memory_init_cow(false);
-        config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
-        let engine = Engine::new(&config).map_err(|error| {
-            Refusal::new(
-                Step::Program,
-                "wasm.engine",
-                format_args!("{error:#}"),
-                "this is a defect of the Keep: report it",
-            )
-        })?;
-        let code = if wasm.starts_with(COMPONENT) {
+    /// Makes a workload's program ready to run: by what was compiled at an earlier start, else by compiling it now.
+    pub(crate) fn ready(platform: &mut Platform, brief: &[u8], wasm: &[u8]) -> Result<Self, Refusal> {
+        let (engine, component) = (engine()?, wasm.starts_with(COMPONENT));
+        let cache = Cache::new(platform, brief, &engine, wasm)?;
+        let kept = match &cache {
+            // What this engine does not take, whatever it is, is compiled.
+            Some(cache) => cache.load(platform, |code| sys::code(&engine, component, code).ok())?,
+            None => None,
+        };
+        if let Some(code) = kept {
+            platform.compile(Compile::Spared)?;
+            return Ok(Self { engine, code });
+        }
+        platform.compile(Compile::Begun)?;
+        let code = if component {
             Component::from_binary(&engine, wasm).map(Code::Component)
         } else {
             Module::from_binary(&engine, wasm).map(Code::Module)
@@ -59,6 +75,10 @@ impl Program {
                 HINT,
             )
         })?;
+        if let Some(cache) = &cache {
+            cache.store(platform, &code)?;
+        }
+        platform.compile(Compile::Done)?;
         Ok(Self { engine, code })
     }
 

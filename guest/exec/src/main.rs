@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod cache;
 mod clock;
 mod command;
 mod connect;
@@ -88,7 +89,7 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
     };
 
     let program = match &workload.program {
-        Program::Wasm(wasm) => engine::Program::compile(wasm)?,
+        Program::Wasm(wasm) => engine::Program::ready(platform, &brief_bytes, wasm)?,
         Program::Elf(elf) => {
             match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_ref())? {}
         }
