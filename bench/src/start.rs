@@ -49,7 +49,7 @@ fn launch(image: Image) -> Result<Launch> {
 }
 
 fn host(blobs: Box<dyn Blobs>) -> Host {
-    Host { blobs, listen: BTreeMap::new(), stdio: Stdio::Null, events: Box::new(|_| {}) }
+    Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events: Box::new(|_| {}) }
 }
 
 /// Until exec asks for its workload.

@@ -84,6 +84,7 @@ fn the_document_has_the_bounds_of_the_code() {
         ("endorsements", usize::from(endorsements.unwrap())),
         ("attested", message::ATTESTED),
         ("context", message::CONTEXT),
+        ("stored", usize::try_from(message::STORED).unwrap()),
         ("program", usize::try_from(program::PROGRAM).unwrap()),
         ("files", program::FILES),
         ("file", program::FILE),

@@ -11,7 +11,7 @@ use drawbridge::client::{Client, ClientError, Trust};
 use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
 use identity::signed::OwnerSigned;
-use keep::{Backend, Event, Host, Image, Launch, Running, StartError, Stdio};
+use keep::{Backend, Cache, Event, Host, Image, Launch, Running, StartError, Stdio};
 use steward::signer::AwsLc;
 use workload::Digest;
 use workload::brief::{Brief, BriefError, Source, StewardRef};
@@ -38,6 +38,7 @@ pub(crate) struct Request {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) listen: BTreeMap<String, String>,
+    pub(crate) cache: Option<Cache>,
     pub(crate) stdio: Stdio,
 }
 
@@ -121,6 +122,7 @@ fn launch(
     let host = Host {
         blobs: Box::new(BTreeMap::new()),
         listen: request.listen,
+        cache: request.cache,
         stdio: request.stdio,
         events: Box::new(steps),
     };

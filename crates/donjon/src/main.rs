@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod code;
 mod command;
 mod deploy;
 mod failure;

@@ -56,6 +56,7 @@ impl Drop for Server {
 fn donjon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
     command.args(arguments).env_remove("RUST_BACKTRACE").env_remove("DONJON_TOKEN").stdin(Stdio::null());
+    command.env("DONJON_NO_CACHE", "1");
     command
 }
 
@@ -254,6 +255,25 @@ fn push_and_deploy_and_the_mistakes_on_the_way() {
     let pin = format!("sha256:{}", "1".repeat(64));
     let impostor = fails(&["deploy", &site.location, "--backend", "sim", "--pin", &pin, "--deployment", &deployment]);
     assert!(impostor.contains("another key"), "{impostor}");
+}
+
+/// Native code outlives a deployed Keep as it does any other, for a program large enough to be worth it.
+#[test]
+fn a_second_deploy_compiles_nothing() {
+    let site = Site::new(true);
+    let large = [program(7), b"\0\x82\x80\x04\x01x".to_vec(), vec![0; 64 * 1024]].concat();
+    site.write("project/main.wasm", large);
+    done(&words(&site.push(&["--token-file", &site.path("token")])));
+    let deployment = site.path("project/deployment.cose");
+    let deploy = |extra: &[&str]| {
+        let mut command = donjon(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
+        command.args(extra).env_remove("DONJON_NO_CACHE").env("XDG_CACHE_HOME", site.path("cache"));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(7), "{said}");
+        said.contains("donjon: the program was compiled at an earlier start\n")
+    };
+    assert_eq!([deploy(&[]), deploy(&[]), deploy(&["--no-cache"])], [false, true, false]);
 }
 
 /// A native program gets its identity as files: key and chain are one, and the chain ends at the anchor of the brief.

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use gate::message::Compile;
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
 
 use crate::backend::NoKvm;
+use crate::cache::Cache;
 use crate::image::{Image, Unsupported};
 use crate::sys;
 
@@ -70,6 +72,8 @@ pub struct Host {
     pub blobs: Box<dyn Blobs>,
     /// Where to bind listeners, by name in the manifest; those not named go where the manifest says.
     pub listen: BTreeMap<String, String>,
+    /// Where Keeps store what they want to have at their next start; `None`: nowhere.
+    pub cache: Option<Cache>,
     /// The standard streams.
     pub stdio: Stdio,
     /// Is told what happens, from the thread that serves descriptor 3.
@@ -86,6 +90,8 @@ pub enum Event {
         /// What was exchanged.
         detail: String,
     },
+    /// A WebAssembly program's native code is being made.
+    Compile(Compile),
     /// A listener accepts connections.
     Listening {
         /// Its name in the manifest.

@@ -8,7 +8,7 @@
 //! Owns: [`image`] (what is in a Keep, and its measurement), [`measure`] (what SNP hardware will say of it), [`id_block`]
 //! (who vouches for that), [`launch`] (the phases as types), [`backend`] (how a Keep
 //! is started: `nil` without protection, `sim` with simulated evidence), the answers to what exec asks over
-//! descriptor 3, and `sys`, the only unsafe code.
+//! descriptor 3, what Keeps store here for their next start, and `sys`, the only unsafe code.
 //!
 //! Refuses to start anything without a brief, and everything a Keep asks beyond `spec/gate.md`.
 //!
@@ -20,6 +20,7 @@
 #[cfg(guest)]
 pub mod attack;
 pub mod backend;
+mod cache;
 pub mod id_block;
 pub mod image;
 pub mod launch;
@@ -35,6 +36,7 @@ mod sys;
 mod task;
 
 pub use backend::Backend;
+pub use cache::Cache;
 pub use image::Image;
 pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
 #[cfg(guest)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gate::frame;
 use gate::message::{ADDRESSES, CHUNK, Outcome, Purpose, Reply, Request};
+use workload::brief::Glance;
 use workload::digest::Digest;
 
 use crate::backend::{Attester, Endorsements};
@@ -110,6 +111,14 @@ impl Service {
         }
     }
 
+    /// A sealing key of this process, where it is the platform. Nothing protects it, so that it is only for what exec stores
+    /// here: a program would take it for a real one.
+    fn key(&self, context: &[u8]) -> Option<[u8; 32]> {
+        let cache = self.host.cache.as_ref().filter(|_| self.who == Caller::Exec)?;
+        let brief = Glance::new(&self.launch.brief)?;
+        Some(identity::sealing::key(&cache.key()?, &brief, context))
+    }
+
     fn answer(&mut self, request: Request<'_>, out: &mut Vec<u8>) -> Result<(), RunError> {
         match request {
             Request::Brief => Reply::Brief { brief: &self.launch.brief }.encode(out),
@@ -136,8 +145,24 @@ impl Service {
                 let certificates = certificates.iter().map(Vec::as_slice).collect();
                 Reply::Endorsements { certificates, crl: &crl }.encode(out)
             }
-            // Nothing protects such a key where the platform is this process.
-            Request::SealKey { .. } => Reply::Unavailable.encode(out),
+            Request::SealKey { context } => match self.key(context) {
+                Some(key) => Reply::Key { key }.encode(out),
+                None => Reply::Unavailable.encode(out),
+            },
+            Request::Load { name, offset } => {
+                match self.host.cache.as_mut().and_then(|cache| cache.read(name, offset, CHUNK)) {
+                    Some((total, bytes)) => Reply::Blob { total, bytes: &bytes }.encode(out),
+                    None => Reply::Absent.encode(out),
+                }
+            }
+            Request::Store { name, rest, bytes } => {
+                let stored = self.host.cache.as_mut().is_some_and(|cache| cache.write(name, rest, bytes));
+                if stored { Reply::Noted.encode(out) } else { Reply::Unavailable.encode(out) }
+            }
+            Request::Compile(stage) => {
+                (self.host.events)(Event::Compile(stage));
+                Reply::Noted.encode(out)
+            }
             Request::Blob { digest, offset } => match self.host.blobs.read(Digest::from(digest), offset, CHUNK) {
                 Some((total, bytes)) => Reply::Blob { total, bytes: &bytes }.encode(out),
                 None => Reply::Absent.encode(out),
@@ -186,6 +211,9 @@ fn is_for_programs(request: &Request<'_>) -> bool {
         Request::Attest { purpose: Purpose::Issue, .. }
         | Request::Blob { .. }
         | Request::Milestone { .. }
+        | Request::Compile(_)
+        | Request::Load { .. }
+        | Request::Store { .. }
         | Request::Part { .. }
         | Request::File { .. }
         | Request::Replace { .. }
@@ -216,10 +244,13 @@ fn protocol(error: impl std::fmt::Display) -> RunError {
 mod tests {
     use std::collections::BTreeMap;
 
+    use gate::message::Compile;
     use gate::program::{Streams, Texts};
+    use workload::brief::{Brief, Source};
 
     use super::*;
     use crate::backend::Nil;
+    use crate::cache::Cache;
     use crate::launch::Stdio;
     use crate::task::tiny;
 
@@ -233,7 +264,8 @@ mod tests {
         let image = crate::Image::of(b"");
         let launch = Launch { image, brief: Arc::from(*b"brief"), brief_hash: [0; 32], deployment: None };
         let events = Box::new(|_| {});
-        let host = Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), stdio: Stdio::Null, events };
+        let blobs = Box::new(BTreeMap::new());
+        let host = Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events };
         Service::new(launch, host, Arc::new(Nil), replaces)
     }
 
@@ -302,14 +334,66 @@ mod tests {
             attest(Purpose::Issue),
             Request::Blob { digest: [0; 32], offset: 0 },
             Request::Milestone { step: 13, detail: "" },
+            Request::Compile(Compile::Done),
+            Request::Load { name: [7; 32], offset: 0 },
+            Request::Store { name: [7; 32], rest: 0, bytes: b"mine" },
             Request::Part { bytes: b"x" },
             replace(),
             Request::Outcome(Outcome::Exit(7)),
         ];
         let (answers, served) = ask(&mut service, &not_its_own);
-        assert_eq!(answers, ["Unavailable"; 6]);
+        assert_eq!(answers, ["Unavailable"; 9]);
         assert!(matches!(served, Ok(Served::Closed)), "its outcome is its exit status");
         let (answers, _) = ask(&mut service, &[Request::Brief, Request::Listening { name: "a", address: "b" }]);
         assert!(answers[0].starts_with("Brief") && answers[1] == "Noted", "control: {answers:?}");
+    }
+
+    /// A service of a Keep that has a cache in this folder, and this argument.
+    fn caching(dir: &tempfile::TempDir, argument: &str) -> Service {
+        let name = |text: &str| text.parse().unwrap();
+        let brief = Brief {
+            trust_domain: "local".parse().unwrap(),
+            steward: None,
+            source: Source::Host,
+            owner: None,
+            deployment: name("run"),
+            role: name("main"),
+            workload: Digest::of(argument.as_bytes()),
+            args: Vec::new(),
+            env: Vec::new(),
+        };
+        let mut service = service(true);
+        service.launch.brief = brief.encode().into();
+        service.host.cache = Some(Cache::new(dir.path().to_owned()));
+        service
+    }
+
+    #[test]
+    fn exec_has_a_key_for_what_it_stores_and_nobody_else() {
+        const SEAL: Request<'_> = Request::SealKey { context: b"donjon-code" };
+        let dir = tempfile::tempdir().unwrap();
+        let key = |service: &mut Service, request| ask(service, &[request]).0.concat();
+        let first = key(&mut caching(&dir, "a"), SEAL);
+        assert!(first.starts_with("Key"), "{first}");
+        assert_eq!(key(&mut caching(&dir, "a"), SEAL), first, "the next start");
+        assert_ne!(key(&mut caching(&dir, "b"), SEAL), first, "another workload");
+        assert_ne!(key(&mut caching(&dir, "a"), Request::SealKey { context: b"" }), first, "another context");
+        assert_ne!(key(&mut caching(&tempfile::tempdir().unwrap(), "a"), SEAL), first, "another folder");
+        assert_eq!(key(&mut service(true), SEAL), "Unavailable", "no cache");
+        let mut program = caching(&dir, "a");
+        program.who = Caller::Program;
+        assert_eq!(key(&mut program, SEAL), "Unavailable");
+    }
+
+    #[test]
+    fn what_a_keep_stores_it_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = Request::Load { name: [7; 32], offset: 0 };
+        let store = |rest, bytes| Request::Store { name: [7; 32], rest, bytes };
+        let (answers, _) = ask(&mut caching(&dir, "a"), &[load, store(1, b"seale"), load, store(0, b"d"), load]);
+        let found = "Blob { total: 6, bytes: [115, 101, 97, 108, 101, 100] }";
+        assert_eq!(answers, ["Absent", "Noted", "Absent", "Noted", found]);
+        let (answers, _) = ask(&mut service(true), &[load, store(0, b"sealed"), load]);
+        assert_eq!(answers, ["Absent", "Unavailable", "Absent"], "no cache");
     }
 }

@@ -4,7 +4,7 @@
 //! nothing of it reaches past its frame or over its bound.
 
 use gate::frame::{self, FrameError, HEADER, MAX};
-use gate::message::{ATTESTED, CHUNK, CONTEXT, Outcome, Purpose, Reply, Request};
+use gate::message::{ATTESTED, CHUNK, CONTEXT, Compile, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, STACK, Streams, Texts};
 
 use crate::{Defect, Target, magnitude, number, shape};
@@ -53,7 +53,9 @@ fn request(payload: &[u8], defect: Defect) -> Result<Vec<u8>, FrameError> {
     match found {
         Request::Attest { spki, nonce, .. } => assert!(spki.len() + nonce.len() <= ATTESTED),
         Request::SealKey { context } => assert!(context.len() <= CONTEXT),
-        Request::Part { bytes } | Request::File { bytes, .. } => assert!(bytes.len() <= CHUNK),
+        Request::Part { bytes } | Request::File { bytes, .. } | Request::Store { bytes, .. } => {
+            assert!(bytes.len() <= CHUNK);
+        }
         Request::Replace { arguments, environment, .. } => {
             assert!(arguments.iter().count() > 0 && arguments.room() + environment.room() <= STACK);
             assert!(environment.iter().all(|text| text.iter().position(|byte| *byte == b'=').unwrap_or(0) > 0));
@@ -103,6 +105,9 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Resolve { authority: "steward.example:443" },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
+        Request::Load { name: [7; 32], offset: 9 },
+        Request::Store { name: [7; 32], rest: 9, bytes: b"sealed" },
+        Request::Compile(Compile::Spared),
         Request::Part { bytes: b"\x7fELF" },
         Request::File { path, bytes: b"content" },
         Request::Replace { arguments: texts(b"program\0\0"), environment: texts(b"A=\0B=1\0"), streams },

@@ -1,19 +1,24 @@
 //! Wasmtime, configured once, and the compiled program.
 //!
 //! Owns what runs (modules of WASI 0.1, components of WASI 0.2 and 0.3) and how it is compiled: inside the Keep, by Cranelift,
-//! from the bytes whose digest is in the brief. Native code from outside is never loaded.
+//! from the bytes whose digest is in the brief. Native code from outside is never loaded, but for what a Keep like this one
+//! sealed ([`cache`](crate::cache)).
 //!
 //! Refuses invalid WebAssembly.
 
 use std::sync::Arc;
 
 use cranelift_codegen::timing;
+use gate::message::Compile;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 use workload::manifest::{Kind, Manifest, Protocol};
 
+use crate::cache::Cache;
 use crate::limits::Pulse;
+use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
+use crate::sys;
 
 /// A compiled program.
 pub(crate) struct Program {
@@ -35,33 +40,58 @@ const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// What to build instead.
 const HINT: &str = "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), and give the .wasm file itself";
 
+/// The one configuration, but for whether programs let others have their turn ([`Pulse`]).
+pub(crate) fn engine(turns: bool) -> Result<Engine, Refusal> {
+    timing::set_thread_profiler(Box::new(Untimed));
+    let mut config = Config::new();
+    // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
+    config.memory_init_cow(false);
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+    config.epoch_interruption(turns);
+    Engine::new(&config).map_err(|error| {
+        Refusal::new(Step::Program, "wasm.engine", format_args!("{error:#}"), "this is a defect of the Keep: report it")
+    })
+}
+
 impl Program {
-    /// Compiles a workload's program.
-    pub(crate) fn compile(wasm: &[u8], manifest: &Manifest) -> Result<Self, Refusal> {
-        timing::set_thread_profiler(Box::new(Untimed));
-        let mut config = Config::new();
-        // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
-        config.memory_init_cow(false);
-        config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+    /// Makes a workload's program ready to run: by what was compiled at an earlier start, else by compiling it now.
+    pub(crate) fn ready(
+        platform: &mut Platform,
+        brief: &[u8],
+        wasm: &[u8],
+        manifest: &Manifest,
+    ) -> Result<Self, Refusal> {
         // What could be a service is compiled like one: an interface's name stands in its exports.
         let serves = HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
         // Of who has a certificate it is to be renewed, however long he computes.
         let tls = manifest.listen.iter().map(|listen| listen.protocol);
         let tls = tls.chain(manifest.connect.iter().map(|connect| connect.protocol)).any(Protocol::tls);
         let turns = serves || tls || manifest.limits.cpu.is_some() || manifest.limits.time.is_some();
-        config.epoch_interruption(turns);
-        let engine = Engine::new(&config).map_err(|error| {
-            Refusal::new(
-                Step::Program,
-                "wasm.engine",
-                format_args!("{error:#}"),
-                "this is a defect of the Keep: report it",
-            )
+        let engine = engine(turns)?;
+        let code = Self::code(platform, brief, wasm, &engine)?;
+        let pulse = turns.then(|| Pulse::start(&engine).map(Arc::new)).transpose().map_err(|error| {
+            Refusal::new(Step::Program, "wasm.thread", error, "this is a defect of the Keep: report it")
         })?;
-        let code = if wasm.starts_with(COMPONENT) {
-            Component::from_binary(&engine, wasm).map(Code::Component)
+        Ok(Self { engine, code, pulse })
+    }
+
+    fn code(platform: &mut Platform, brief: &[u8], wasm: &[u8], engine: &Engine) -> Result<Code, Refusal> {
+        let component = wasm.starts_with(COMPONENT);
+        let cache = Cache::new(platform, brief, engine, wasm)?;
+        let kept = match &cache {
+            // What this engine does not take, whatever it is, is compiled.
+            Some(cache) => cache.load(platform, |code| sys::code(engine, component, code).ok())?,
+            None => None,
+        };
+        if let Some(code) = kept {
+            platform.compile(Compile::Spared)?;
+            return Ok(code);
+        }
+        platform.compile(Compile::Begun)?;
+        let code = if component {
+            Component::from_binary(engine, wasm).map(Code::Component)
         } else {
-            Module::from_binary(&engine, wasm).map(Code::Module)
+            Module::from_binary(engine, wasm).map(Code::Module)
         };
         let code = code.map_err(|error| {
             Refusal::new(
@@ -71,10 +101,11 @@ impl Program {
                 HINT,
             )
         })?;
-        let pulse = turns.then(|| Pulse::start(&engine).map(Arc::new)).transpose().map_err(|error| {
-            Refusal::new(Step::Program, "wasm.thread", error, "this is a defect of the Keep: report it")
-        })?;
-        Ok(Self { engine, code, pulse })
+        if let Some(cache) = &cache {
+            cache.store(platform, &code)?;
+        }
+        platform.compile(Compile::Done)?;
+        Ok(code)
     }
 
     /// Whether it is a component that exports this interface, in any version that begins so.

@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod cache;
 mod clock;
 mod command;
 mod connect;
@@ -95,7 +96,7 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
     };
 
     let program = match &workload.program {
-        Program::Wasm(wasm) => engine::Program::compile(wasm, &workload.manifest)?,
+        Program::Wasm(wasm) => engine::Program::ready(platform, &brief_bytes, wasm, &workload.manifest)?,
         Program::Elf(elf) => {
             match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
         }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gate::frame;
-use gate::message::{ADDRESSES, Outcome, Purpose, Reply, Request};
+use gate::message::{ADDRESSES, Compile, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
@@ -81,11 +81,35 @@ impl Platform {
         offset: u64,
         use_bytes: impl FnOnce(u64, &[u8]) -> T,
     ) -> Result<Option<T>, Refusal> {
-        match self.ask(&Request::Blob { digest, offset })? {
-            Reply::Blob { total, bytes } => Ok(Some(use_bytes(total, bytes))),
-            Reply::Absent => Ok(None),
-            other => Err(unexpected("Blob", &other)),
+        self.bytes(&Request::Blob { digest, offset }, use_bytes)
+    }
+
+    /// The same of what an earlier Keep stored under this name, or of whatever the host takes for it.
+    pub(crate) fn load<T>(
+        &mut self,
+        name: [u8; 32],
+        offset: u64,
+        use_bytes: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        self.bytes(&Request::Load { name, offset }, use_bytes)
+    }
+
+    /// The next bytes to store under this name, before so many more; whether the host goes on storing them.
+    pub(crate) fn store(&mut self, name: [u8; 32], rest: u64, bytes: &[u8]) -> Result<bool, Refusal> {
+        self.taken(&Request::Store { name, rest, bytes })
+    }
+
+    /// A key for this context that only Keeps like this one get; `None` where the platform cannot seal.
+    pub(crate) fn seal_key(&mut self, context: &[u8]) -> Result<Option<[u8; 32]>, Refusal> {
+        match self.ask(&Request::SealKey { context })? {
+            Reply::Key { key } => Ok(Some(key)),
+            Reply::Unavailable => Ok(None),
+            other => Err(unexpected("Key", &other)),
         }
+    }
+
+    pub(crate) fn compile(&mut self, stage: Compile) -> Result<(), Refusal> {
+        self.tell(&Request::Compile(stage))
     }
 
     /// Where the host wants a listener, if it cares.
@@ -127,11 +151,7 @@ impl Platform {
 
     /// The next bytes of a program that is to take exec's place; whether the platform takes any.
     pub(crate) fn part(&mut self, bytes: &[u8]) -> Result<bool, Refusal> {
-        match self.ask(&Request::Part { bytes })? {
-            Reply::Noted => Ok(true),
-            Reply::Unavailable => Ok(false),
-            other => Err(unexpected("Noted", &other)),
-        }
+        self.taken(&Request::Part { bytes })
     }
 
     /// The next bytes of a file for that program.
@@ -149,6 +169,26 @@ impl Platform {
         match self.ask(&Request::Replace { arguments, environment, streams })? {
             Reply::NotReplaced { reason } => Ok(reason.to_owned()),
             other => Err(unexpected("NotReplaced", &other)),
+        }
+    }
+
+    fn bytes<T>(
+        &mut self,
+        request: &Request<'_>,
+        use_bytes: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        match self.ask(request)? {
+            Reply::Blob { total, bytes } => Ok(Some(use_bytes(total, bytes))),
+            Reply::Absent => Ok(None),
+            other => Err(unexpected("Blob", &other)),
+        }
+    }
+
+    fn taken(&mut self, request: &Request<'_>) -> Result<bool, Refusal> {
+        match self.ask(request)? {
+            Reply::Noted => Ok(true),
+            Reply::Unavailable => Ok(false),
+            other => Err(unexpected("Noted", &other)),
         }
     }
 

@@ -1,12 +1,19 @@
-//! The only unsafe code of exec: the descriptors it inherited.
+//! The only unsafe code of exec: the descriptors it inherited, and native code that it sealed itself.
+//!
+//! Refuses native code from anywhere else: [`Opened`] is the only form in which it comes here.
 
-#![allow(unsafe_code, reason = "an inherited descriptor has no safe constructor")]
+#![allow(unsafe_code, reason = "neither an inherited descriptor nor compiled code has a safe constructor")]
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
+
+use crate::cache::Opened;
+use crate::engine::Code;
 
 /// Takes descriptor 3, on which the platform answers to plain reads and writes.
 pub(crate) fn platform() -> File {
@@ -21,4 +28,20 @@ pub(crate) fn readable(stdin: std::io::Stdin) -> Option<AsyncFd<std::io::Stdin>>
     // SAFETY: the handle names descriptor 0 for the life of the process. Nothing in exec closes or replaces it: std does
     // not, and programs reach it only through WASI streams, which never hand out the number.
     unsafe { AsyncFd::register_with_interest(stdin, Interest::READABLE) }.ok()
+}
+
+/// A compiled program, as Wasmtime's `serialize` gave it at an earlier start.
+pub(crate) fn code(engine: &Engine, component: bool, code: &Opened<'_>) -> wasmtime::Result<Code> {
+    // SAFETY: the bytes must be what `serialize` of this Wasmtime gave, unchanged. An `Opened` is made by `Cache::open` alone,
+    // of what AES-GCM found to be sealed under a key that the platform gives to this image and brief only. Under that key
+    // `Cache::store` seals what `serialize` gave and nothing else is sealed, and the digest of the program and all that
+    // Wasmtime compares between engines are bound to it. The bytes are copied here, so nobody changes them after. Where the
+    // platform is the host process (`nil`, `sim`) the host has that key, and with or without it this whole process.
+    unsafe {
+        if component {
+            Component::deserialize(engine, code.bytes()).map(Code::Component)
+        } else {
+            Module::deserialize(engine, code.bytes()).map(Code::Module)
+        }
+    }
 }

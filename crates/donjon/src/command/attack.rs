@@ -79,6 +79,7 @@ impl Attack {
         let host = || Host {
             blobs: Box::new(blobs.clone()),
             listen: BTreeMap::new(),
+            cache: None,
             stdio: Stdio::Null,
             events: Box::new(|_| {}),
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use gate::message::Compile;
 use keep::backend::Sim;
 use keep::measure::Measurement;
 use keep::{Backend, Event, Image, Stdio};
@@ -13,6 +14,7 @@ use workload::Digest;
 use workload::names::{Name, TrustDomain};
 use workload::reference::Location;
 
+use crate::code::{Caching, Waiting};
 use crate::command::run::{ended, pair};
 use crate::command::{interrupted, runtime};
 use crate::deploy::{Request, deploy};
@@ -54,6 +56,8 @@ pub(crate) struct Deploy {
     /// Given once, it must be given for each listener of the manifest.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
+    #[command(flatten)]
+    caching: Caching,
     /// Arguments for the program; they become part of the brief.
     #[arg(last = true)]
     args: Vec<String>,
@@ -113,11 +117,13 @@ impl Deploy {
             args: self.args,
             env: self.env,
             listen: self.listen.into_iter().collect(),
+            cache: self.caching.open(),
             stdio: Stdio::Inherit,
         };
         let (tell, mut told) = mpsc::unbounded_channel::<(String, std::sync::mpsc::Sender<()>)>();
         let listeners: Vec<String> = request.listen.keys().cloned().collect();
         let given = listeners.clone();
+        let mut waiting = Waiting::default();
         let steps = move |event: Event| match event {
             // Its manifest may be confidential, so that the Keep is the first to know its listeners' names. It waits for our
             // answer before it accepts anybody, and there is none: it is stopped.
@@ -132,6 +138,12 @@ impl Deploy {
                 eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail))
             }
             Event::Listening { name, address } => eprintln!("donjon: {name} listens on {address}"),
+            Event::Compile(stage) => {
+                waiting.told(stage);
+                if stage == Compile::Spared {
+                    eprintln!("donjon: the program was compiled at an earlier start");
+                }
+            }
         };
         let runtime = runtime()?;
         let (keep, _) = runtime

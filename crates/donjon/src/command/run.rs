@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gate::message::Compile;
 use keep::backend::{MicroVm, Nil, Sim};
 use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Stdio};
 use silicon::{Amd, Product};
@@ -13,6 +15,7 @@ use workload::brief::{Brief, Source};
 use workload::manifest::{self as policy, Destination, Manifest, Network, Ports};
 use workload::package::Built;
 
+use crate::code::{Caching, Waiting};
 use crate::deploy::{name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
@@ -34,12 +37,15 @@ pub(crate) struct Run {
     /// protects it from this host.
     #[arg(long, value_enum, default_value_t = Kind::Nil, env = "DONJON_BACKEND")]
     backend: Kind,
-    /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure.
+    /// Write how the program ended, as JSON: tells a status of the program from a failure of Donjon for sure. Of WebAssembly
+    /// also whether it was compiled for this start, or before.
     #[arg(long, value_name = "FILE")]
     outcome: Option<PathBuf>,
     /// Let the program reach everybody, and print the [network] section that it would have needed; nothing is kept to a list.
     #[arg(long)]
     learn: bool,
+    #[command(flatten)]
+    caching: Caching,
     /// Do not say what protection there is.
     #[arg(long, short)]
     quiet: bool,
@@ -77,16 +83,26 @@ impl Run {
         let quiet = self.quiet;
         let learned = Arc::new(Mutex::new(Network::default()));
         let learns = Arc::clone(&learned);
+        let mut waiting = Waiting::default();
+        let (tell, told) = channel();
         let host = Host {
             blobs: Box::new(blobs(built)),
             listen,
+            cache: self.caching.open(),
             stdio: Stdio::Inherit,
             events: Box::new(move |event| match event {
                 Event::Listening { name, address } if !quiet => eprintln!("donjon: {name} listens on {address}"),
+                Event::Compile(stage) => {
+                    if !quiet {
+                        waiting.told(stage);
+                    }
+                    // An error, once nobody wants to know.
+                    _ = tell.send(stage);
+                }
                 Event::Milestone { detail, .. } if weak => {
                     learn(&mut learns.lock().unwrap_or_else(PoisonError::into_inner), &detail);
                 }
-                _ => {}
+                Event::Listening { .. } | Event::Milestone { .. } => {}
             }),
         };
         let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
@@ -95,7 +111,14 @@ impl Run {
             eprint!("{}", needed(&learned.lock().unwrap_or_else(PoisonError::into_inner)));
         }
         if let Some(file) = &self.outcome {
-            std::fs::write(file, outcome(&end).to_string())
+            let mut outcome = outcome(&end);
+            match told.try_iter().last() {
+                Some(Compile::Done) => outcome["compiled"] = true.into(),
+                Some(Compile::Spared) => outcome["compiled"] = false.into(),
+                // It could not be, or is no WebAssembly.
+                Some(Compile::Begun) | None => {}
+            }
+            std::fs::write(file, outcome.to_string())
                 .map_err(|error| Failure::caused(format_args!("cannot write {}", file.display()), &error))?;
         }
         ended(end)

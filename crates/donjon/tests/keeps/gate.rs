@@ -9,7 +9,7 @@ use evidence::snp::product::Platforms;
 use evidence::snp::report::PolicyFlag;
 use evidence::snp::{Collateral, Input, Roots, SnpEvidence, verify};
 use evidence::{AwsLc, Expected, Hex};
-use gate::message::{ATTESTED, CONTEXT, Outcome, Purpose, Reply, Request};
+use gate::message::{ATTESTED, CONTEXT, Compile, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 use identity::binding;
 use keep::Image;
@@ -208,6 +208,9 @@ fn what_is_not_for_programs_is_unavailable() {
         Request::Attest { purpose: Purpose::Issue, spki: b"key", nonce: b"nonce" },
         Request::Blob { digest: [0; 32], offset: 0 },
         Request::Milestone { step: 13, detail: "all is well" },
+        Request::Compile(Compile::Done),
+        Request::Load { name: [0; 32], offset: 0 },
+        Request::Store { name: [0; 32], rest: 0, bytes: b"mine" },
         Request::Part { bytes: b"\x7fELF" },
         Request::File { path: Path::new("/donjon/identity/key.pem").expect("a path"), bytes: b"mine" },
         Request::Replace { arguments: texts(b"program\0"), environment: texts(b""), streams },

@@ -130,7 +130,7 @@ pub(crate) fn start(backend: &str, machine: u8, built: Built, brief: Vec<u8>, st
     let mut blobs: BTreeMap<_, _> =
         built.blobs.into_iter().map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
     blobs.insert(built.digest, built.manifest);
-    let host = Host { blobs: Box::new(blobs), listen: BTreeMap::new(), stdio, events: Box::new(|_| {}) };
+    let host = Host { blobs: Box::new(blobs), listen: BTreeMap::new(), cache: None, stdio, events: Box::new(|_| {}) };
     let image = Image::built_in().expect("there is an image");
     let launch = Launch::new(image, brief, None).expect("a brief");
     of_name(backend, machine).start(&launch, host).expect("the Keep starts")

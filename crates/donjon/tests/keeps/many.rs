@@ -39,6 +39,7 @@ impl Life {
                 let host = Host {
                     blobs: Box::new(BTreeMap::new()),
                     listen: BTreeMap::new(),
+                    cache: None,
                     stdio: keep::Stdio::Null,
                     events: Box::new(|_| {}),
                 };

@@ -186,16 +186,17 @@ fn the_outcome_tells_a_status_from_a_failure() {
         (ran.code(), serde_json::from_str(&text).expect("JSON"))
     };
     for status in [0, 3, 125, 134] {
-        let expected = serde_json::json!({ "ended": "exit", "status": status });
+        let expected = serde_json::json!({ "ended": "exit", "status": status, "compiled": true });
         assert_eq!(outcome(&[probe, "exit", &status.to_string()]), (status, expected));
     }
-    let expected = serde_json::json!({ "ended": "trap", "status": 134 });
+    let expected = serde_json::json!({ "ended": "trap", "status": 134, "compiled": true });
     assert_eq!(outcome(&[probe, "trap", "unreachable"]), (134, expected));
 
     std::fs::write(dir.path().join("main.wasm"), wat("(module)")).unwrap();
     let expected = serde_json::json!({
         "ended": "refused",
         "status": 125,
+        "compiled": true,
         "step": 13,
         "code": "wasm.start",
         "message": "the module has no `_start` function, so it is not a command",

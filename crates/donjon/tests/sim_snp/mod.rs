@@ -48,6 +48,7 @@ fn same(program: &Path, arguments: &[&str], input: &[u8]) -> Ran {
     let [nil, snp] = ["nil", "sim-snp"].map(|backend| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
         command.args(["run", "-q", "--backend", backend]).arg(program).args(arguments).current_dir("/");
+        command.env("DONJON_NO_CACHE", "1");
         finish(command, Input::Bytes(input.to_vec()))
     });
     snp.assert(nil.code(), nil.text(), &nil.stderr);

@@ -1,6 +1,6 @@
 //! What the tests of the command share: running it with a guard against hanging, folders, test programs, skips.
 //!
-//! Owns how `donjon` is started in a test: the built binary, an environment without anything of ours, and no test that
+//! Owns how `donjon` is started in a test: the built binary, an environment without anything of ours, no cache, and no test that
 //! can hang for ever. Needs nothing but the Rust toolchain and a C compiler: programs (`guest/programs`) are built on
 //! first use, into `target/programs`; `DONJON_PROGRAMS=DIR` takes prebuilt ones, laid out as cargo lays them out.
 
@@ -69,7 +69,8 @@ pub(crate) fn donjon<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item =
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DONJON_")) {
         command.env_remove(name);
     }
-    command.env("DONJON_BACKEND", BACKEND);
+    // What a test finds is no other run's, and what it leaves nobody's.
+    command.env("DONJON_BACKEND", BACKEND).env("DONJON_NO_CACHE", "1");
     command
 }
 

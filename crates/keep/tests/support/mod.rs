@@ -62,7 +62,7 @@ pub(crate) fn brief() -> Vec<u8> {
 }
 
 pub(crate) fn host(stdio: Stdio) -> Host {
-    Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), stdio, events: Box::new(|_| {}) }
+    Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), cache: None, stdio, events: Box::new(|_| {}) }
 }
 
 /// What cargo's own test harness would say last.

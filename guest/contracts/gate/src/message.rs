@@ -25,6 +25,21 @@ pub const CONTEXT: usize = 256;
 /// The most bytes of key and nonce in [`Request::Attest`]: each is far below, and a shim has no room for more.
 pub const ATTESTED: usize = 4096;
 
+/// The most bytes that are stored under one name ([`Request::Store`]).
+pub const STORED: u64 = 512 * 1024 * 1024;
+
+/// What becomes of a WebAssembly program's native code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Compile {
+    /// Compiling begins: it may take a while.
+    Begun = 1,
+    /// It is compiled.
+    Done = 2,
+    /// Nothing is compiled: what was stored at an earlier start is used.
+    Spared = 3,
+}
+
 /// What evidence is asked for (`trust.md` rule 2). Part of the binding, so evidence of one purpose never serves another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -91,6 +106,24 @@ pub enum Request<'a> {
         step: u8,
         /// Sizes, digests, names; never content.
         detail: &'a str,
+    },
+    /// Native code is being made, for people who wait.
+    Compile(Compile),
+    /// Bytes that a Keep stored under this name, from `offset`; the caller can tell whether they are the same.
+    Load {
+        /// Of the choice of whoever stored them.
+        name: [u8; 32],
+        /// Where to go on.
+        offset: u64,
+    },
+    /// The next bytes to store under a name: at most [`CHUNK`], of at most [`STORED`] in all.
+    Store {
+        /// Of the caller's choice.
+        name: [u8; 32],
+        /// How many bytes are to follow; nothing is stored before none are.
+        rest: u64,
+        /// They follow those before with the same name.
+        bytes: &'a [u8],
     },
     /// The next bytes of a program that is to take exec's place: at most [`CHUNK`].
     Part {
@@ -170,24 +203,24 @@ pub enum Reply<'a> {
         /// Secret.
         key: [u8; 32],
     },
-    /// To [`Request::Attest`], [`Request::SealKey`] and [`Request::Part`]: this platform cannot. To a program: not for
-    /// it.
+    /// To [`Request::Attest`], [`Request::SealKey`] and [`Request::Part`]: this platform cannot. To [`Request::Store`]:
+    /// the host stores no more of it. To a program: not for it.
     Unavailable,
-    /// To [`Request::Blob`].
+    /// To [`Request::Blob`] and [`Request::Load`].
     Blob {
-        /// The whole blob's length.
+        /// The whole length.
         total: u64,
         /// At most [`CHUNK`] bytes from the offset asked for.
         bytes: &'a [u8],
     },
-    /// To [`Request::Blob`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]: no such
+    /// To [`Request::Blob`] and [`Request::Load`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]: no such
     /// name.
     Absent,
     /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric; to the latter up to
     /// [`ADDRESSES`], joined by spaces, best first.
     Address(&'a str),
-    /// To [`Request::Listening`], [`Request::Milestone`], [`Request::Part`], [`Request::File`] and
-    /// [`Request::Outcome`].
+    /// To [`Request::Listening`], [`Request::Milestone`], [`Request::Compile`], [`Request::Store`], [`Request::Part`],
+    /// [`Request::File`] and [`Request::Outcome`].
     Noted,
     /// To [`Request::Replace`], if there is an answer at all.
     NotReplaced {
@@ -249,6 +282,15 @@ impl<'a> Request<'a> {
             Self::File { path, bytes } => {
                 w.u8(14).bytes(path.text().as_bytes()).bytes(bytes);
             }
+            Self::Load { name, offset } => {
+                w.u8(15).fixed(&name).u64(offset);
+            }
+            Self::Store { name, rest, bytes } => {
+                w.u8(16).fixed(&name).u64(rest).bytes(bytes);
+            }
+            Self::Compile(stage) => {
+                w.u8(17).u8(stage as u8);
+            }
             Self::Outcome(Outcome::Exit(status)) => {
                 w.u8(9).u8(0).u8(status);
             }
@@ -296,6 +338,14 @@ impl<'a> Request<'a> {
                 let path = Path::new(r.text()?).ok_or(FrameError::Invalid { what: "path" })?;
                 Self::File { path, bytes: r.bytes()? }
             }
+            15 => Self::Load { name: r.array()?, offset: r.u64()? },
+            16 => Self::Store { name: r.array()?, rest: r.u64()?, bytes: r.bytes()? },
+            17 => Self::Compile(match r.u8()? {
+                1 => Compile::Begun,
+                2 => Compile::Done,
+                3 => Compile::Spared,
+                found => return Err(FrameError::Unknown { what: "stage", found }),
+            }),
             found => return Err(FrameError::Unknown { what: "request", found }),
         };
         r.end()?;
@@ -310,7 +360,9 @@ impl<'a> Request<'a> {
                 ("bytes of key and nonce", spki.len().saturating_add(nonce.len()), ATTESTED)
             }
             Self::SealKey { context } => ("bytes of a context", context.len(), CONTEXT),
-            Self::Part { bytes } | Self::File { path: _, bytes } => ("bytes of a part", bytes.len(), CHUNK),
+            Self::Part { bytes } | Self::File { path: _, bytes } | Self::Store { name: _, rest: _, bytes } => {
+                ("bytes of a part", bytes.len(), CHUNK)
+            }
             Self::Replace { arguments, environment, streams: _ } => {
                 if arguments.bytes().is_empty() {
                     return Err(FrameError::Invalid { what: "list of arguments" });

@@ -179,6 +179,7 @@ pub(crate) async fn play(world: &mut World, ticked: &mut impl FnMut(u8, &str)) -
                 world.after(step).await;
                 _ = done.send(());
             }
+            Some((Event::Compile(_), done)) => _ = done.send(()),
             Some((Event::Listening { address: bound, .. }, done)) => {
                 address = bound.parse().ok();
                 _ = done.send(());

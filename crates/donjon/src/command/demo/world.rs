@@ -226,6 +226,7 @@ impl World {
             args: Vec::new(),
             env,
             listen: BTreeMap::from([("web".to_owned(), "127.0.0.1:0".to_owned())]),
+            cache: None,
             stdio: Stdio::Null,
         })
     }

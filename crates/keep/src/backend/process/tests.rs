@@ -17,7 +17,7 @@ const EXIT: u8 = 60;
 const FORK: u8 = 57;
 
 fn host(blobs: Box<dyn Blobs>, events: Box<dyn FnMut(Event) + Send>) -> Host {
-    Host { blobs, listen: BTreeMap::new(), stdio: Stdio::Null, events }
+    Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events }
 }
 
 /// A Keep that sends these bytes to its platform, does something, and then computes for ever.

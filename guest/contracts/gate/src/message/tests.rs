@@ -18,6 +18,11 @@ fn requests() -> Vec<Request<'static>> {
         Request::Resolve { authority: "steward.example:443" },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
+        Request::Load { name: [7; 32], offset: 1 },
+        Request::Store { name: [7; 32], rest: u64::MAX, bytes: b"sealed" },
+        Request::Compile(Compile::Begun),
+        Request::Compile(Compile::Done),
+        Request::Compile(Compile::Spared),
         Request::Part { bytes: b"\x7fELF" },
         Request::File { path: Path::new("/a/b").unwrap(), bytes: b"" },
         replace(b"program\0\0", b"A=\0B=1\0"),
@@ -84,7 +89,7 @@ fn every_first_byte_is_a_known_kind_or_refused() {
         let payload = [kind];
         let request = Request::decode(&payload);
         let reply = Reply::decode(&payload);
-        if !matches!(kind, 1..=14) {
+        if !matches!(kind, 1..=17) {
             assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
         }
         if !matches!(kind, 1..=11) {
@@ -151,9 +156,11 @@ fn what_does_not_fit_a_frame_is_not_sent() {
 fn a_part_is_at_most_a_chunk_on_both_sides() {
     let bytes = vec![7; CHUNK + 1];
     let path = Path::new("/a").unwrap();
+    let store = |bytes| Request::Store { name: [7; 32], rest: 0, bytes };
     for (fits, over) in [
         (Request::Part { bytes: &bytes[1..] }, Request::Part { bytes: &bytes }),
         (Request::File { path, bytes: &bytes[1..] }, Request::File { path, bytes: &bytes }),
+        (store(&bytes[1..]), store(&bytes)),
     ] {
         let mut frame = Vec::new();
         fits.encode(&mut frame).unwrap();
@@ -162,7 +169,9 @@ fn a_part_is_at_most_a_chunk_on_both_sides() {
         assert_eq!(over.encode(&mut Vec::new()), refused);
     }
     let length = u32::try_from(CHUNK + 1).unwrap().to_le_bytes();
-    assert!(matches!(Request::decode(&[&[13][..], &length, &bytes].concat()), Err(FrameError::Over { .. })));
+    for head in [&[13][..], &[&[16][..], &[0; 40]].concat()] {
+        assert!(matches!(Request::decode(&[head, &length, &bytes].concat()), Err(FrameError::Over { .. })));
+    }
 }
 
 #[test]
@@ -187,5 +196,6 @@ fn what_a_program_cannot_start_with_is_refused_on_both_sides() {
     let mut streams = payload(b"a\0", b"");
     *streams.last_mut().unwrap() = 8;
     assert_eq!(Request::decode(&streams), Err(FrameError::Unknown { what: "streams", found: 8 }));
+    assert_eq!(Request::decode(&[17, 4]), Err(FrameError::Unknown { what: "stage", found: 4 }));
     assert_eq!(Request::decode(&[14, 1, 0, 0, 0, b'a', 0, 0, 0, 0]), Err(FrameError::Invalid { what: "path" }));
 }

@@ -1,0 +1,242 @@
+//! What Keeps store on this host to have it at their next start: native code, which only they can open.
+//!
+//! Owns a folder, `code`, of files under the names that Keeps choose, and beside it the key that stands in for a sealing key
+//! where this process is the platform. That key is the host's, and protects nothing: its file says so.
+//!
+//! Refuses more than [`STORED`] bytes under one name, and keeps no more than two gibibytes in all: what was not used for the
+//! longest time goes first. Whatever fails here is as if nothing were stored: no Keep depends on it.
+//!
+//! Invariant: what is found under a name was stored whole. Whether it is right, the Keep can tell.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use gate::message::STORED;
+use tempfile::NamedTempFile;
+
+/// The most bytes of all files.
+const MOST: u64 = 2 << 30;
+
+/// The file of the key.
+const KEY: &str = "unprotected.key";
+
+type Name = [u8; 32];
+
+/// A folder for what Keeps store.
+#[derive(Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    most: u64,
+    /// What was asked for last.
+    reading: Option<(Name, File)>,
+    /// What is not whole yet, and how many bytes it lacks.
+    writing: Option<(Name, NamedTempFile, u64)>,
+}
+
+impl Cache {
+    /// The folder is made when something is stored there.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, most: MOST, reading: None, writing: None }
+    }
+
+    /// Bytes under this name from `offset`, at most `most`, and the length of all; `None` if there is nothing.
+    pub(crate) fn read(&mut self, name: Name, offset: u64, most: usize) -> Option<(u64, Vec<u8>)> {
+        // Once a file is being read it may be replaced or removed: the open one stays as it is.
+        let file = match self.reading.take().filter(|(open, _)| *open == name && offset > 0) {
+            Some((_, file)) => file,
+            None => {
+                let file = File::open(self.path(name)).ok()?;
+                // It was used: others go before it. Where that cannot be noted it goes as if it were not.
+                _ = file.set_modified(SystemTime::now());
+                file
+            }
+        };
+        let total = file.metadata().ok()?.len();
+        let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; rest.min(most)];
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        self.reading = Some((name, file));
+        Some((total, bytes))
+    }
+
+    /// The next bytes for this name, before `rest` more; whether it goes on.
+    pub(crate) fn write(&mut self, name: Name, rest: u64, bytes: &[u8]) -> bool {
+        self.add(name, rest, bytes).is_ok()
+    }
+
+    fn add(&mut self, name: Name, rest: u64, bytes: &[u8]) -> io::Result<()> {
+        let total = rest.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        // What does not follow the bytes before is the beginning of something else.
+        let mut file = match self.writing.take().filter(|(open, _, lacks)| (*open, *lacks) == (name, total)) {
+            Some((_, file, _)) => file,
+            None if total > STORED => return Err(io::ErrorKind::FileTooLarge.into()),
+            None => {
+                DirBuilder::new().recursive(true).mode(0o700).create(self.code())?;
+                NamedTempFile::new_in(self.code())?
+            }
+        };
+        file.write_all(bytes)?;
+        if rest > 0 {
+            self.writing = Some((name, file, rest));
+            return Ok(());
+        }
+        file.persist(self.path(name))?;
+        self.shrink()
+    }
+
+    /// Removes the oldest files until the rest fits.
+    fn shrink(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.code())? {
+            let entry = entry?;
+            // Another Keep's host may do the same now.
+            let Ok(metadata) = entry.metadata() else { continue };
+            files.push((metadata.modified()?, metadata.len(), entry.path()));
+        }
+        files.sort_unstable();
+        let mut all: u64 = 0;
+        for (_, length, path) in files.iter().rev() {
+            all = all.saturating_add(*length);
+            if all > self.most {
+                _ = fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of this folder, made when it is first asked for.
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
+        let path = self.dir.join(KEY);
+        if let Some(key) = key(&path) {
+            return Some(key);
+        }
+        let mut random = [0; 32];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).ok()?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).ok()?;
+        // Only its owner can read such a file.
+        let mut file = NamedTempFile::new_in(&self.dir).ok()?;
+        file.write_all(&random).ok()?;
+        // Whoever is first makes it for all.
+        _ = file.persist_noclobber(&path);
+        key(&path)
+    }
+
+    fn code(&self) -> PathBuf {
+        self.dir.join("code")
+    }
+
+    fn path(&self, name: Name) -> PathBuf {
+        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.code().join(hex)
+    }
+}
+
+fn key(path: &Path) -> Option<[u8; 32]> {
+    fs::read(path).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cache(dir: &tempfile::TempDir) -> Cache {
+        Cache::new(dir.path().join("donjon"))
+    }
+
+    fn files(cache: &Cache) -> usize {
+        fs::read_dir(cache.code()).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn what_was_stored_whole_is_found_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = cache(&dir);
+        assert_eq!(first.read([1; 32], 0, 9), None);
+        assert!(first.write([1; 32], 3, b"seal") && first.write([1; 32], 0, b"ed!"));
+        let mut next = cache(&dir);
+        assert_eq!(next.read([1; 32], 0, 4), Some((7, b"seal".to_vec())));
+        assert_eq!(next.read([1; 32], 4, 4), Some((7, b"ed!".to_vec())));
+        assert_eq!(next.read([1; 32], 7, 4), Some((7, Vec::new())));
+        assert_eq!((next.read([1; 32], 8, 4), next.read([2; 32], 0, 4)), (Some((7, Vec::new())), None));
+        assert!(next.write([1; 32], 0, b"anew"));
+        assert_eq!(next.read([1; 32], 0, 9), Some((4, b"anew".to_vec())));
+    }
+
+    #[test]
+    fn what_is_being_read_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reader, mut writer) = (cache(&dir), cache(&dir));
+        assert!(writer.write([1; 32], 0, b"before"));
+        assert_eq!(reader.read([1; 32], 0, 3), Some((6, b"bef".to_vec())));
+        assert!(writer.write([1; 32], 0, b"another"));
+        assert_eq!(reader.read([1; 32], 3, 9), Some((6, b"ore".to_vec())));
+    }
+
+    #[test]
+    fn what_ends_half_way_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = cache(&dir);
+        assert!(cache.write([1; 32], 3, b"half"));
+        assert_eq!(files(&cache), 1);
+        // Another name, another place in the same: each begins anew.
+        assert!(cache.write([2; 32], 9, b"half") && cache.write([2; 32], 0, b"whole"));
+        assert_eq!((files(&cache), cache.read([1; 32], 0, 9)), (1, None));
+        assert_eq!(cache.read([2; 32], 0, 9), Some((5, b"whole".to_vec())));
+    }
+
+    #[test]
+    fn more_than_the_bound_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = cache(&dir);
+        assert!(!cache.write([1; 32], STORED, b"x") && !cache.write([1; 32], u64::MAX, b"x"));
+        assert_eq!(files(&cache), 0);
+        assert!(cache.write([1; 32], STORED - 1, b"x"), "control");
+    }
+
+    #[test]
+    fn the_oldest_go_when_it_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = Cache { most: 10, ..cache(&dir) };
+        for name in 1..=3 {
+            assert!(cache.write([name; 32], 0, b"four"));
+            // As if it had been long ago, the first longest.
+            let age = Duration::from_secs(3600 * u64::from(9 - name));
+            let file = File::open(cache.path([name; 32])).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+            if name == 2 {
+                assert_eq!(files(&cache), 2, "control: both fit");
+                assert!(cache.read([1; 32], 0, 9).is_some(), "it is used again");
+            }
+        }
+        assert!(cache.read([1; 32], 0, 9).is_some() && cache.read([2; 32], 0, 9).is_none());
+        assert!(cache.read([3; 32], 0, 9).is_some());
+    }
+
+    #[test]
+    fn a_folder_has_one_key_which_only_its_owner_reads() {
+        let [dir, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let key = cache(&dir).key().unwrap();
+        assert_eq!(cache(&dir).key(), Some(key));
+        assert_ne!(cache(&other).key().unwrap(), key);
+        let file = dir.path().join("donjon").join(KEY);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&file, b"short").unwrap();
+        assert_eq!(cache(&dir).key(), None, "what is no key is none");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_nothing_is_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("donjon"), b"a file").unwrap();
+        let mut cache = cache(&dir);
+        assert!(!cache.write([1; 32], 0, b"x") && cache.key().is_none());
+        assert_eq!(cache.read([1; 32], 0, 9), None);
+    }
+}
