@@ -2,8 +2,8 @@
 //!
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
 //! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`http`] services, [`hostile`] what bad callers and bad
-//! services cost, [`ends`] that nothing stays behind, [`refused`] errors with their hints, [`testsuite`]
-//! the official tests of WASI.
+//! services cost, [`ends`] that nothing stays behind, [`refused`] errors with their hints, [`init`]
+//! templates, [`testsuite`] the official tests of WASI.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
@@ -13,6 +13,7 @@ pub(crate) mod ends;
 mod files;
 mod hostile;
 pub(crate) mod http;
+mod init;
 mod pack;
 mod refused;
 mod status;
