@@ -55,8 +55,14 @@ pub(crate) fn run(repository: &Repository, skips: Vec<String>, long: bool) -> Re
         }
         Err(error) => skipped.push(format!("kvm: all programs in micro-VMs: /dev/kvm does not open: {error}")),
     }
+    // What comes from other registries comes last: nothing of ours fails because of it.
+    for (name, what) in [("languages", "templates in their languages"), ("programs", "programs of others")] {
+        let test = ["test", "--locked", "--package", "donjon", "--test", name, "--", "--show-output"];
+        tests.push((what.to_owned(), repository.cargo(Workspace::Root, &test)));
+    }
     if long {
-        tests = tests.into_iter().map(|(what, call)| (what, call.env("DONJON_ROUNDS", ROUNDS))).collect();
+        let longer = |call: Call| call.env("DONJON_ROUNDS", ROUNDS).env("DONJON_LONG", "1");
+        tests = tests.into_iter().map(|(what, call)| (what, longer(call))).collect();
     }
     all(tests, &mut tally, &mut failures);
     // After the guest's tests, which build most of what runs these.

@@ -13,6 +13,7 @@ pub(crate) mod platform;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod steward;
+mod templates;
 pub(crate) mod verify;
 
 use std::io::Write;

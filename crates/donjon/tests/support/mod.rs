@@ -21,8 +21,12 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine.
-const HANGS: Duration = Duration::from_secs(120);
+/// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine; interpreters of many megabytes,
+/// which a Keep compiles first, take longer.
+const HANGS: Duration = match env!("CARGO_CRATE_NAME").as_bytes() {
+    b"languages" | b"programs" => Duration::from_secs(1800),
+    _ => Duration::from_secs(120),
+};
 
 /// How a command ended and what it said.
 #[derive(Debug)]
