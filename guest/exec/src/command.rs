@@ -3,7 +3,7 @@
 //! Owns the truth of the exit status: 0 to 255 as the program gave it, a trap told apart from it, and the Wasm
 //! backtrace where the program's standard error goes.
 
-use wasmtime::Store;
+use wasmtime::{Caller, Store, Val};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p3;
@@ -15,19 +15,19 @@ use crate::limits::{self, Limited, Over, Pulse};
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
 use crate::wasi::component::{self, Component};
-use crate::wasi::p1;
+use crate::wasi::p1::{self, P1};
 
 /// Runs `program` to its end.
 pub(crate) async fn run(world: &World, manifest: &Manifest, program: &Program) -> Result<Ended, Refusal> {
     let _running = program.pulse.as_deref().map(Pulse::running);
     let run = async {
         match &program.code {
-            Code::Module(module) => self::module(world, manifest.invoke.as_deref(), program, module).await,
-            Code::Component(_) if manifest.invoke.is_some() => Err(Refusal::new(
+            Code::Module(module) => self::module(world, manifest, program, module).await,
+            Code::Component(_) if manifest.invoke.is_some() || !manifest.stubs.is_empty() => Err(Refusal::new(
                 Step::Program,
                 "wasm.invoke",
-                "the manifest says `invoke`, but the program is a component",
-                "a component is entered by what it exports: remove `invoke`",
+                "the manifest says `invoke` or `stubs`, but the program is a component",
+                "a component is entered by what it exports, and gets what it imports: remove the key",
             )),
             Code::Component(component) => self::component(world, program, component).await,
         }
@@ -45,7 +45,7 @@ pub(crate) async fn run(world: &World, manifest: &Manifest, program: &Program) -
 /// A module: a command, or a reactor of which `invoke` is called.
 async fn module(
     world: &World,
-    invoke: Option<&str>,
+    Manifest { invoke, stubs, .. }: &Manifest,
     program: &Program,
     module: &wasmtime::Module,
 ) -> Result<wasmtime::Result<u8>, Refusal> {
@@ -53,6 +53,16 @@ async fn module(
     p1::add(&mut linker).map_err(defect)?;
     let mut store = Store::new(&program.engine, world.p1().await?);
     limits::keep(&mut store, program.pulse.is_some());
+    for import in module.imports().filter(|import| stubs.iter().any(|stub| stub == import.module())) {
+        let missing = linker.get(&mut store, import.module(), import.name()).is_err();
+        if let Some(function) = import.ty().func().filter(|_| missing) {
+            let name = format!("{}.{}", import.module(), import.name());
+            let stub = move |_: Caller<'_, P1>, _: &[Val], _: &mut [Val]| {
+                Err(wasmtime::Error::msg(format!("the program called {name}, which a Keep does not have (`stubs`)")))
+            };
+            linker.func_new(import.module(), import.name(), function.clone(), stub).map_err(defect)?;
+        }
+    }
     let instance = linker.instantiate_async(&mut store, module).await;
     let instance = match begun(&mut store, instance)? {
         Ok(instance) => instance,
@@ -164,7 +174,7 @@ pub(crate) fn link(error: &wasmtime::Error) -> Refusal {
         Step::Program,
         "wasm.import",
         format_args!("the program cannot be linked: {error:#}"),
-        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports",
+        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports, or say `stubs` if the program does without",
     )
 }
 

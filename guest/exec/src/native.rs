@@ -100,8 +100,8 @@ fn no_webassembly(manifest: &Manifest) -> Result<(), Refusal> {
             "build it for WebAssembly: native programs read the files of their package, and write none",
         ));
     }
-    if manifest.invoke.is_some() {
-        return refused(&"the manifest says `invoke`, and the program is an ELF file, which has a `main`");
+    if manifest.invoke.is_some() || !manifest.stubs.is_empty() {
+        return refused(&"the manifest says `invoke` or `stubs`, and the program is an ELF file, which has a `main`");
     }
     if !manifest.connect.is_empty() || manifest.network != manifest::Network::default() {
         return Err(Refusal::new(

@@ -41,6 +41,9 @@ pub struct Manifest {
     /// The function of a module that is called instead of `_start`: the module is a reactor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invoke: Option<String>,
+    /// Modules whose imports nobody gives: who calls one of their functions traps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<String>,
     /// What the program is called, its argument 0; `None` = [`ARG0`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arg0: Option<String>,
@@ -435,6 +438,7 @@ impl Manifest {
             program: _,
             kind,
             invoke,
+            stubs: _,
             arg0,
             args,
             env,
