@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use workload::settings::Position;
+
 /// The exit code when Donjon itself failed, as opposed to the program it ran.
 pub(crate) const FAILED: u8 = 125;
 
@@ -15,12 +17,14 @@ pub(crate) const UNUSABLE: u8 = 2;
 pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
+    /// For machines; people find it in the message.
+    place: Option<(String, Position)>,
     code: u8,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl Display) -> Self {
-        Self { message: message.to_string(), hint: None, code: FAILED }
+        Self { message: message.to_string(), hint: None, place: None, code: FAILED }
     }
 
     /// What failed, and every cause that the error itself does not say yet.
@@ -34,7 +38,7 @@ impl Failure {
             }
             cause = error.source();
         }
-        Self { message, hint: None, code: FAILED }
+        Self { message, hint: None, place: None, code: FAILED }
     }
 
     /// An error that may know what to do.
@@ -54,6 +58,21 @@ impl Failure {
     /// The same failure, with where it happened before it.
     pub(crate) fn prefixed(self, place: impl Display) -> Self {
         Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
+    /// The same failure, in this file: its message begins with the place, if it does not yet.
+    pub(crate) fn placed(self, file: &str, at: Option<Position>) -> Self {
+        let place = at.map_or_else(|| format!("{file}: "), |at| format!("{file}:{at}: "));
+        let place = if self.message.starts_with(&place) { String::new() } else { place };
+        Self { message: format!("{place}{}", self.message), place: at.map(|at| (file.to_owned(), at)), ..self }
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let Self { message, hint, place, code: _ } = self;
+        let (file, at) = place.as_ref().map(|(file, at)| (file.as_str(), *at)).unzip();
+        let (line, column) = at.map(|Position { line, column }| (line, column)).unzip();
+        serde_json::json!({ "message": message, "hint": hint, "file": file, "line": line, "column": column })
     }
 
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {

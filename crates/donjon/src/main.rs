@@ -43,6 +43,8 @@ enum Command {
     #[command(subcommand)]
     Drawbridge(command::drawbridge::Drawbridge),
     Inspect(command::inspect::Inspect),
+    #[command(subcommand)]
+    Manifest(command::manifest::Manifest),
     Platform(command::platform::Platform),
     Measure(command::measure::Measure),
     Verify(command::verify::Verify),
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Steward(steward) => steward.run(),
         Command::Drawbridge(drawbridge) => drawbridge.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Manifest(manifest) => manifest.run(),
         Command::Platform(platform) => platform.run(),
         Command::Measure(measure) => measure.run(),
         Command::Verify(verify) => verify.run(),

@@ -1,15 +1,20 @@
-//! What a person points at – a program, a `Donjon.toml`, or a folder with one – read into a package.
+//! What a person points at – a program, a `Donjon.toml`, or a folder with one – read into a package. An `Enarx.toml` where there
+//! is no `Donjon.toml` is read with the same meaning.
 //!
 //! Owns the folders among the files of a manifest: in a package there are only files. Refuses what in a folder is neither, a
 //! manifest without a program, and a program that is neither WebAssembly nor an ELF file that a Keep can
 //! start, before anything is packed or started.
+
+pub(crate) mod enarx;
 
 use std::path::{Path, PathBuf};
 
 use gate::elf::{Elf, Kind};
 use workload::manifest::{File, Manifest, Place};
 use workload::package::{BuildError, Built, Package, Program, ProgramError};
+use workload::settings::{Position, Step};
 
+use self::enarx::{ENARX, Note};
 use crate::failure::Failure;
 
 /// The manifest's file name.
@@ -20,36 +25,72 @@ pub(crate) struct Project {
     pub(crate) manifest: Manifest,
     pub(crate) program: Program,
     /// In the order of the manifest's.
-    files: Vec<Vec<u8>>,
+    pub(crate) files: Vec<Vec<u8>>,
+    /// Where the program is.
+    pub(crate) path: PathBuf,
+    /// What the manifest's file says that the manifest does not.
+    pub(crate) notes: Vec<Note>,
+    /// What messages call it.
+    pub(crate) shown: String,
+    /// The text of the manifest's file; nothing, if there is none.
+    text: String,
 }
 
 impl Project {
     /// Reads `path`: a program, a `Donjon.toml`, or a folder that has one.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let file = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
-        if file.extension().is_none_or(|extension| extension != "toml") {
-            return Ok(Self { manifest: Manifest::default(), program: program(&file)?, files: Vec::new() });
-        }
+        let file = if path.is_dir() { in_folder(path) } else { path.to_owned() };
         let shown = file.display().to_string();
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            Failure::caused(format_args!("cannot read {shown}"), &error)
-                .hint("name a program, or a folder with a Donjon.toml")
-        })?;
-        let mut manifest = Manifest::from_toml(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        if file.extension().is_none_or(|extension| extension != "toml") {
+            let (manifest, program) = (Manifest::default(), program(&file)?);
+            let (files, notes, text) = (Vec::new(), Vec::new(), String::new());
+            return Ok(Self { manifest, program, files, path: file, notes, shown, text });
+        }
+        let text = read_manifest(&file)?;
+        let enarx = file.file_name().is_some_and(|name| name == ENARX);
+        let (mut manifest, notes) = if enarx {
+            enarx::read(&shown, &text)?
+        } else {
+            let manifest = Manifest::from_toml(&shown, &text)
+                .map_err(|error| Failure::hinted(&error, error.hint()).placed(&shown, error.at()))?;
+            (manifest, Vec::new())
+        };
         let Some(named) = &manifest.program else {
             return Err(Failure::new(format_args!("{shown} does not name its program"))
                 .hint("add `program = \"path/to/main.wasm\"` (relative to that file)"));
         };
+        let place = |path: &[Step<'_>]| Position::find(&text, path);
         let folder = file.parent().unwrap_or(Path::new(""));
-        let program = program(&folder.join(named))?;
+        let path = folder.join(named);
+        let program = program(&path).map_err(|failure| match enarx && !path.exists() {
+            true => failure.placed(&shown, None).hint(
+                "this file cannot name its program: put it beside as main.wasm, or write a Donjon.toml with `donjon manifest \
+                 convert` and say `program` there",
+            ),
+            false => failure.placed(&shown, place(&[Step::Key("program")])),
+        })?;
         let mut found = Vec::new();
-        for File { path, source } in &manifest.file {
-            collect(&folder.join(source.as_deref().unwrap_or_default()), path.as_str(), &mut found)?;
+        for (index, File { path, source }) in manifest.file.iter().enumerate() {
+            let source = folder.join(source.as_deref().unwrap_or_default());
+            collect(&source, path.as_str(), &mut found).map_err(|failure| {
+                failure.placed(&shown, place(&[Step::Key("file"), Step::Index(index), Step::Key("source")]))
+            })?;
         }
         let (paths, files) = found.into_iter().unzip();
         let file = |path: Place| File { path, source: None };
         manifest.file = Vec::into_iter(paths).map(file).collect();
-        Ok(Self { manifest, program, files })
+        Ok(Self { manifest, program, files, path, notes, shown, text })
+    }
+
+    /// Something in the manifest that does not go with its program.
+    pub(crate) fn fault(&self, path: &[Step<'_>], message: impl std::fmt::Display) -> Failure {
+        Failure::new(message).placed(&self.shown, Position::find(&self.text, path))
+    }
+
+    /// Says what was read and does not count.
+    pub(crate) fn tell(self) -> Self {
+        enarx::tell(&self.shown, &self.notes);
+        self
     }
 
     /// The package, whose digest names the workload.
@@ -65,6 +106,20 @@ impl Project {
             }
         })
     }
+}
+
+/// The manifest of a folder: another's only where there is none of ours.
+fn in_folder(folder: &Path) -> PathBuf {
+    let (own, enarx) = (folder.join(MANIFEST), folder.join(ENARX));
+    if enarx.exists() && !own.exists() { enarx } else { own }
+}
+
+/// The text of a manifest's file.
+pub(crate) fn read_manifest(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Failure::caused(format_args!("cannot read {}", file.display()), &error)
+            .hint("name a program, or a folder with a Donjon.toml")
+    })
 }
 
 /// The files at `source`, one or all that are in a folder, by their paths in the Keep, in the order of their names.

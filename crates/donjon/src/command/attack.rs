@@ -73,7 +73,7 @@ const EACH: u64 = 1000;
 impl Attack {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
-        let built = project.pack()?;
+        let built = project.tell().pack()?;
         let launch = run::launch(&built, self.program.get(1..).unwrap_or_default().to_vec(), Vec::new())?;
         let blobs = run::blobs(built);
         let host = || Host {

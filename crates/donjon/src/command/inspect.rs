@@ -27,15 +27,24 @@ pub(crate) struct Inspect {
 
 /// What is known of a program by looking at it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Inspection {
+pub(crate) struct Inspection {
     /// For people: what it is.
-    what: String,
+    pub(crate) what: String,
     /// `module`, `component`, `elf` or `unknown`.
-    form: &'static str,
+    pub(crate) form: &'static str,
     /// Versions of WASI it asks for.
     wasi: BTreeSet<String>,
     /// How it is entered.
-    entry: Option<String>,
+    pub(crate) entry: Option<String>,
+    /// Whether a request enters it.
+    #[serde(skip)]
+    pub(crate) service: bool,
+    /// Whether it is entered once.
+    #[serde(skip)]
+    pub(crate) command: bool,
+    /// What a module exports that could be called.
+    #[serde(skip)]
+    pub(crate) functions: BTreeSet<String>,
     imports: BTreeSet<String>,
     /// Of these, what no Keep has.
     missing: BTreeSet<String>,
@@ -44,7 +53,7 @@ struct Inspection {
     /// What it may ask for and is refused by this version.
     refused: Vec<String>,
     /// Why it does not run; it runs if there is nothing.
-    faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Inspect {
@@ -64,13 +73,16 @@ impl Inspect {
     }
 }
 
-fn inspect(bytes: Vec<u8>) -> Inspection {
+pub(crate) fn inspect(bytes: Vec<u8>) -> Inspection {
     match Program::detect(bytes) {
         Ok(Program::Wasm(wasm)) => webassembly(&wasm),
         Ok(Program::Elf(elf)) => {
             let mut found = Inspection { what: "a native program".to_owned(), form: "elf", ..Inspection::default() };
             match Elf::read(&elf, elf.len() as u64, Kind::Program) {
-                Ok(_) => found.entry = Some("its own".to_owned()),
+                Ok(_) => {
+                    found.entry = Some("its own".to_owned());
+                    found.command = true;
+                }
                 Err(error) => found.faults.push(format!("{error}; {}", error.hint())),
             }
             found
@@ -229,6 +241,8 @@ impl Inspection {
     fn entered(&mut self, functions: &BTreeSet<String>, exports: &BTreeSet<String>) {
         if self.form == "module" {
             self.what = "a module".to_owned();
+            self.command = true;
+            self.functions.clone_from(functions);
             if functions.contains("_start") {
                 self.entry = Some("_start".to_owned());
                 self.what = "a module, a command".to_owned();
@@ -257,6 +271,7 @@ impl Inspection {
                 Some((what, name))
             })
             .collect();
+        (self.service, self.command) = (entries.contains_key("a service"), entries.contains_key("a command"));
         // As exec chooses under `kind = "auto"`.
         match (entries.get("a service"), entries.get("a command")) {
             (Some(name), _) => {

@@ -7,6 +7,7 @@ pub(crate) mod deploy;
 pub(crate) mod drawbridge;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod manifest;
 pub(crate) mod measure;
 pub(crate) mod pack;
 pub(crate) mod platform;

@@ -62,7 +62,8 @@ enum Kind {
 impl Run {
     #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let mut project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
+        let mut project = if self.quiet { project } else { project.tell() };
         project.manifest.debug.insecure_network |= self.learn;
         let weak = project.manifest.debug.insecure_network;
         let listen = self.listeners(&project.manifest)?;

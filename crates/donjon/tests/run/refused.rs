@@ -300,7 +300,7 @@ fn a_manifest_whose_program_is_missing() {
     refused(
         dir.path(),
         &["run"],
-        "cannot read the program ./target/main.wasm: No such file or directory (os error 2)",
+        "./Donjon.toml:1:11: cannot read the program ./target/main.wasm: No such file or directory (os error 2)",
         "build it first, or correct the path (`program` in Donjon.toml)",
     );
 }
@@ -333,23 +333,23 @@ fn listeners_that_do_not_go_together() {
     let dir = folder(&[("main.wasm", b"")]);
     for (text, error, hint) in [
         (
-            "[[listen]]\nname = \"db\"\nport = 1\nprotocol = \"tls\"\n",
-            "`listen[0].protocol = \"tls\"` is not yet supported",
-            "use protocol \"http\" or \"https\" with a wasi:http service",
+            "[[listen]]\nname = \"db\"\nport = 1\nprotocol = \"tls\"\nroles = [\"web\"]\n",
+            "2:1: `listen[0].roles` and \"steward\" in its `clients` belong together, and one of them is missing",
+            "name the roles of the Deployment, for example: roles = [\"web\"]",
         ),
         (
             "kind = \"http\"\n",
-            "`kind = \"http\"` needs a `[[listen]]` section with `name`, `port` and `protocol`",
+            "2:8: `kind = \"http\"` needs a `[[listen]]` section with `name`, `port` and `protocol`",
             "add: [[listen]] name = \"web\", port = 8443, protocol = \"https\"",
         ),
         (
             "kind = \"command\"\n[[listen]]\nname = \"web\"\nport = 1\nprotocol = \"http\"\n",
-            "`listen[0].protocol = \"http\"` belongs to an HTTP service, but `kind = \"command\"`",
-            "remove the `[[listen]]` section, or `kind`",
+            "6:12: `listen[0].protocol = \"http\"` belongs to an HTTP service, but `kind = \"command\"`",
+            "say protocol \"tcp\" or \"tls\", or remove `kind`",
         ),
     ] {
         std::fs::write(dir.path().join("Donjon.toml"), format!("program = \"main.wasm\"\n{text}")).unwrap();
-        refused(dir.path(), &["run", "-q"], &format!("./Donjon.toml: {error}"), hint);
+        refused(dir.path(), &["run", "-q"], &format!("./Donjon.toml:{error}"), hint);
     }
 }
 

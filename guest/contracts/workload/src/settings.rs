@@ -10,6 +10,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use serde::de::DeserializeOwned;
+use toml::de::DeValue;
 
 /// The longest settings file, in bytes.
 pub const SETTINGS_LIMIT: usize = 1024 * 1024;
@@ -90,6 +91,46 @@ impl core::fmt::Display for Position {
     }
 }
 
+impl Position {
+    /// Of a byte in a text.
+    #[must_use]
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+        Self { line, column }
+    }
+
+    /// Of the value at the end of `path`, or of the last on the way that is there: what is missing is missing in that.
+    /// `None` if the text is no TOML, or has nothing of the path.
+    #[must_use]
+    pub fn find(text: &str, path: &[Step<'_>]) -> Option<Self> {
+        let root = toml::de::DeTable::parse(text).ok()?.into_inner();
+        let mut steps = path.iter();
+        let Some(Step::Key(first)) = steps.next() else { return None };
+        let mut found = root.get(*first)?;
+        for step in steps {
+            let next = match (step, found.get_ref()) {
+                (Step::Key(key), DeValue::Table(table)) => table.get(*key),
+                (Step::Index(index), DeValue::Array(items)) => items.get(*index),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            found = next;
+        }
+        Some(Self::of(text, found.span().start))
+    }
+}
+
+/// One step to a value in settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Into a table.
+    Key(&'a str),
+    /// Into a list, from 0.
+    Index(usize),
+}
+
 /// Reads `text`, which messages call `what`.
 ///
 /// # Errors
@@ -99,12 +140,24 @@ pub fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, SettingsE
         return Err(SettingsError::TooLong { what: what.to_owned(), limit: SETTINGS_LIMIT, found: text.len() });
     }
     toml::from_str(text).map_err(|error| {
-        let at = position(text, error.span().map_or(0, |span| span.start));
+        let at = Position::of(text, error.span().map_or(0, |span| span.start));
         sort(what.to_owned(), at, error.message())
     })
 }
 
 impl SettingsError {
+    /// Where; nowhere if the whole file is the fault.
+    #[must_use]
+    pub const fn at(&self) -> Option<Position> {
+        match self {
+            Self::TooLong { .. } => None,
+            Self::UnknownKey { at, .. }
+            | Self::UnknownValue { at, .. }
+            | Self::MissingKey { at, .. }
+            | Self::Invalid { at, .. } => Some(*at),
+        }
+    }
+
     /// What to do about it, in a sentence.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -150,13 +203,6 @@ fn unknown(message: &str, prefix: &str) -> Option<(String, Vec<String>)> {
     let (word, expected) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no "))?;
     let known = expected.split('`').skip(1).step_by(2).map(ToString::to_string).collect();
     Some((word.to_owned(), known))
-}
-
-fn position(text: &str, offset: usize) -> Position {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count().saturating_add(1);
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
-    Position { line, column }
 }
 
 #[cfg(test)]
@@ -234,6 +280,20 @@ mod tests {
         assert!(matches!(&syntax, SettingsError::Invalid { at: Position { line: 2, .. }, .. }), "{syntax}");
         let twice = error("trust_domain = \"a\"\ntrust_domain = \"a\"\n");
         assert!(matches!(&twice, SettingsError::Invalid { at: Position { line: 2, column: 1 }, .. }), "{twice}");
+    }
+
+    #[test]
+    fn values_have_places() {
+        use Step::{Index, Key};
+        let text = "a = 1\n[[b]]\nc = [\"x\", \"ü\", 3]\n[[b]]\n[d]\n\"e.f\" = 1\n";
+        let at = |path: &[Step<'_>]| Position::find(text, path).map(|at| at.to_string());
+        assert_eq!(at(&[Key("a")]).as_deref(), Some("1:5"));
+        assert_eq!(at(&[Key("b"), Index(0), Key("c"), Index(2)]).as_deref(), Some("3:16"));
+        assert_eq!(at(&[Key("b"), Index(1)]).as_deref(), Some("4:1"));
+        assert_eq!(at(&[Key("b"), Index(1), Key("missing")]).as_deref(), Some("4:1"), "missing in this");
+        assert_eq!(at(&[Key("d"), Key("e.f")]).as_deref(), Some("6:9"));
+        assert_eq!(at(&[Key("missing")]), None);
+        assert_eq!(Position::find("= nonsense", &[Key("a")]), None);
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
         let error = toml("[[file]]\npath = \"/a\"\n").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "Donjon.toml: `file[0].source` is missing: where the file is, relative to Donjon.toml"
+            "Donjon.toml:1:1: `file[0].source` is missing: where the file is, relative to Donjon.toml"
         );
         let error = toml("[[mount]]\npath = \"tmp\"\nkind = \"memory\"\n").unwrap_err().to_string();
         assert!(error.starts_with("Donjon.toml:2:8: a path begins with `/`"), "{error}");

@@ -7,6 +7,8 @@
 mod files;
 mod limits;
 mod network;
+#[cfg(feature = "settings")]
+mod toml;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -320,7 +322,9 @@ impl ManifestError {
             Self::Root => Some("write the whole path, for example \"/etc/ca.pem\""),
             Self::PathTwice { .. } => Some("give each file and each mount its own path"),
             Self::Invoke { .. } => Some("remove `invoke`, or `kind` and [[listen]]"),
-            Self::Name | Self::Argument { .. } | Self::Variable { .. } => None,
+            Self::Name => Some("remove it, and the program is called main.wasm"),
+            Self::Argument { .. } => Some("remove it: to many programs a NUL is the end of a text"),
+            Self::Variable { .. } => Some("write NAME = \"value\""),
             Self::ListenerOfCommand { .. } => Some("say protocol \"tcp\" or \"tls\", or remove `kind`"),
             Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
             Self::Listeners { .. } => Some("keep one `[[listen]]` section; sockets are for commands"),
@@ -504,56 +508,6 @@ fn json(error: &serde_json::Error) -> ManifestError {
     let place = alloc::format!(" at line {line} column {column}");
     let message = text.strip_suffix(place.as_str()).unwrap_or(&text).into();
     ManifestError::Json { line, column, message }
-}
-
-#[cfg(feature = "settings")]
-mod toml {
-    use super::{Manifest, ManifestError};
-    use crate::settings::{self, SettingsError};
-
-    /// Why a `Donjon.toml` is refused.
-    #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-    #[non_exhaustive]
-    pub enum ManifestFileError {
-        /// Not TOML, unknown or missing keys, wrong types.
-        #[error(transparent)]
-        Settings(#[from] SettingsError),
-        /// Keys that do not go together.
-        #[error("{file}: {error}")]
-        Manifest {
-            /// The file's name.
-            file: alloc::string::String,
-            /// What is wrong.
-            error: ManifestError,
-        },
-    }
-
-    impl ManifestFileError {
-        /// What to do about it, in a sentence.
-        #[must_use]
-        pub fn hint(&self) -> Option<alloc::string::String> {
-            match self {
-                Self::Settings(error) => error.hint(),
-                Self::Manifest { file: _, error } => error.hint().map(Into::into),
-            }
-        }
-    }
-
-    impl Manifest {
-        /// Reads `Donjon.toml`; `file` is how messages call it.
-        ///
-        /// # Errors
-        /// See [`ManifestFileError`].
-        pub fn from_toml(file: &str, text: &str) -> Result<Self, ManifestFileError> {
-            let manifest: Self = settings::parse(file, text)?;
-            let sourced = match manifest.file.iter().position(|file| file.source.is_none()) {
-                Some(index) => Err(ManifestError::NoSource { index }),
-                None => manifest.consistent(),
-            };
-            sourced.map_err(|error| ManifestFileError::Manifest { file: file.into(), error })?;
-            Ok(manifest)
-        }
-    }
 }
 
 #[cfg(feature = "settings")]
