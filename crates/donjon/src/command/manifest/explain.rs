@@ -32,6 +32,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         program: _,
         kind: said_kind,
         invoke,
+        stubs,
         arg0,
         args,
         env,
@@ -63,6 +64,10 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     );
     text.unsaid("kind", *said_kind == Kind::Auto && !native);
     text.unsaid("invoke", invoke.is_none() && found.form == "module");
+    for stub in stubs {
+        text.line("imports", &format!("of `{stub}` trap when they are called, if a Keep does not have them"));
+    }
+    text.unsaid("stubs", stubs.is_empty() && found.form == "module");
 
     let name = arg0.as_deref().unwrap_or(if native { "program" } else { ARG0 });
     let given: Vec<_> =

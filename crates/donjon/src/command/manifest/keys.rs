@@ -124,6 +124,13 @@ pub(crate) const KEYS: &[Key] = &[
         "a module is entered by `_start`, a component by what it exports",
     ),
     key(
+        "stubs",
+        Form::Texts(ANY, None),
+        "Names of modules whose imports nobody gives: the program begins without them, and traps when it calls one. Only for \
+         modules.",
+        "a program that imports what a Keep does not have is refused",
+    ),
+    key(
         "arg0",
         Form::Text(NOT_EMPTY),
         "What the program is called: its argument 0.",
