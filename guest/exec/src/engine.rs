@@ -124,6 +124,12 @@ impl Program {
         let runs = matches!(self.code, Code::Module(_)) || RUN.iter().any(|interface| self.exports(interface));
         let handles = HANDLER.iter().any(|interface| self.exports(interface));
         match (manifest.kind, handles, runs) {
+            (Kind::Auto | Kind::Http, true, _) if manifest.invoke.is_some() => Err(Refusal::new(
+                Step::Program,
+                "wasm.invoke",
+                "the manifest says `invoke`, but the program is a service of wasi:http",
+                "a service is entered by its handler: remove `invoke`",
+            )),
             (Kind::Auto | Kind::Http, true, _) => Ok(Kind::Http),
             // Of a manifest that says `command` the contract has refused the listener already.
             (Kind::Auto, false, true)

@@ -249,10 +249,7 @@ impl Network {
     /// Where the host wants it, if it cares.
     pub(crate) fn wish(&self, service: &Service) -> std::io::Result<Option<SocketAddr>> {
         match self.ask(|platform| platform.bind(service.listen.name.as_str()))? {
-            Some(address) => address
-                .parse()
-                .map(Some)
-                .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("`{address}` is not an address and port"))),
+            Some(address) => address.parse().map(Some).map_err(|_| no_address(&address)),
             None => Ok(None),
         }
     }
@@ -260,29 +257,31 @@ impl Network {
     /// A listener of the manifest at the place that it or the host says.
     pub(crate) fn open(&self, service: &Service) -> Result<Listener, Refusal> {
         let name = service.listen.name.as_str();
-        let refused = |error: Error| {
-            let used = error.kind() == ErrorKind::AddrInUse;
-            let hint = if used {
-                format!("end the program that holds it, or choose another with `--listen {name}=127.0.0.1:0`")
-            } else {
-                format!("choose an address of this host with `--listen {name}=ADDRESS:PORT`")
+        let mut address = format!("[::]:{}", service.listen.port);
+        let refused = |address: &str, error: Error| {
+            let (code, hint) = match error.kind() {
+                ErrorKind::AddrInUse => (
+                    "listen.in-use",
+                    format!("end the program that holds it, or choose another with `--listen {name}=127.0.0.1:0`"),
+                ),
+                ErrorKind::InvalidInput => ("listen.address", "write it as 127.0.0.1:8443 or [::1]:8443".to_owned()),
+                _ => ("listen.bind", format!("choose an address of this host with `--listen {name}=ADDRESS:PORT`")),
             };
-            Refusal::new(
-                Step::Program,
-                if used { "listen.in-use" } else { "listen.bind" },
-                format_args!("listener `{name}` cannot be bound to port {}: {error}", service.listen.port),
-                hint,
-            )
+            let message = format_args!("listener `{name}` cannot be bound to {address}: {error}");
+            Refusal::new(Step::Program, code, message, hint)
         };
-        let address = self.wish(service).map_err(refused)?;
-        let address = address.unwrap_or_else(|| (std::net::Ipv6Addr::UNSPECIFIED, service.listen.port).into());
+        if let Some(wish) = self.ask(|platform| platform.bind(name)).map_err(|error| refused(&address, error))? {
+            address = wish;
+        }
+        let to: SocketAddr = address.parse().map_err(|_| refused(&address, no_address(&address)))?;
         let bind = || {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
+            socket.bind(to)?;
             socket.listen(BACKLOG)
         };
-        self.listener(bind().map_err(refused)?, Some(service)).map_err(refused)
+        let listener = bind().and_then(|listener| self.listener(listener, Some(service)));
+        listener.map_err(|error| refused(&address, error))
     }
 
     /// Says that somebody listens.
@@ -364,6 +363,11 @@ async fn handshake(
     let name = ServerName::try_from(host.to_owned()).map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
     let stream = tokio::time::timeout(PATIENCE, tls.connect(name, stream)).await;
     Stream::tls(stream.map_err(|_| Error::from(ErrorKind::TimedOut))??.into(), ends)
+}
+
+/// Numeric only: a Keep resolves no names to listen at.
+fn no_address(address: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("`{address}` is not an address and port"))
 }
 
 /// How long the certificate that is shown now lasts.

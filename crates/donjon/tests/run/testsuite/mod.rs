@@ -119,25 +119,31 @@ fn done(program: &Path, specification: &Value) -> Result<(), String> {
 /// A program that says where it listens, and one connection to it.
 fn talked(dir: &Path, operations: &[Value]) -> Result<(), String> {
     let mut program = donjon(dir, ["run", "-q"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(program.stdout.take().unwrap());
     let mut at = String::new();
-    said.read_line(&mut at).map_err(|error| error.to_string())?;
-    let mut stream = TcpStream::connect(at.trim()).map_err(|error| format!("{at}: {error}"))?;
+    let said = BufReader::new(program.stdout.take().unwrap()).read_line(&mut at);
+    let done = said.and_then(|_| talk(&mut TcpStream::connect(at.trim())?, operations));
+    if done.is_err() {
+        program.kill().unwrap();
+    }
+    let status = wait(&mut program);
+    done.map_err(|error| format!("{at}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(status.to_string()) }
+}
+
+fn talk(stream: &mut TcpStream, operations: &[Value]) -> std::io::Result<()> {
     for operation in operations {
         let payload = operation["payload"].as_str().unwrap_or_default();
         if operation["type"] == "send" {
-            stream.write_all(payload.as_bytes()).map_err(|error| error.to_string())?;
+            stream.write_all(payload.as_bytes())?;
         } else if operation["type"] == "recv" {
             let mut found = vec![0; payload.len()];
-            stream.read_exact(&mut found).map_err(|error| error.to_string())?;
+            stream.read_exact(&mut found)?;
             if found != payload.as_bytes() {
-                return Err(format!("expected {operation}, found {found:?}"));
+                return Err(std::io::Error::other(format!("expected {operation}, found {found:?}")));
             }
         }
     }
-    drop(stream);
-    let status = wait(&mut program);
-    if status.success() { Ok(()) } else { Err(status.to_string()) }
+    Ok(())
 }
 
 /// One request and what it must be answered.
