@@ -35,8 +35,9 @@ mod sys;
 mod task;
 
 pub use backend::Backend;
+pub use gate::end::Signal;
 pub use image::Image;
-pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
+pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio, Stop};
 #[cfg(guest)]
 pub use machine::monitor;
 

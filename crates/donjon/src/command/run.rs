@@ -13,6 +13,7 @@ use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
 use workload::package::Built;
 
+use crate::command::wait;
 use crate::deploy::{name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
@@ -80,7 +81,7 @@ impl Run {
             }),
         };
         let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
-        let end = keep.wait();
+        let end = wait(keep)?;
         if let Some(file) = &self.outcome {
             std::fs::write(file, outcome(&end).to_string())
                 .map_err(|error| Failure::caused(format_args!("cannot write {}", file.display()), &error))?;

@@ -1,14 +1,16 @@
 //! `donjon run` and `donjon pack` from outside: what a person at a terminal sees, byte for byte where that is possible.
 //!
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
-//! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what it may take, [`hostile`] what bad callers and bad
-//! services cost, [`ends`] that nothing stays behind, [`refused`] errors with their hints, [`testsuite`]
-//! the official tests of WASI.
+//! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`network`] connections,
+//! [`capture`] their packets, [`http`] services, [`limits`] what it may take, [`hostile`] what bad callers and bad
+//! services cost, [`ends`] that nothing stays behind, [`drain`] how a service ends that is told to, [`refused`] errors
+//! with their hints, [`testsuite`] the official tests of WASI.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
 mod capture;
+mod drain;
 mod elf;
 pub(crate) mod ends;
 mod files;

@@ -156,6 +156,13 @@ fn doing(process: u32) -> String {
     said
 }
 
+/// Sends a signal, such as `TERM`, as a person or an operator would.
+#[track_caller]
+pub(crate) fn tell(process: &Child, signal: &str) {
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", process.id())]).status();
+    assert!(kill.expect("there is a shell").success(), "{signal} cannot be sent");
+}
+
 /// Reads `count` bytes, and gives the stream back; one that stays silent fails the test.
 #[track_caller]
 pub(crate) fn read<R: Read + Send + 'static>(mut from: R, count: usize) -> (R, Vec<u8>) {
