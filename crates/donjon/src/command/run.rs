@@ -7,7 +7,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Stdio};
+use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::manifest::Manifest;
@@ -151,8 +151,10 @@ pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
         Ok(End::Exit(status)) => Ok(ExitCode::from(status)),
         Ok(End::Trap) => Ok(ExitCode::from(134)),
         Ok(End::Signal(number)) => {
-            // As its parent would learn it, and as a shell would tell it.
-            eprintln!("trap: the program was ended by a {}", ExitStatus::from_raw(i32::from(number)));
+            // As its parent would learn it, and as a shell would tell it. Whoever sent one of these here knows.
+            if ![Signal::Interrupt, Signal::Terminate].map(Signal::number).contains(&number) {
+                eprintln!("trap: the program was ended by a {}", ExitStatus::from_raw(i32::from(number)));
+            }
             Ok(ExitCode::from(after(number)))
         }
         Ok(End::Refused { code, message, hint, step: _ }) => {

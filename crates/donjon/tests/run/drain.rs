@@ -1,11 +1,22 @@
 //! A service that is told to end: whom it answers is answered, nobody else is accepted, and it ends with 0.
 
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::mpsc;
 
 use crate::http::{Answer, Service};
-use crate::support::{eventually, has, read, skip, tell, wait};
+use crate::support::{HANGS, eventually, read, tell, wait};
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 
@@ -52,32 +63,49 @@ fn a_request_that_runs_is_answered_and_nobody_else_is() {
     }
 }
 
-/// Over HTTP/2, by somebody else's client.
-#[test]
-fn a_stream_that_runs_is_answered() {
-    if !has("curl") {
-        return skip("curl", "curl is not installed");
+/// The body of a request, of which more may come.
+struct Body(mpsc::UnboundedReceiver<Bytes>);
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
+}
+
+/// The same over HTTP/2, where a connection is told that nothing else is answered on it.
+#[test]
+fn a_stream_that_runs_is_answered_and_no_other_is() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for signal in SIGNALS {
         let (mut service, _dir) = Service::start("");
-        let url = format!("http://{}/echo", service.address);
-        let fixed = ["--silent", "--show-error", "--noproxy", "*", "--max-time", "120", "--http2-prior-knowledge"];
-        // Of standard input what is there, without waiting for more before the answer is looked at.
-        let piped = ["--no-buffer", "--request", "POST", "--upload-file", ".", "--write-out", " %{http_version}", &url];
-        let mut command = Command::new("curl");
-        command.args(fixed).args(piped).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut curl = command.spawn().unwrap();
-        let mut input = curl.stdin.take().unwrap();
-        input.write_all(b"one").unwrap();
-        let (mut output, first) = read(curl.stdout.take().unwrap(), 3);
-        tell(&service.donjon, signal);
-        closed(service.address);
-        input.write_all(b"two").unwrap();
-        drop(input);
-        let mut rest = String::new();
-        output.read_to_string(&mut rest).unwrap();
-        assert_eq!((first.as_slice(), rest.as_str()), (&b"one"[..], "two 2"), "{signal}");
-        assert!(wait(&mut curl).success());
+        let asked = async {
+            let stream = TokioIo::new(tokio::net::TcpStream::connect(service.address).await.unwrap());
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let (more, body) = mpsc::unbounded_channel();
+            more.send(Bytes::from("one")).unwrap();
+            let url = format!("http://{}/echo", service.address);
+            let mut answer = sender.send_request(Request::post(&url).body(Body(body)).unwrap()).await.unwrap();
+            let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+            tell(&service.donjon, signal);
+            closed(service.address);
+            // The connection hears of it when it is read next.
+            while sender.ready().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            more.send(Bytes::from("two")).unwrap();
+            drop(more);
+            let rest = answer.collect().await.unwrap().to_bytes();
+            assert_eq!((&first[..], &rest[..]), (&b"one"[..], &b"two"[..]), "{signal}");
+            connection.await.unwrap().unwrap();
+        };
+        runtime.block_on(tokio::time::timeout(HANGS, asked)).expect("it is answered in time");
         assert_eq!(wait(&mut service.donjon).code(), Some(0), "{signal}");
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn signalled(form: Form) {
     }
 }
 
-/// A program that computes does not hear the first.
+/// A program that computes may not hear the first.
 #[test]
 fn a_second_signal_ends_what_did_not_hear_the_first() {
     let text = r#"(module

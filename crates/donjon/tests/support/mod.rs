@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine.
-const HANGS: Duration = Duration::from_secs(120);
+pub(crate) const HANGS: Duration = Duration::from_secs(120);
 
 /// How a command ended and what it said.
 #[derive(Debug)]
