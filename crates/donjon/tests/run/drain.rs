@@ -80,7 +80,7 @@ impl hyper::body::Body for Body {
 
 /// The same over HTTP/2, where a connection is told that nothing else is answered on it.
 #[test]
-fn a_stream_that_runs_is_answered_and_no_other_is() {
+fn a_request_that_runs_over_http_2_is_answered_and_no_other_is() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for signal in SIGNALS {
         let (mut service, _dir) = Service::start("");
@@ -88,6 +88,7 @@ fn a_stream_that_runs_is_answered_and_no_other_is() {
             let stream = TokioIo::new(tokio::net::TcpStream::connect(service.address).await.unwrap());
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
             let connection = tokio::spawn(connection);
+            let none = || Body(mpsc::unbounded_channel().1);
             let (more, body) = mpsc::unbounded_channel();
             more.send(Bytes::from("one")).unwrap();
             let url = format!("http://{}/echo", service.address);
@@ -96,7 +97,8 @@ fn a_stream_that_runs_is_answered_and_no_other_is() {
             tell(&service.donjon, signal);
             closed(service.address);
             // The connection hears of it when it is read next.
-            while sender.ready().await.is_ok() {
+            let more_of_them = || Request::get(format!("http://{}/time", service.address)).body(none()).unwrap();
+            while sender.send_request(more_of_them()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             more.send(Bytes::from("two")).unwrap();
@@ -105,7 +107,7 @@ fn a_stream_that_runs_is_answered_and_no_other_is() {
             assert_eq!((&first[..], &rest[..]), (&b"one"[..], &b"two"[..]), "{signal}");
             connection.await.unwrap().unwrap();
         };
-        runtime.block_on(tokio::time::timeout(HANGS, asked)).expect("it is answered in time");
+        runtime.block_on(async { tokio::time::timeout(HANGS, asked).await }).expect("it is answered in time");
         assert_eq!(wait(&mut service.donjon).code(), Some(0), "{signal}");
     }
 }
