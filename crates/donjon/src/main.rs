@@ -3,7 +3,8 @@
 //! Owns the command line, the exit codes and how errors are shown: what failed, what was expected and found, `hint:` what
 //! to do. Standard output is data, standard error is talk.
 //!
-//! Exit codes: the program's own status for `run`; 125 when Donjon itself failed; 134 for a trap; 1 when `measure --diff`
+//! Exit codes: the program's own status for `run` and `deploy`; 125 when Donjon itself failed; 134 for a trap; 130 and 143
+//! after SIGINT and SIGTERM, but for a service, which answers its last requests and ends with 0; 1 when `measure --diff`
 //! finds another measurement or `attack` finds anything, and when `verify` and its like refuse; 2 for a command line that
 //! cannot be read (clap's), and for files that `verify` and its like cannot use.
 

@@ -4,9 +4,12 @@
 //! from a Keep is shown to people only after control characters are taken out: a Keep may be hostile to its host too.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use gate::end::Signal;
 use gate::message::Compile;
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
@@ -108,7 +111,8 @@ pub enum End {
     Exit(u8),
     /// The program trapped; the backtrace is on its standard error.
     Trap,
-    /// A signal of this number ended the native program: a fault of its own, or a pipe that nobody reads.
+    /// A signal of this number ended the native program: a fault of its own, or a pipe that nobody reads. Or the host wanted
+    /// an end ([`Stop::end`]) that nobody in the Keep heard, and ended it in the name of this signal.
     Signal(u8),
     /// The Keep would not run it.
     Refused {
@@ -229,26 +233,43 @@ pub(crate) struct Now(Mutex<Current>);
 struct Current {
     process: Arc<sys::Process>,
     stopped: bool,
+    /// Where exec hears that it is to end, until it was told.
+    end: Option<UnixStream>,
+    /// By what it was told first.
+    told: Option<Signal>,
+    /// By what it was ended because nobody heard.
+    ended: Option<Signal>,
+}
+
+impl Current {
+    /// Ends a Keep that is to end, and does not by itself.
+    fn end(&mut self, signal: Signal) {
+        self.ended.get_or_insert(signal);
+        self.process.kill();
+    }
 }
 
 impl Now {
-    pub(crate) fn new(process: Arc<sys::Process>) -> Self {
-        Self(Mutex::new(Current { process, stopped: false }))
+    pub(crate) fn new(process: Arc<sys::Process>, end: UnixStream) -> Self {
+        Self(Mutex::new(Current { process, stopped: false, end: Some(end), told: None, ended: None }))
     }
 
     fn current(&self) -> std::sync::MutexGuard<'_, Current> {
-        // Two values, of which neither is ever half written.
+        // None of the values is ever half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another process takes the place of the one before, which is gone. It ends at once if the Keep was stopped
-    /// meanwhile.
+    /// meanwhile, or told to end.
     pub(crate) fn becomes(&self, process: Arc<sys::Process>) {
         let mut current = self.current();
-        if current.stopped {
-            process.kill();
-        }
         current.process = process;
+        if current.stopped {
+            current.process.kill();
+        }
+        if let Some(signal) = current.told {
+            current.end(signal);
+        }
     }
 
     /// Ends the process, but not on anybody's request.
@@ -259,9 +280,14 @@ impl Now {
     pub(crate) fn stopped(&self) -> bool {
         self.current().stopped
     }
+
+    /// What it was ended by because nobody heard that it was to end.
+    pub(crate) fn ended(&self) -> Option<Signal> {
+        self.current().ended
+    }
 }
 
-/// Stops a Keep from anywhere, any number of times.
+/// Ends a Keep from anywhere, any number of times.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Now>);
 
@@ -272,10 +298,23 @@ impl Stop {
         current.stopped = true;
         current.process.kill();
     }
+
+    /// Tells the Keep that it is to end, and by what its host was told so. A service answers the requests that run, for half
+    /// a minute at most, and ends with 0; any other WebAssembly ends where it is, with 128 and the signal's number. What
+    /// does not hear is ended at once: a native program, and whoever is told for the second time.
+    pub fn end(&self, signal: Signal) {
+        let mut current = self.0.current();
+        current.told.get_or_insert(signal);
+        // A socket that nobody wrote to has room, and one that nobody has open at its other end says so.
+        match current.end.take().map(|mut end| end.write_all(&[signal.number()])) {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => current.end(signal),
+        }
+    }
 }
 
 impl Running {
-    /// A handle to stop it.
+    /// A handle to end it.
     #[must_use]
     pub fn stopper(&self) -> Stop {
         Stop(Arc::clone(&self.now))

@@ -37,8 +37,9 @@ mod task;
 
 pub use backend::Backend;
 pub use cache::Cache;
+pub use gate::end::Signal;
 pub use image::Image;
-pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio};
+pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio, Stop};
 #[cfg(guest)]
 pub use machine::monitor;
 

@@ -8,7 +8,8 @@
 //! Refuses to run anything whose digest is not the one in the brief, and to accept a connection before step 13.
 //!
 //! Invariant: exactly one [`Outcome`] goes to the platform, and the process status is the same news for those who
-//! cannot read it: the program's own status, 134 for a trap, 125 when the Keep refused. Where a native program takes
+//! cannot read it: the program's own status, 134 for a trap, 125 when the Keep refused, 128 and the signal's number when
+//! its host wanted an end and the program is no service. Where a native program takes
 //! exec's place there is none: how that one ends is seen from outside.
 
 #![deny(unsafe_code)]
@@ -36,23 +37,27 @@ mod stdin;
 mod sys;
 mod tls;
 mod wasi;
+mod wish;
 
 use std::sync::Arc;
 
+use gate::end::Signal;
 use gate::message::Outcome;
 use workload::brief::{Brief, Source};
-use workload::manifest::Kind;
+use workload::manifest::{Kind, Manifest};
 use workload::package::Program;
 
+use crate::enrol::Identity;
 use crate::network::Network;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
+use crate::wish::Wish;
 
 #[global_allocator]
 static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// How a program ended by itself.
+/// How a program ended: by itself, or because its host wanted it to.
 pub(crate) enum Ended {
     Exit(u8),
     Trap,
@@ -76,8 +81,35 @@ fn main() -> std::process::ExitCode {
     std::process::ExitCode::from(if told.is_ok() { status } else { 125 })
 }
 
-/// The whole life of a Keep.
+/// The whole life of a Keep. Only a service hears its host's wish for an end by itself; all else ends where it is, as a
+/// process does that has no handler for a signal.
 async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
+    let wish = Wish::new()?;
+    let by = |signal: Signal| Ok(Ended::Exit(signal.status()));
+    let Ready { program, kind, manifest, identity, world } = match wish.unless(prepare(platform)).await {
+        Ok(ready) => ready?,
+        Err(signal) => return by(signal),
+    };
+    match kind {
+        Kind::Http => serve::serve(platform, world, &manifest, &program, identity.as_ref(), &wish).await,
+        Kind::Auto | Kind::Command => {
+            platform.milestone(Step::Program, "the program runs")?;
+            wish.unless(command::run(&world, &manifest, &program)).await.unwrap_or_else(by)
+        }
+    }
+}
+
+/// What a program needs to begin.
+struct Ready {
+    program: engine::Program,
+    kind: Kind,
+    manifest: Manifest,
+    identity: Option<Arc<Identity>>,
+    world: World,
+}
+
+/// All that comes before a program's first instruction.
+async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
     let brief_bytes = platform.brief()?;
     let brief = Brief::decode(&brief_bytes).map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
@@ -98,6 +130,8 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
     let program = match &workload.program {
         Program::Wasm(wasm) => engine::Program::ready(platform, &brief_bytes, wasm, &workload.manifest)?,
         Program::Elf(elf) => {
+            // It will not hear what came meanwhile.
+            tokio::task::yield_now().await;
             match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
         }
     };
@@ -116,11 +150,8 @@ async fn start(platform: &mut Platform) -> Result<Ended, Refusal> {
             "give each file and each mount of the manifest its own path",
         )
     })?;
-    match program.kind(&workload.manifest)? {
-        Kind::Http => serve::serve(platform, world, &workload.manifest, &program, identity.as_ref()).await,
-        Kind::Auto | Kind::Command => {
-            platform.milestone(Step::Program, "the program runs")?;
-            command::run(&world, &workload.manifest, &program).await
-        }
-    }
+    let kind = program.kind(&workload.manifest)?;
+    // None of this may have waited for anything: now a wish that came meanwhile is heard before the program begins.
+    tokio::task::yield_now().await;
+    Ok(Ready { program, kind, manifest: workload.manifest, identity, world })
 }

@@ -4,12 +4,15 @@
 //! Owns the bounds on what strangers may hold (connections, instances, time without a request) and one fresh instance per
 //! request. Who gets a connection is [`network`]'s to say.
 //!
+//! Owns the end of a service too: its host wants it, nobody is accepted any more, and who asks already is answered.
+//!
 //! Invariant: what a slow or hostile peer costs is counted: its connections, of which one without a request is closed,
 //! and the instances of its requests.
 //!
 //! Not bounded yet: a peer that begins requests and never ends them can take all there is of both. Everything here shares
 //! one thread; a program that computes yields to the others with each turn of [`limits`].
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +39,12 @@ use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy};
 use crate::limits::{self, Over, Pulse};
-use crate::network::{self, Stream};
+use crate::network::{self, Listener, Stream};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
 use crate::wasi::component::{self, Component};
+use crate::wish::Wish;
 
 /// Connections served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
@@ -50,14 +54,19 @@ const INSTANCES: usize = CONNECTIONS;
 /// The head of a request must be there in this time. A connection without a request for so long is closed, whatever else
 /// its peer sends.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a service that is to end waits for the requests that run.
+const LAST: Duration = Duration::from_secs(30);
+/// How long a connection lasts then whose peer was told, and asks nothing.
+const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Serves until the platform ends the Keep.
+/// Serves until the host wants an end.
 pub(crate) async fn serve(
     platform: &mut Platform,
     world: World,
     manifest: &Manifest,
     program: &Program,
     identity: Option<&Arc<Identity>>,
+    wish: &Wish,
 ) -> Result<Ended, Refusal> {
     let Code::Component(component) = &program.code else {
         return Err(defect("a module cannot be a wasi:http service"));
@@ -85,7 +94,7 @@ pub(crate) async fn serve(
     let tls = listener.tls();
     let requests = world.limits.requests.and_then(|limit| usize::try_from(limit).ok());
     let requests = requests.map_or(INSTANCES, |limit| limit.min(INSTANCES));
-    let mut listener = world.network.open(&listener)?;
+    let listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),
         entry,
@@ -96,6 +105,24 @@ pub(crate) async fn serve(
     });
 
     platform.milestone(Step::Program, "the service accepts connections")?;
+    let (end, ends) = watch::channel(false);
+    tokio::select! {
+        never = accept(listener, &service, &ends) => match never? {},
+        _ = wish.heard() => {}
+    }
+    // The listener is closed. What is left of the connections has the other ends of this.
+    drop(ends);
+    end.send_replace(true);
+    _ = tokio::time::timeout(LAST, end.closed()).await;
+    Ok(Ended::Exit(0))
+}
+
+/// Gives each connection a task.
+async fn accept(
+    mut listener: Listener,
+    service: &Arc<Service>,
+    ends: &watch::Receiver<bool>,
+) -> Result<Infallible, Refusal> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.map_err(defect)?;
@@ -104,9 +131,9 @@ pub(crate) async fn serve(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let service = Arc::clone(&service);
+        let (service, ends) = (Arc::clone(service), ends.clone());
         tokio::spawn(async move {
-            service.exchange(stream).await;
+            service.exchange(stream, ends).await;
             drop(slot);
         });
     }
@@ -132,8 +159,8 @@ struct Service {
 }
 
 impl Service {
-    /// Requests and answers, until the peer leaves or has no more requests.
-    async fn exchange(self: Arc<Self>, stream: Stream) {
+    /// Requests and answers, until the peer leaves or has no more requests, or the service ends.
+    async fn exchange(self: Arc<Self>, stream: Stream, mut ends: watch::Receiver<bool>) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128).keep_alive_interval(Some(PATIENCE));
@@ -150,12 +177,17 @@ impl Service {
         let connection = builder.serve_connection(TokioIo::new(stream), handler);
         tokio::pin!(connection);
         // First with a farewell, because a request may be on its way; then without.
-        for _ in 0..2 {
-            tokio::select! {
-                // How a connection ended is its peer's affair; nothing here depends on it.
-                _ = connection.as_mut() => return,
-                () = idle::after(PATIENCE, watched.clone()) => connection.as_mut().graceful_shutdown(),
-            }
+        tokio::select! {
+            // How a connection ended is its peer's affair; nothing here depends on it.
+            _ = connection.as_mut() => return,
+            () = idle::after(PATIENCE, watched.clone()) => {}
+            _ = ends.wait_for(|ends| *ends) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let patience = if *ends.borrow() { FAREWELL } else { PATIENCE };
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = idle::after(patience, watched) => {}
         }
     }
 

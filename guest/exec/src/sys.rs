@@ -23,6 +23,15 @@ pub(crate) fn platform() -> File {
     unsafe { File::from_raw_fd(gate::DESCRIPTOR) }
 }
 
+/// Takes descriptor 4, by which the host says that the Keep is to end, and registers it with the reactor.
+pub(crate) fn end() -> std::io::Result<AsyncFd<File>> {
+    // SAFETY: the same contract has a stream at this number; this function is called once, first thing in the runtime, so
+    // the handle owns the descriptor for as long as it lives. One that is not open cannot be registered, and the start ends
+    // there.
+    let end = unsafe { AsyncFd::register_with_interest(File::from_raw_fd(gate::end::DESCRIPTOR), Interest::READABLE) };
+    end.map_err(|error| error.into_parts().1)
+}
+
 /// Registers standard input with the reactor; `None` if it is a file, which a reactor does not take.
 pub(crate) fn readable(stdin: std::io::Stdin) -> Option<AsyncFd<std::io::Stdin>> {
     // SAFETY: the handle names descriptor 0 for the life of the process. Nothing in exec closes or replaces it: std does

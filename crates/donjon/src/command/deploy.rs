@@ -16,7 +16,7 @@ use workload::reference::Location;
 
 use crate::code::{Caching, Waiting};
 use crate::command::run::{ended, pair};
-use crate::command::{interrupted, runtime};
+use crate::command::{hand_on, runtime};
 use crate::deploy::{Request, deploy};
 use crate::failure::Failure;
 
@@ -152,16 +152,13 @@ impl Deploy {
         let stopper = keep.stopper();
         let unnamed = Arc::new(OnceLock::new());
         let found = Arc::clone(&unnamed);
+        runtime.spawn(hand_on(stopper.clone()));
         runtime.spawn(async move {
-            let done = tokio::select! {
-                () = interrupted() => None,
-                Some((name, done)) = told.recv() => {
-                    _ = found.set(name);
-                    Some(done)
-                }
-            };
-            stopper.stop();
-            drop(done);
+            if let Some((name, done)) = told.recv().await {
+                _ = found.set(name);
+                stopper.stop();
+                drop(done);
+            }
         });
         let end = keep.wait();
         match unnamed.get() {

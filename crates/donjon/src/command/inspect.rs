@@ -50,8 +50,6 @@ pub(crate) struct Inspection {
     missing: BTreeSet<String>,
     /// What the manifest must say.
     needs: Vec<String>,
-    /// What it may ask for and is refused by this version.
-    refused: Vec<String>,
     /// Why it does not run; it runs if there is nothing.
     pub(crate) faults: Vec<String>,
 }
@@ -302,10 +300,13 @@ impl Inspection {
                 .push("[[file]] for what it reads and [[mount]] for where it writes, if it opens files".to_owned());
         }
         if sockets {
-            self.refused.push("connections of its own".to_owned());
+            self.needs.push(
+                "[[listen]] and [[connect]] for its connections, or [network] for those of its own choice, if it makes any"
+                    .to_owned(),
+            );
         }
         if requests {
-            self.refused.push("requests to others".to_owned());
+            self.needs.push("[[connect]] or [network] connect for whom it asks by HTTP, if it does".to_owned());
         }
     }
 
@@ -324,9 +325,6 @@ impl Inspection {
         }
         for need in &self.needs {
             line("needs", need);
-        }
-        for refused in &self.refused {
-            line("refused", &format!("{refused}: this version has no key that allows them"));
         }
         line("runs", if self.faults.is_empty() { "yes" } else { "no" });
         for fault in &self.faults {

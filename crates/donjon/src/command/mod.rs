@@ -21,6 +21,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
+use std::time::Duration;
+
+use keep::{End, RunError, Running, Signal, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -64,6 +67,39 @@ pub(crate) async fn interrupted() {
     if told.wait_for(|told| *told).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// How long a Keep that was told to end may take: longer than a service waits for its last request.
+const TO_END: Duration = Duration::from_secs(40);
+
+/// Tells a Keep of the first signal that asks this process to end, and ends it at the second, or when it takes too long.
+pub(crate) async fn hand_on(keep: Stop) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without the handlers the default ends this process, and the Keep with it.
+        return std::future::pending().await;
+    };
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
+        }
+    };
+    let first = next().await;
+    keep.end(first);
+    keep.end(tokio::time::timeout(TO_END, next()).await.unwrap_or(first));
+}
+
+/// Waits for the end of a Keep that is told of signals, without a runtime of the caller's.
+pub(crate) fn wait(keep: Running) -> Result<Result<End, RunError>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused("cannot start a runtime", &error))?;
+    let stopper = keep.stopper();
+    // Ends with this process.
+    std::thread::spawn(move || runtime.block_on(hand_on(stopper)));
+    Ok(keep.wait())
 }
 
 /// What services log, to standard error; `RUST_LOG` chooses.

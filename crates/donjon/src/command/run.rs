@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::message::Compile;
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Stdio};
+use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::manifest::{self as policy, Destination, Manifest, Network, Ports};
 use workload::package::Built;
 
 use crate::code::{Caching, Waiting};
+use crate::command::wait;
 use crate::deploy::{name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
@@ -107,7 +108,7 @@ impl Run {
             }),
         };
         let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
-        let end = keep.wait();
+        let end = wait(keep)?;
         if self.learn {
             eprint!("{}", needed(&learned.lock().unwrap_or_else(PoisonError::into_inner)));
         }
@@ -213,8 +214,10 @@ pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
         Ok(End::Exit(status)) => Ok(ExitCode::from(status)),
         Ok(End::Trap) => Ok(ExitCode::from(134)),
         Ok(End::Signal(number)) => {
-            // As its parent would learn it, and as a shell would tell it.
-            eprintln!("trap: the program was ended by a {}", ExitStatus::from_raw(i32::from(number)));
+            // As its parent would learn it, and as a shell would tell it. Whoever sent one of these here knows.
+            if ![Signal::Interrupt, Signal::Terminate].map(Signal::number).contains(&number) {
+                eprintln!("trap: the program was ended by a {}", ExitStatus::from_raw(i32::from(number)));
+            }
             Ok(ExitCode::from(after(number)))
         }
         Ok(End::Refused { code, message, hint, step: _ }) => {

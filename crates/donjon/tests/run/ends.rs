@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::support::{Form, donjon, eventually, probe, read, skip, wait};
+use crate::support::{Form, donjon, eventually, folder, probe, read, skip, tell, wait, wat};
 
 /// A Keep whose program waits for ever, and the processes below it.
 struct Waiting {
@@ -63,18 +63,52 @@ fn a_signalled_donjon_leaves_no_keep() {
 
 pub(crate) fn signalled(form: Form) {
     for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
-        if is_ignored(number) {
+        if name == "HUP" && is_ignored(number) {
             // Under nohup(1), which is passed on: then a donjon goes on too.
             skip("signals", &format!("SIG{name} is ignored in this process"));
             continue;
         }
         let mut waiting = Waiting::start(form);
-        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", waiting.donjon.id())]).status();
-        assert!(kill.unwrap().success());
+        tell(&waiting.donjon, name);
         let status = wait(&mut waiting.donjon);
-        // By the signal, or by an exit status that says the same to a shell.
-        assert!(status.signal() == Some(number) || status.code() == Some(128 + number), "{name}: {status}");
+        if name == "HUP" {
+            assert_eq!(status.signal(), Some(number), "{status}");
+        } else {
+            // The Keep is told, and ends as a program does under a shell.
+            assert_eq!(status.code(), Some(128 + number), "{name}: {status}");
+        }
         waiting.nothing_is_left();
+    }
+}
+
+/// A program that computes may not hear the first.
+#[test]
+fn a_second_signal_ends_what_did_not_hear_the_first() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\01\00\00\00")
+        (data (i32.const 16) "x")
+        (func (export "_start")
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+            (loop (br 0))))"#;
+    let dir = folder(&[("main.wasm", &wat(text))]);
+    for (name, status) in [("TERM", 143), ("INT", 130)] {
+        let mut donjon = donjon(dir.path(), ["run", "-q", "main.wasm"]).stdout(Stdio::piped()).spawn().unwrap();
+        let (_stdout, _) = read(donjon.stdout.take().unwrap(), 1);
+        let below = children(donjon.id());
+        assert!(!below.is_empty(), "the Keep is a process of its own");
+        // Two that come at once are one.
+        eventually("it ends", || {
+            if donjon.try_wait().unwrap().is_none() {
+                tell(&donjon, name);
+            }
+            donjon.try_wait().unwrap().is_some()
+        });
+        assert_eq!(wait(&mut donjon).code(), Some(status), "{name}");
+        for pid in below {
+            eventually("the Keep's process is gone", || !runs(pid));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn start(rest: &str) -> (Self, tempfile::TempDir) {
+    pub(crate) fn start(rest: &str) -> (Self, tempfile::TempDir) {
         Self::of(Path::new(env!("DONJON_GREETER")), rest)
     }
 
@@ -95,7 +95,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     #[track_caller]
-    fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
         let status = head.strip_prefix("http/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).expect("a status");

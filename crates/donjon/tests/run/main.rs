@@ -3,14 +3,15 @@
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
 //! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`cache`] native code that is kept,
 //! [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what a program may take, [`hostile`] what
-//! bad callers and bad services cost, [`ends`] that nothing stays behind, [`refused`] errors with their hints, [`init`]
-//! templates, [`testsuite`] the official tests of WASI.
+//! bad callers and bad services cost, [`ends`] that nothing stays behind, [`drain`] how a service ends that is told
+//! to, [`refused`] errors with their hints, [`init`] templates, [`testsuite`] the official tests of WASI.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
 mod cache;
 mod capture;
+mod drain;
 mod elf;
 pub(crate) mod ends;
 mod files;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// When a run counts as hanging. Nothing here takes a tenth of it, even on a loaded machine; interpreters of many megabytes,
 /// which a Keep compiles first, take longer.
-const HANGS: Duration = match env!("CARGO_CRATE_NAME").as_bytes() {
+pub(crate) const HANGS: Duration = match env!("CARGO_CRATE_NAME").as_bytes() {
     b"languages" | b"programs" => Duration::from_secs(1800),
     _ => Duration::from_secs(120),
 };
@@ -159,6 +159,13 @@ fn doing(process: u32) -> String {
         said.extend(below.split(' ').filter_map(|child| child.parse().ok()).map(doing));
     }
     said
+}
+
+/// Sends a signal, such as `TERM`, as a person or an operator would.
+#[track_caller]
+pub(crate) fn tell(process: &Child, signal: &str) {
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", process.id())]).status();
+    assert!(kill.expect("there is a shell").success(), "{signal} cannot be sent");
 }
 
 /// Reads `count` bytes, and gives the stream back; one that stays silent fails the test.

@@ -1,5 +1,5 @@
-//! A Keep as a child process of this one, with descriptor 3 as the way to its platform: exec itself under `nil` and `sim`,
-//! or the monitor of a micro-VM. They differ in what the child is and in who attests.
+//! A Keep as a child process of this one, with descriptor 3 as the way to its platform, and 4 where it hears that it is to
+//! end: exec itself under `nil` and `sim`, or the monitor of a micro-VM. They differ in what the child is and in who attests.
 //!
 //! Owns the replacement: exec is gone before the program that takes its place begins, with a descriptor 3 of its own.
 //!
@@ -40,24 +40,33 @@ pub(crate) fn start(
 ) -> Result<Running, StartError> {
     let failed = |what| move |source| StartError::System { what, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make the Keep's descriptor 3"))?;
+    let (ends, end) = UnixStream::pair().map_err(failed("make the Keep's descriptor 4"))?;
+    // So that exec can look for a byte that is not there.
+    end.set_nonblocking(true).map_err(failed("make the Keep's descriptor 4"))?;
     let stdio = host.stdio;
     let (child, replaces) = match child {
         Child::Exec => {
             let task = Task::exec(launch.image.exec(), stdio).map_err(failed("put exec into memory"))?;
-            (sys::spawn(task, theirs)?, true)
+            (sys::spawn(task, theirs, Some(end))?, true)
         }
         Child::Monitor(given) => {
             kvm::opens()?;
             let given = sys::Given { program: launch.image.other(), shim: launch.image.other_shim(), ..given };
-            (sys::spawn_monitor(given, theirs, stdio)?, false)
+            (sys::spawn_monitor(given, theirs, end, stdio)?, false)
         }
     };
     let service = Service::new(launch.clone(), host, attester, replaces);
-    let now = Arc::new(Now::new(Arc::clone(&child.process)));
+    let now = Arc::new(Now::new(Arc::clone(&child.process), ends));
     let without_platform = EndsWith(Arc::clone(&now));
     let keep = std::thread::Builder::new()
         .name("keep-gate".to_owned())
-        .spawn(move || live(service, child, ours, &without_platform.0))
+        .spawn(move || {
+            let now = &without_platform.0;
+            match live(service, child, ours, now) {
+                Err(RunError::Silent(_)) if let Some(signal) = now.ended() => Ok(End::Signal(signal.number())),
+                end => end,
+            }
+        })
         .map_err(failed("start a thread"))?;
     Ok(Running { now, keep })
 }
@@ -79,7 +88,8 @@ fn live(mut service: Service, child: sys::Child, ours: UnixStream, now: &Now) ->
         Served::Replaced(task) => task,
     };
     let (ours, theirs) = UnixStream::pair().map_err(RunError::Replace)?;
-    let child = sys::spawn(*task, theirs)?;
+    // It does not hear that it is to end.
+    let child = sys::spawn(*task, theirs, None)?;
     now.becomes(Arc::clone(&child.process));
     let served = service.serve(&ours);
     // Unlike exec it needs no platform: it may close descriptor 3 and go on.

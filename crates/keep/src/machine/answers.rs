@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gate::plan::PROCESSORS;
-use gate::ring::{ADDRESS, Call, EVENT, FOREVER, HANDLES, Kind, PLATFORM, file, option};
+use gate::ring::{ADDRESS, Call, END, EVENT, FOREVER, HANDLES, Kind, PLATFORM, file, option};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
@@ -30,14 +30,16 @@ pub(super) struct Answers {
 type Answer = Result<u64, Errno>;
 
 impl Answers {
-    /// With standard streams and this platform.
-    pub(super) fn new(platform: BorrowedFd<'_>, firmware: Option<Link>) -> std::io::Result<Self> {
+    /// With standard streams, this platform, and the only handle of the host's wish for an end: who writes there learns
+    /// whether the Keep still has it.
+    pub(super) fn new(platform: BorrowedFd<'_>, end: OwnedFd, firmware: Option<Link>) -> std::io::Result<Self> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut handles = Vec::new();
         for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), platform] {
             handles.push(Some(Arc::new(rustix::io::fcntl_dupfd_cloexec(fd, 5)?)));
         }
-        debug_assert_eq!(handles.len(), PLATFORM as usize + 1);
+        handles.push(Some(Arc::new(end)));
+        debug_assert_eq!(handles.len(), END as usize + 1);
         handles.resize_with(HANDLES as usize, || None);
         let sleeper = || rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let sleepers = (0..PROCESSORS).map(|_| sleeper()).collect::<Result<_, _>>()?;

@@ -3,12 +3,12 @@
 //!
 //! Owns the processors' first state, which is the same for all. Each has a thread of its own, made when the shim asks for
 //! the processor; whichever says that the Keep is done ends it, whatever the others wait for. Says how it ended on
-//! descriptor 4, one line, for the host process.
+//! descriptor 5, one line, for the host process.
 
 use std::borrow::Cow;
 use std::io::Write;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,8 @@ pub(super) enum Ended {
 pub(super) fn main() -> ExitCode {
     // Open until this process is gone: when it closes, the host process ends this one.
     let platform = ManuallyDrop::new(crate::sys::platform());
-    let ended = machine(platform.as_fd()).unwrap_or_else(|error| Ended::Broken(format!("{FAILED}{error}")));
+    let ended =
+        machine(platform.as_fd(), crate::sys::end()).unwrap_or_else(|error| Ended::Broken(format!("{FAILED}{error}")));
     match ended {
         Ended::Exit(status) => ExitCode::from(status),
         Ended::Broken(why) => {
@@ -57,7 +58,7 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
+fn machine(platform: BorrowedFd<'_>, end: OwnedFd) -> Result<Ended, String> {
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
     let image = super::image()?;
     let firmware = crate::sys::firmware();
@@ -100,7 +101,7 @@ fn machine(platform: BorrowedFd<'_>) -> Result<Ended, String> {
         }
         None => None,
     };
-    let answers = Answers::new(platform, firmware).map_err(|error| failed("start")(&error))?;
+    let answers = Answers::new(platform, end, firmware).map_err(|error| failed("start")(&error))?;
     let (ended, end) = mpsc::channel();
     // Never dropped: its threads run until this process ends.
     let machine: &'static Machine = Box::leak(Box::new(Machine {

@@ -96,7 +96,7 @@ impl MemoryFile {
 }
 
 /// Says that it cannot be.
-pub(crate) fn spawn(_: Task, _: UnixStream) -> Result<Child, StartError> {
+pub(crate) fn spawn(_: Task, _: UnixStream, _: Option<UnixStream>) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }
 
@@ -110,6 +110,6 @@ pub(crate) struct Given<'a> {
 }
 
 /// Says that it cannot be.
-pub(crate) fn spawn_monitor(_: Given<'_>, _: UnixStream, _: Stdio) -> Result<Child, StartError> {
+pub(crate) fn spawn_monitor(_: Given<'_>, _: UnixStream, _: UnixStream, _: Stdio) -> Result<Child, StartError> {
     Err(Unsupported.into())
 }

@@ -17,7 +17,7 @@ pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
 pub(crate) use monitor::{
-    CALL, FAILED, Firmware, Given, Hostile, SERVED, SIGNAL, board, firmware, others, platform, report,
+    CALL, FAILED, Firmware, Given, Hostile, SERVED, SIGNAL, board, end, firmware, others, platform, report,
     spawn as spawn_monitor,
 };
 
@@ -109,17 +109,21 @@ impl Child {
     }
 }
 
-/// Starts `task` with `platform` as its descriptor 3.
-pub(crate) fn spawn(task: Task, platform: UnixStream) -> Result<Child, StartError> {
+/// Starts `task` with `platform` as its descriptor 3 and, if it hears that it is to end, `end` as its descriptor 4.
+pub(crate) fn spawn(task: Task, platform: UnixStream, end: Option<UnixStream>) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let Task { image, arguments, environment, streams, files } = task;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-    // The child's descriptor 3 must be none of these, and std's own pipe must not get that number either: duplicates
-    // go to 10 and up while the originals, one of which has 3 if it was free, stay open until the child runs.
-    let lifted = [image.as_fd(), platform.as_fd(), theirs.as_fd()].map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 10));
-    let [high_image, high_platform, high_theirs] = lifted;
-    let lift = |fd: rustix::io::Result<OwnedFd>| fd.map_err(|e| failed("duplicate a descriptor")(e.into()));
-    let (high_image, high_platform, high_theirs) = (lift(high_image)?, lift(high_platform)?, lift(high_theirs)?);
+    // The child's descriptors 3 and 4 must be none of these, and std's own pipe must not get those numbers either:
+    // duplicates go up while the originals, of which some have 3 and 4 if they were free, stay open until the child runs.
+    let lift = |fd: BorrowedFd<'_>| {
+        rustix::io::fcntl_dupfd_cloexec(fd, LIFTED).map_err(|e| failed("duplicate a descriptor")(e.into()))
+    };
+    let (high_image, high_theirs) = (lift(image.as_fd())?, lift(theirs.as_fd())?);
+    let mut places = vec![(lift(platform.as_fd())?, gate::DESCRIPTOR)];
+    if let Some(end) = &end {
+        places.push((lift(end.as_fd())?, gate::end::DESCRIPTOR));
+    }
     let program = filter::compile(high_theirs.as_raw_fd()).map_err(StartError::Filter)?;
 
     let process = Arc::new(Process::default());
@@ -137,13 +141,14 @@ pub(crate) fn spawn(task: Task, platform: UnixStream) -> Result<Child, StartErro
         if let Some(name) = arguments.first() {
             command.arg0(name);
         }
-        let (raw_platform, raw_theirs) = (high_platform.as_raw_fd(), high_theirs.as_raw_fd());
+        let raw: Vec<_> = places.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
+        let raw_theirs = high_theirs.as_raw_fd();
         let parent = rustix::process::getpid();
         // SAFETY: `confine` makes system calls and touches memory that was allocated before the fork, nothing else: no
         // allocation, no lock, no panic. The descriptors live in this closure, past the spawn.
-        unsafe { command.pre_exec(move || confine(parent, raw_platform, raw_theirs, &program)) };
+        unsafe { command.pre_exec(move || confine(parent, &raw, raw_theirs, &program)) };
         let spawned = start(command, streams.map(std::process::Stdio::from));
-        drop((image, platform, theirs, high_image, high_platform, high_theirs));
+        drop((image, platform, end, theirs, high_image, high_theirs, places));
         spawned
     };
     parent(run, process, told)
@@ -209,6 +214,9 @@ fn parent(
     }
 }
 
+/// No descriptor that a child finds has this number, or one above.
+const LIFTED: RawFd = 16;
+
 /// Puts descriptors in their places, and closes others, in the child between fork and exec.
 fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -234,8 +242,9 @@ fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
-    // What a terminal sends to all of its programs is the host process's to judge; it ends the Keep.
-    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+    // What a terminal sends to all of its programs, and whoever looks after services to all processes of one, is the host
+    // process's to judge; it ends the Keep.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
         // SAFETY: it installs no handler; that a signal is ignored outlasts exec.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -245,8 +254,13 @@ fn inherit(wanted: &[(RawFd, RawFd)]) -> std::io::Result<()> {
 }
 
 /// Runs in the child between fork and exec.
-fn confine(parent: Pid, platform: RawFd, report_to: RawFd, program: &[libc::sock_filter]) -> std::io::Result<()> {
-    inherit(&[(platform, gate::DESCRIPTOR)])?;
+fn confine(
+    parent: Pid,
+    wanted: &[(RawFd, RawFd)],
+    report_to: RawFd,
+    program: &[libc::sock_filter],
+) -> std::io::Result<()> {
+    inherit(wanted)?;
     // Who died before the order to die with it was given answers nothing: `execve` would wait for ever.
     if rustix::process::getppid() != Some(parent) {
         return Err(std::io::ErrorKind::NotConnected.into());
@@ -385,7 +399,10 @@ mod tests {
     }
 
     fn start(elf: &[u8], platform: UnixStream) -> Child {
-        spawn(Task::exec(elf, Stdio::Null).unwrap(), platform).unwrap()
+        // Nobody ever wants its end.
+        let (_, end) = UnixStream::pair().unwrap();
+        end.set_nonblocking(true).unwrap();
+        spawn(Task::exec(elf, Stdio::Null).unwrap(), platform, Some(end)).unwrap()
     }
 
     fn run(elf: &[u8]) -> Left {
@@ -426,14 +443,16 @@ mod tests {
         assert_eq!(left.call().expect("a second execve").name, "execve");
     }
 
-    /// Ctrl-C reaches every program of the terminal.
+    /// Ctrl-C reaches every program of the terminal, and SIGTERM may be sent to all processes of a service.
     #[test]
-    fn a_terminal_does_not_end_the_child() {
-        let (_ours, theirs) = UnixStream::pair().unwrap();
-        let child = start(crate::Image::built_in().unwrap().exec(), theirs);
-        rustix::process::pidfd_send_signal(child.process.pidfd.get().unwrap(), Signal::INT).unwrap();
-        child.process.kill();
-        assert_eq!(child.wait().unwrap().status.to_string(), "signal: 9 (SIGKILL)");
+    fn what_is_sent_to_everybody_does_not_end_the_child() {
+        for signal in [Signal::INT, Signal::TERM] {
+            let (_ours, theirs) = UnixStream::pair().unwrap();
+            let child = start(crate::Image::built_in().unwrap().exec(), theirs);
+            rustix::process::pidfd_send_signal(child.process.pidfd.get().unwrap(), signal).unwrap();
+            child.process.kill();
+            assert_eq!(child.wait().unwrap().status.to_string(), "signal: 9 (SIGKILL)");
+        }
     }
 
     #[test]

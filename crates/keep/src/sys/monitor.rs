@@ -8,25 +8,25 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::{Child, MemoryFile, Process, Refused, Told, inherit, parent, start};
+use super::{Child, LIFTED, MemoryFile, Process, Refused, Told, inherit, parent, start};
 use crate::launch::{StartError, Stdio};
 
 /// On which the monitor says why a Keep did not end by itself.
-const REPORT: RawFd = 4;
+const REPORT: RawFd = 5;
 /// The machine's memory and the way to its firmware, where there is one.
-const MEMORY: RawFd = 5;
-const FIRMWARE: RawFd = 6;
+const MEMORY: RawFd = 6;
+const FIRMWARE: RawFd = 7;
 /// The monitor's argument if there is one.
 const WITH_FIRMWARE: &str = "firmware";
 /// From which it reads what is to run in exec's place, if that is not exec.
-const PROGRAM: RawFd = 7;
+const PROGRAM: RawFd = 8;
 /// The monitor's argument if it is not.
 const WITH_PROGRAM: &str = "program";
 /// From which it reads another shim, and its argument if there is one.
-const SHIM: RawFd = 8;
+const SHIM: RawFd = 9;
 const WITH_SHIM: &str = "shim";
 /// The memory with the plan of a hostile host, and the monitor's argument if it is to be one.
-const BOARD: RawFd = 9;
+const BOARD: RawFd = 10;
 const WITH_BOARD: &str = "hostile";
 /// The most it may say.
 const LONGEST: u64 = 4096;
@@ -37,7 +37,7 @@ pub(crate) struct Firmware {
     pub(crate) stream: UnixStream,
 }
 
-/// What a monitor is given, besides descriptor 3.
+/// What a monitor is given, besides descriptors 3 and 4.
 #[derive(Default)]
 pub(crate) struct Given<'a> {
     pub(crate) firmware: Option<Firmware>,
@@ -56,15 +56,21 @@ pub(crate) struct Hostile {
     pub(crate) output: OwnedFd,
 }
 
-/// Starts the monitor with `platform` as its descriptor 3.
-pub(crate) fn spawn(given: Given<'_>, platform: UnixStream, stdio: Stdio) -> Result<Child, StartError> {
+/// Starts the monitor with `platform` as its descriptor 3, and `end` as its descriptor 4.
+pub(crate) fn spawn(
+    given: Given<'_>,
+    platform: UnixStream,
+    end: UnixStream,
+    stdio: Stdio,
+) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
     let Given { firmware, program, shim, hostile } = given;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
     let program = program.map(MemoryFile::sealed).transpose().map_err(failed("put the program into memory"))?;
     let shim = shim.map(MemoryFile::sealed).transpose().map_err(failed("put the shim into memory"))?;
     // As for exec: away from the numbers that they will get.
-    let mut given = vec![(platform.as_fd(), gate::DESCRIPTOR), (theirs.as_fd(), REPORT)];
+    let mut given =
+        vec![(platform.as_fd(), gate::DESCRIPTOR), (end.as_fd(), gate::end::DESCRIPTOR), (theirs.as_fd(), REPORT)];
     if let Some(firmware) = &firmware {
         given.extend([(firmware.memory.as_fd(), MEMORY), (firmware.stream.as_fd(), FIRMWARE)]);
     }
@@ -79,7 +85,7 @@ pub(crate) fn spawn(given: Given<'_>, platform: UnixStream, stdio: Stdio) -> Res
     }
     let lifted = given
         .into_iter()
-        .map(|(fd, place)| Ok((rustix::io::fcntl_dupfd_cloexec(fd, 10)?, place)))
+        .map(|(fd, place)| Ok((rustix::io::fcntl_dupfd_cloexec(fd, LIFTED)?, place)))
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(failed("duplicate a descriptor"))?;
     let process = Arc::new(Process::default());
@@ -109,7 +115,7 @@ pub(crate) fn spawn(given: Given<'_>, platform: UnixStream, stdio: Stdio) -> Res
         // in this closure, past the spawn.
         unsafe { command.pre_exec(move || inherit(&places)) };
         let spawned = start(command, streams);
-        drop((platform, theirs, firmware, program, shim, lifted));
+        drop((platform, end, theirs, firmware, program, shim, lifted));
         spawned
     };
     parent(run, process, told)
@@ -119,6 +125,12 @@ pub(crate) fn spawn(given: Given<'_>, platform: UnixStream, stdio: Stdio) -> Res
 pub(crate) fn platform() -> OwnedFd {
     // SAFETY: the contract of `spawn`; the monitor asks once.
     unsafe { OwnedFd::from_raw_fd(gate::DESCRIPTOR) }
+}
+
+/// Where the host process says that the Keep is to end.
+pub(crate) fn end() -> OwnedFd {
+    // SAFETY: the contract of `spawn`; the monitor asks once.
+    unsafe { OwnedFd::from_raw_fd(gate::end::DESCRIPTOR) }
 }
 
 /// The variable by which whoever starts Keeps asks for a thread that serves the ring.

@@ -1,8 +1,8 @@
 //! The one door between a Keep and its host.
 //!
 //! Owns: the framed messages that exec sends over its inherited descriptor 3 ([`message`]), the framing
-//! itself ([`frame`]), the table of system calls a Keep answers ([`calls`]), and what a program must be to take exec's
-//! place ([`elf`], [`program`]). The document is `spec/gate.md`.
+//! itself ([`frame`]), how exec hears that it is to end ([`end`]), the table of system calls a Keep answers ([`calls`]), and
+//! what a program must be to take exec's place ([`elf`], [`program`]). The document is `spec/gate.md`.
 //!
 //! Refuses: frames over [`frame::MAX`], unknown kinds, short or trailing bytes, text that is not UTF-8. It never
 //! allocates for a length that the other side only claims, and it does no input or output itself.
@@ -29,6 +29,7 @@ extern crate alloc;
 
 pub mod calls;
 pub mod elf;
+pub mod end;
 pub mod frame;
 pub mod message;
 pub mod plan;

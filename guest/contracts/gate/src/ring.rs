@@ -32,8 +32,10 @@ pub const KICK: u8 = 32;
 /// The port whose 32-bit write is the doorbell.
 pub const DOORBELL: u16 = 0x0d0b;
 
-/// The handles that are there from the start: standard streams and the platform.
+/// The handles that are there from the start: standard streams, the platform, and the host's wish that the Keep ends.
 pub const PLATFORM: u32 = 3;
+/// See [`PLATFORM`]. A read of it does not wait.
+pub const END: u32 = 4;
 /// One more than the largest handle.
 pub const HANDLES: u32 = 1024;
 /// Bytes of a socket address as Linux lays it out, at most (`sockaddr_in6`).

@@ -1,4 +1,4 @@
-//! Descriptors: the standard streams, the platform, sockets; counters and sets of watched descriptors are [`events`].
+//! Descriptors: the standard streams, the platform, the host's wish for an end, sockets; counters and sets of watched descriptors are [`events`].
 //!
 //! Owns the table and the buffers' way through the shared windows. The host holds the sockets; readiness is what it says,
 //! and lies about it cost time and never more.
@@ -86,24 +86,29 @@ const COUNTERS: usize = 64;
 static FILES: Lock<Files> = Lock::new(Files {
     table: {
         let mut table = [NONE; MOST];
-        [table[0], table[1], table[2], table[3]] = [0, 1, 2, 3];
+        [table[0], table[1], table[2], table[3], table[4]] = [0, 1, 2, 3, 4];
         table
     },
     objects: {
         let mut objects = [Object::Free; MOST];
-        [objects[0], objects[1], objects[2], objects[3]] = [Object::Host, Object::Host, Object::Host, Object::Platform];
+        [objects[0], objects[1], objects[2], objects[3], objects[4]] =
+            [Object::Host, Object::Host, Object::Host, Object::Platform, Object::Host];
         objects
     },
     users: {
         let mut users = [0; MOST];
-        [users[0], users[1], users[2], users[3]] = [1; 4];
+        [users[0], users[1], users[2], users[3], users[4]] = [1; 5];
         users
     },
     watched: [None; MOST],
-    waitless: [false; MOST],
+    waitless: {
+        let mut waitless = [false; MOST];
+        waitless[4] = true;
+        waitless
+    },
     counters: [NONE; COUNTERS],
     counted: 0,
-    end: 4,
+    end: ring::END as usize + 1,
 });
 
 impl Files {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use workload::brief::{Brief, Source};
+use workload::brief::{Brief, Source, StewardRef};
+use workload::digest::Digest;
 use workload::manifest::Manifest;
 use workload::package::{Package, Program};
 
@@ -11,7 +12,7 @@ use super::super::Nil;
 use super::*;
 use crate::launch::{Event, Stdio};
 use crate::task::{calls, tiny};
-use crate::{Backend, Blobs, Image};
+use crate::{Backend, Blobs, Image, Signal};
 
 const EXIT: u8 = 60;
 const FORK: u8 = 57;
@@ -56,12 +57,16 @@ fn the_outcome_ends_the_keep() {
 
 /// exec, with this as the workload's program.
 fn native(program: &[u8], events: impl FnMut(Event) + Send + 'static) -> Running {
+    exec(None, program, events)
+}
+
+fn exec(steward: Option<StewardRef>, program: &[u8], events: impl FnMut(Event) + Send + 'static) -> Running {
     let built = Package::build(&Manifest::default(), Program::Elf(program.to_vec()), vec![]).unwrap();
     let mut blobs: BTreeMap<_, _> = built.blobs.into_iter().map(|(blob, bytes)| (blob.digest, bytes)).collect();
     blobs.insert(built.digest, built.manifest);
     let brief = Brief {
         trust_domain: "local".parse().unwrap(),
-        steward: None,
+        steward,
         source: Source::Host,
         owner: None,
         deployment: "run".parse().unwrap(),
@@ -128,4 +133,87 @@ fn a_keep_is_stopped_while_its_program_is_replaced() {
         let ended = keep.wait();
         assert!(matches!(ended, Err(RunError::Stopped)), "{pause}: {ended:?}");
     }
+}
+
+/// Its status is the byte on descriptor 4, which it waits for.
+const LISTENS: [u8; 36] = [
+    // mov edi,4; lea rsi,[rsp-8]; mov edx,1; xor eax,eax; syscall
+    0xbf, 4, 0, 0, 0, 0x48, 0x8d, 0x74, 0x24, 0xf8, 0xba, 1, 0, 0, 0, 0x31, 0xc0, 0x0f, 0x05,
+    // cmp eax,1; jne to the beginning; movzx edi,byte [rsp-8]; mov eax,60; syscall
+    0x83, 0xf8, 1, 0x75, 0xe8, 0x0f, 0xb6, 0x7c, 0x24, 0xf8, 0xb8, EXIT, 0, 0, 0, 0x0f, 0x05,
+];
+
+#[test]
+fn the_wish_for_an_end_is_the_number_of_a_signal() {
+    for (signal, number) in [(Signal::Interrupt, 2), (Signal::Terminate, 15)] {
+        let keep = hostile(&[], &LISTENS);
+        keep.stopper().end(signal);
+        // What is in exec's place says no outcome.
+        let ended = keep.wait();
+        let said = format!("exit status: {number}");
+        assert!(matches!(&ended, Err(RunError::Silent(why)) if *why == said), "{ended:?}");
+    }
+}
+
+/// Also if the two are not the same: it ends by the second, and is said to have ended by that.
+#[test]
+fn who_does_not_hear_is_ended_the_second_time() {
+    let keep = hostile(&[], &[]);
+    let stopper = keep.stopper();
+    stopper.end(Signal::Terminate);
+    assert!(!keep.keep.is_finished(), "it computes");
+    stopper.end(Signal::Interrupt);
+    stopper.end(Signal::Terminate);
+    assert_eq!(keep.wait().unwrap(), End::Signal(2));
+}
+
+#[test]
+fn a_keep_that_told_its_end_is_not_said_to_have_been_ended() {
+    let keep = hostile(&[3, 0, 0, 0, 9, 0, 7], &[]);
+    let stopper = keep.stopper();
+    stopper.end(Signal::Terminate);
+    assert_eq!(keep.wait().unwrap(), End::Exit(7));
+    stopper.end(Signal::Terminate);
+}
+
+/// It has no program yet that could answer anybody.
+#[test]
+fn a_keep_that_enrols_ends_at_once() {
+    for (signal, status) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
+        let steward = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", steward.local_addr().unwrap());
+        let named = StewardRef { url, anchors: vec![Digest::of(b"root")], tls: Vec::new() };
+        let keep = exec(Some(named), &tiny(&[0xeb, 0xfe]), |_| {});
+        // It waits for an answer that never comes.
+        let _asked = steward.accept().unwrap();
+        keep.stopper().end(signal);
+        assert_eq!(keep.wait().unwrap(), End::Exit(status));
+    }
+}
+
+/// Whichever of its processes runs, as above; and it has no descriptor 4 that it would not know what to do with.
+#[test]
+fn a_native_program_does_not_hear() {
+    for pause in [0, 1, 3, 10, 30] {
+        let (tell, told) = mpsc::channel();
+        let keep = native(&tiny(&[0xeb, 0xfe]), move |event| {
+            if matches!(event, Event::Milestone { step: 13, .. }) {
+                // The receiver waits for it.
+                _ = tell.send(());
+            }
+        });
+        told.recv().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        keep.stopper().end(Signal::Terminate);
+        assert_eq!(keep.wait().unwrap(), End::Signal(15), "{pause}");
+    }
+    // mov edi,4; mov esi,1; mov eax,72; syscall; neg eax; mov edi,eax; mov eax,60; syscall: F_GETFD
+    let asks = [
+        0xbf, 4, 0, 0, 0, 0xbe, 1, 0, 0, 0, 0xb8, 72, 0, 0, 0, 0x0f, 0x05, 0xf7, 0xd8, 0x89, 0xc7, 0xb8, EXIT, 0, 0, 0,
+        0x0f, 0x05,
+    ];
+    const EBADF: u8 = 9;
+    assert_eq!(native(&tiny(&asks), |_| {}).wait().unwrap(), End::Exit(EBADF));
+    let ended = hostile(&[], &asks).wait();
+    assert!(matches!(&ended, Err(RunError::Silent(why)) if why == "exit status: 0"), "control: {ended:?}");
 }
