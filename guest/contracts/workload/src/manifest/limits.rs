@@ -150,7 +150,6 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 impl Limits {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

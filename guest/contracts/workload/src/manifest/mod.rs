@@ -103,7 +103,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     const fn is_empty(&self) -> bool {
         self.lifetime.is_none()
     }
