@@ -29,6 +29,7 @@ pub(crate) struct Socket {
     state: State,
 }
 
+#[expect(clippy::large_enum_variant, reason = "each socket has one, and most are connected")]
 enum State {
     Fresh(TcpSocket),
     /// With the listener of the manifest that it is bound for, or at any port.
