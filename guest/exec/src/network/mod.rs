@@ -6,6 +6,7 @@
 //! Invariant: no packet leaves for a destination, and no question for a name, that the manifest does not list. An address
 //! is allowed by itself, or because the host gave it for a name that is: the host can lead packets anywhere, names or not.
 
+mod options;
 mod policy;
 mod socket;
 mod stream;
@@ -29,9 +30,10 @@ use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Keeps, Proof};
+pub(crate) use options::Choice;
 pub(crate) use policy::NoName;
 use policy::{Policy, Way};
-pub(crate) use socket::{Choice, Socket};
+pub(crate) use socket::Socket;
 pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
 
 /// A TLS handshake must be done in this time.
