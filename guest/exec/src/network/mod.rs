@@ -10,6 +10,7 @@ mod options;
 mod policy;
 mod socket;
 mod stream;
+mod udp;
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Write};
@@ -35,6 +36,7 @@ pub(crate) use policy::NoName;
 use policy::{Policy, Way};
 pub(crate) use socket::Socket;
 pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
+pub(crate) use udp::{Datagram, Datagrams};
 
 /// A TLS handshake must be done in this time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -240,6 +242,24 @@ impl Network {
         let allowed = self.policy().listen(port);
         allowed.map(|()| None).map_err(|key| {
             self.refused(&format!("to listen at port {port}"), &key);
+            ErrorKind::PermissionDenied.into()
+        })
+    }
+
+    /// Whether datagrams may go to an address.
+    fn may_send(&self, to: SocketAddr) -> std::io::Result<()> {
+        let allowed = self.policy().datagrams(to);
+        allowed.map_err(|key| {
+            self.refused(&format!("to send a datagram to {to}"), &key);
+            ErrorKind::PermissionDenied.into()
+        })
+    }
+
+    /// Whether a socket for datagrams at this port takes them from everybody, if it may be bound there.
+    fn hears_all(&self, port: u16) -> std::io::Result<bool> {
+        let allowed = self.policy().bind(port);
+        allowed.map_err(|key| {
+            self.refused(&format!("to take datagrams at port {port}"), &key);
             ErrorKind::PermissionDenied.into()
         })
     }

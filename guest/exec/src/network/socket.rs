@@ -70,7 +70,7 @@ impl Socket {
     /// Binds it: for a listener of the manifest where the host wants that, else as it says.
     pub(crate) fn bind(&mut self, to: SocketAddr) -> Result<()> {
         let State::Fresh(_) = &self.state else { return Err(ErrorCode::InvalidState) };
-        if !self.fits(to.ip()) || is_group(to.ip()) {
+        if !fits(self.v6, to.ip()) || is_group(to.ip()) {
             return Err(ErrorCode::InvalidArgument);
         }
         // Of a port that is not chosen it shows only later whether it is to listen or to connect.
@@ -112,8 +112,7 @@ impl Socket {
         if !matches!(self.state, State::Fresh(_) | State::Bound { .. }) {
             return Err(ErrorCode::InvalidState);
         }
-        let nowhere = to.port() == 0 || to.ip().to_canonical().is_unspecified();
-        if nowhere || !self.fits(to.ip()) || is_group(to.ip()) {
+        if is_nobody(to) || !fits(self.v6, to.ip()) || is_group(to.ip()) {
             return Err(ErrorCode::InvalidArgument);
         }
         let (State::Fresh(socket) | State::Bound { socket, .. }) =
@@ -245,19 +244,6 @@ impl Socket {
             State::Closed(error) => Err(*error),
         }
     }
-
-    /// Whether it is of this socket's family, and in its own form.
-    fn fits(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(_) => !self.v6,
-            // Neither IPv4 in IPv6, nor what was once another way to write it.
-            IpAddr::V6(address) => {
-                let compatible = matches!(address.segments(), [0, 0, 0, 0, 0, 0, _, _]);
-                let own = address.is_unspecified() || address.is_loopback() || !compatible;
-                self.v6 && own && address.to_ipv4_mapped().is_none()
-            }
-        }
-    }
 }
 
 impl State {
@@ -275,6 +261,24 @@ fn make(v6: bool) -> Result<TcpSocket> {
     // The two families are apart ("tcp-socket.bind").
     sockopt::set_ipv6_v6only(&socket, true)?;
     Ok(socket)
+}
+
+/// Whether an address is of a socket's family, and in its own form.
+pub(super) fn fits(v6: bool, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => !v6,
+        // Neither IPv4 in IPv6, nor what was once another way to write it.
+        IpAddr::V6(address) => {
+            let compatible = matches!(address.segments(), [0, 0, 0, 0, 0, 0, _, _]);
+            let own = address.is_unspecified() || address.is_loopback() || !compatible;
+            v6 && own && address.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// Whether that is nobody whom one can reach.
+pub(super) fn is_nobody(to: SocketAddr) -> bool {
+    to.port() == 0 || to.ip().to_canonical().is_unspecified()
 }
 
 /// An address of many.
