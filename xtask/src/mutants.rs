@@ -43,6 +43,16 @@ const MUTANTS: &[Mutant] = &[
         firmware: false,
     },
     Mutant {
+        name: "a datagram may have any length",
+        changes: &[(
+            RING,
+            "Kind::Send | Kind::Receive => u64::from(self.length.saturating_sub(ADDRESS)),",
+            "Kind::Send | Kind::Receive => u64::MAX >> 1,",
+        )],
+        aim: "Receive × Result × OneMore",
+        firmware: false,
+    },
+    Mutant {
         name: "there are half events",
         changes: &[(
             RING,

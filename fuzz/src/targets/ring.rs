@@ -59,6 +59,8 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
                 Kind::Poll => value & !(a | 0x18) == 0,
                 Kind::What => value <= 2,
                 Kind::Seek | Kind::Clock => value >> 63 == 0,
+                Kind::Send | Kind::Receive => value == 0 || value + 28 <= u64::from(length),
+                Kind::Option => value >> 31 == 0,
                 _ => value == 0,
             };
             assert!(fits, "{call:?} with {value:#x}");

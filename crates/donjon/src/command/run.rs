@@ -159,6 +159,7 @@ fn learn(network: &mut Network, detail: &str) {
         "connect" => network.connect.extend(entry.parse::<Destination>()),
         "listen" => network.listen.extend(entry.parse::<Ports>()),
         "resolve" => network.resolve.extend(entry.parse::<policy::Host>()),
+        "udp" => network.udp.extend(entry.parse::<Destination>()),
         _ => {}
     }
 }
@@ -172,8 +173,8 @@ fn needed(network: &Network) -> String {
         }
         format!("{name} = [{}]\n", entries.into_iter().collect::<Vec<_>>().join(", "))
     }
-    let Network { connect, listen, resolve } = network;
-    let lists = [list("connect", connect), list("listen", listen), list("resolve", resolve)].concat();
+    let Network { connect, listen, resolve, udp } = network;
+    let lists = [list("connect", connect), list("listen", listen), list("resolve", resolve), list("udp", udp)].concat();
     if lists.is_empty() { "# nothing is missing in [network]\n".to_owned() } else { format!("[network]\n{lists}") }
 }
 

@@ -4,7 +4,7 @@
 //! interface is seen, and nobody else's is among them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -113,13 +113,18 @@ fn not_one_packet_beyond_the_list() {
     let [listed, other] = [(); 2].map(|()| TcpListener::bind((OWN, 0)).unwrap());
     let [listed, other] = [listed, other].map(|listener| {
         let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || listener.incoming().for_each(drop));
+        // To its end: a connection that is closed before all was read is reset, which the other side may see first.
+        let heard = |stream: std::io::Result<_>| std::io::copy(&mut stream.unwrap(), &mut std::io::sink());
+        std::thread::spawn(move || listener.incoming().map(heard).for_each(drop));
         port
     });
     let allow = |rule: &str| format!("[network]\nconnect = [{rule:?}]\n");
     let at = |port: u16| format!("{OWN}:{port}");
     let rule = allow(&at(listed));
     let answers = [listed, other, 53];
+    let asked = UdpSocket::bind((OWN, 0)).unwrap().local_addr().unwrap();
+    let udp = |rule: &str| format!("[network]\nudp = [{rule:?}]\n");
+    let resolver = "10.99.0.1:53";
     wire.seen(&answers);
 
     for (args, sections) in [
@@ -132,6 +137,14 @@ fn not_one_packet_beyond_the_list() {
         (&["get", "http://example.org/"], &rule),
         (&["get", &format!("https://{}/", at(other))], &rule),
         (&["echo", &at(7)], &rule),
+        (&["send", &asked.to_string(), "x"], &udp(resolver)),
+        (&["send", resolver, "x"], &allow(resolver)),
+        (&["send", resolver, "x"], "[network]\nlisten = [\"*\"]\n"),
+        (&["send", "10.99.0.1:54", "x"], &udp(resolver)),
+        (&["send", "10.99.0.2:53", "x"], &udp(resolver)),
+        (&["send", "example.org:53", "x"], &udp(resolver)),
+        (&["dial", resolver, "x"], &udp(resolver)),
+        (&["tell", &at(7)], &udp(resolver)),
     ] {
         let ran = probed(args, sections);
         assert_ne!(ran.code(), 0, "{args:?}");
@@ -141,6 +154,9 @@ fn not_one_packet_beyond_the_list() {
     // The control: what is listed is seen, and nothing else.
     assert_eq!(probed(&["dial", &at(listed), "x"], &rule).code(), 0);
     assert_eq!(wire.seen(&answers), [(TCP, OWN.into(), listed)].into());
+    // A resolver of the program's own.
+    assert_eq!(probed(&["send", resolver, "x"], &udp(resolver)).code(), 0);
+    assert_eq!(wire.seen(&answers), [(UDP, [10, 99, 0, 1].into(), 53)].into());
     probed(&["lookup", "example.org"], &allow("example.org:443"));
     let asked = wire.seen(&answers);
     assert!(!asked.is_empty() && asked.iter().all(|(protocol, _, port)| (*protocol, *port) == (UDP, 53)), "{asked:?}");

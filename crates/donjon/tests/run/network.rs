@@ -3,10 +3,11 @@
 //! The other side is this process, on loopback. Whom nobody listed is not connected to.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use identity::pem;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -245,6 +246,107 @@ fn names_that_nobody_listed_are_not_asked_for() {
     assert_eq!(dial(&network("resolve", "localhost")).code(), 1);
     assert_eq!(other.came(), 0);
     dial(&network("connect", &named)).assert(0, "X", "");
+}
+
+/// Somebody for datagrams, at the address that this name has.
+fn peer(name: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((name, 0).to_socket_addrs().unwrap().next().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+/// Gives back one datagram in capitals; before, a stranger answers in its place.
+fn answers((peer, _): (UdpSocket, SocketAddr), stranger: Option<UdpSocket>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut bytes = [0; 100];
+        let (count, from) = peer.recv_from(&mut bytes).unwrap();
+        if let Some(stranger) = stranger {
+            stranger.send_to(b"stranger", from).unwrap();
+        }
+        peer.send_to(&bytes[..count].to_ascii_uppercase(), from).unwrap();
+    })
+}
+
+fn nothing_came(socket: &UdpSocket) {
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(socket.recv_from(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+fn udp(rules: &[String]) -> String {
+    format!("[network]\nudp = {rules:?}\n")
+}
+
+#[test]
+fn datagrams_go_to_listed_peers() {
+    let ask = |to: &str, sections: &str| probed(Form::Component, &["ask", to, "hello"], sections);
+    let (other, at) = peer("127.0.0.1");
+    let needs = hint(&format!("to send a datagram to {at}"), &format!("udp = [\"{at}\"]"));
+    let port = at.port();
+    for rule in [format!("127.0.0.1:{}", port ^ 1), format!("127.0.0.2:{port}"), format!("localhost:{port}")] {
+        denied(&ask(&at.to_string(), &udp(&[rule])), &needs);
+    }
+    for sections in ["", &format!("[network]\nconnect = [\"{at}\"]\n"), "[network]\nlisten = [\"*\"]\n"] {
+        denied(&ask(&at.to_string(), sections), &needs);
+    }
+    nothing_came(&other);
+    drop(other);
+    // By address, network and name.
+    let cases =
+        [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "127.0.0.0/8"), ("127.0.0.1", "*"), ("localhost", "localhost")];
+    for (name, host) in cases {
+        let other = peer(name);
+        let (to, rule) = (format!("{name}:{}", other.1.port()), format!("{host}:{}", other.1.port()));
+        let answered = answers(other, None);
+        ask(&to, &udp(&[rule])).assert(0, "HELLO", "");
+        answered.join().unwrap();
+    }
+}
+
+#[test]
+fn datagrams_from_elsewhere_are_dropped() {
+    let asked = |stranger_is_listed: bool| {
+        let (other, (stranger, strangers)) = (peer("127.0.0.1"), peer("127.0.0.1"));
+        let mut rules = vec![other.1.to_string()];
+        rules.extend(stranger_is_listed.then(|| strangers.to_string()));
+        let at = other.1.to_string();
+        let answered = answers(other, Some(stranger));
+        let ran = probed(Form::Component, &["ask", &at, "hello"], &udp(&rules));
+        answered.join().unwrap();
+        ran
+    };
+    asked(false).assert(0, "HELLO", "");
+    asked(true).assert(0, "stranger", "");
+}
+
+/// At a port of its choice it takes datagrams from everybody, as long as any, and may answer.
+#[test]
+fn datagrams_at_a_listed_port() {
+    let (port, at) = peer("127.0.0.1");
+    drop(port);
+    let tell = |sections: &str| project(Form::Component, &["tell", &at.to_string()], sections, &[]);
+    let refused = run(tell(&udp(&["*:*".to_owned()])).path(), ["run", "-q"], Input::Nothing);
+    denied(
+        &refused,
+        &hint(&format!("to take datagrams at port {}", at.port()), &format!("listen = [\"{}\"]", at.port())),
+    );
+
+    let dir = tell(&format!("[network]\nlisten = [\"{}\"]\n", at.port()));
+    let mut command = donjon(dir.path(), ["run", "-q"]);
+    let mut program = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let (own, _) = peer("127.0.0.1");
+    own.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let sent = vec![b'a'; 65_507];
+    let mut answer = vec![0; 1 << 16];
+    crate::support::eventually("it answers", || {
+        // Whether somebody is there already is not told.
+        own.send_to(&sent, at).unwrap();
+        own.recv_from(&mut answer).is_ok_and(|(count, from)| (count, from) == (sent.len(), at))
+    });
+    assert!(answer[..sent.len()] == sent.to_ascii_uppercase());
+    assert_eq!(wait(&mut program).code(), Some(0));
+    let mut out = Vec::new();
+    program.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    assert!(out == sent, "{} bytes came", out.len());
 }
 
 /// A certificate authority of one certificate, for `localhost` and 127.0.0.1.

@@ -204,11 +204,14 @@ impl Row {
             Lie::Zero => ranged && kind != Kind::What,
             Lie::Most | Lie::OneLess | Lie::InRange => ranged,
             Lie::Flip | Lie::Fill | Lie::Old | Lie::Past => {
-                matches!(kind, Kind::Read | Kind::Accept | Kind::Name | Kind::Wait | Kind::Firmware)
+                let told = matches!(kind, Kind::Accept | Kind::Name | Kind::Receive);
+                told || matches!(kind, Kind::Read | Kind::Wait | Kind::Firmware)
             }
-            Lie::Replay => matches!(kind, Kind::Read | Kind::Wait | Kind::Firmware),
+            Lie::Replay => matches!(kind, Kind::Read | Kind::Receive | Kind::Wait | Kind::Firmware),
             // The others have no deed, or none that can be done twice.
-            Lie::Undone => !matches!(kind, Kind::Clock | Kind::What | Kind::Sleep | Kind::Park | Kind::Seek),
+            Lie::Undone => {
+                !matches!(kind, Kind::Clock | Kind::What | Kind::Option | Kind::Sleep | Kind::Park | Kind::Seek)
+            }
             Lie::Twice => !matches!(kind, Kind::Wait | Kind::Poll | Kind::Sleep | Kind::Park),
             Lie::Early => matches!(kind, Kind::Wait | Kind::Poll | Kind::Sleep | Kind::Park),
             Lie::Extra => matches!(kind, Kind::Read | Kind::Sleep | Kind::Processor),
@@ -263,6 +266,9 @@ fn ranged(kind: Kind) -> bool {
             | Kind::What
             | Kind::Seek
             | Kind::Clock
+            | Kind::Send
+            | Kind::Receive
+            | Kind::Option
     )
 }
 
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn every_row_has_its_place_and_every_field_a_lie() {
         let rows: Vec<_> = Row::all().collect();
-        assert_eq!(rows.len(), 28);
+        assert_eq!(rows.len(), 31);
         let mut places: Vec<_> = rows.iter().map(|row| row.index()).collect();
         places.dedup();
         assert!(places.len() == rows.len() && places.iter().all(|place| *place < KINDS.len() + 3));

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gate::plan::PROCESSORS;
-use gate::ring::{ADDRESS, Call, END, EVENT, FOREVER, HANDLES, Kind, PLATFORM, file, option};
+use gate::ring::{ADDRESS, Call, DATAGRAMS, END, EVENT, FOREVER, HANDLES, Kind, PLATFORM, WAITLESS, file, option};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use super::firmware::Link;
 use crate::sys::memory::Block;
@@ -92,11 +92,32 @@ impl Answers {
                     10 => AddressFamily::INET6,
                     _ => return Err(Errno::AFNOSUPPORT),
                 };
-                let socket = net::socket_with(family, SocketType::STREAM, flags(b), None)?;
+                let kind = if b & DATAGRAMS == 0 { SocketType::STREAM } else { SocketType::DGRAM };
+                let socket = net::socket_with(family, kind, flags(b), None)?;
                 self.keep(handle, socket)
             }
-            Kind::Bind => net::bind(self.held(handle)?, &address(block, call)?).map(|()| 0),
-            Kind::Connect => net::connect(self.held(handle)?, &address(block, call)?).map(|()| 0),
+            Kind::Bind => net::bind(self.held(handle)?, &somewhere(block, call)?).map(|()| 0),
+            Kind::Connect => {
+                let fd = self.held(handle)?;
+                match address(block, call)? {
+                    Some(to) => net::connect(fd, &to)?,
+                    None => net::connect_unspec(fd)?,
+                }
+                Ok(0)
+            }
+            Kind::Send => {
+                let (fd, to) = (self.held(handle)?, somewhere(block, call)?);
+                let mut bytes = datagram(call)?;
+                block.get_data(call.offset + ADDRESS, &mut bytes);
+                net::sendto(fd, &bytes, SendFlags::NOSIGNAL, &to).map(|count| count as u64)
+            }
+            Kind::Receive => {
+                let (fd, mut bytes) = (self.held(handle)?, datagram(call)?);
+                let (count, _, from) = net::recvfrom(fd, &mut bytes[..], RecvFlags::empty())?;
+                tell(block, call, from)?;
+                block.put_data(call.offset + ADDRESS, &bytes[..count]);
+                Ok(count as u64)
+            }
             Kind::Listen => net::listen(self.held(handle)?, i32::try_from(a).unwrap_or(128)).map(|()| 0),
             Kind::Accept => {
                 let (socket, peer) = net::acceptfrom_with(self.held(handle)?, flags(b))?;
@@ -109,16 +130,43 @@ impl Answers {
                 tell(block, call, address)
             }
             Kind::SetOption => {
-                let (fd, on) = (self.held(handle)?, b != 0);
+                let (fd, value) = (self.held(handle)?, u32::try_from(b).map_err(|_| Errno::INVAL)?);
+                let (on, seconds) = (value != 0, Duration::from_secs(value.into()));
                 match a {
                     option::REUSE_ADDRESS => sockopt::set_socket_reuseaddr(&*fd, on)?,
                     option::NO_DELAY => sockopt::set_tcp_nodelay(&*fd, on)?,
                     option::V6_ONLY => sockopt::set_ipv6_v6only(&*fd, on)?,
                     option::KEEP_ALIVE => sockopt::set_socket_keepalive(&*fd, on)?,
                     option::NON_BLOCKING => rustix::io::ioctl_fionbio(&*fd, on)?,
+                    option::KEEP_IDLE => sockopt::set_tcp_keepidle(&*fd, seconds)?,
+                    option::KEEP_INTERVAL => sockopt::set_tcp_keepintvl(&*fd, seconds)?,
+                    option::KEEP_COUNT => sockopt::set_tcp_keepcnt(&*fd, value)?,
+                    option::V4_HOPS => sockopt::set_ip_ttl(&*fd, value)?,
+                    option::V6_HOPS => {
+                        sockopt::set_ipv6_unicast_hops(&*fd, Some(u8::try_from(value).map_err(|_| Errno::INVAL)?))?;
+                    }
+                    option::RECEIVE_BUFFER => sockopt::set_socket_recv_buffer_size(&*fd, value as usize)?,
+                    option::SEND_BUFFER => sockopt::set_socket_send_buffer_size(&*fd, value as usize)?,
                     _ => return Err(Errno::NOPROTOOPT),
                 }
                 Ok(0)
+            }
+            Kind::Option => {
+                let fd = self.held(handle)?;
+                Ok(match a {
+                    option::REUSE_ADDRESS => sockopt::socket_reuseaddr(&*fd)?.into(),
+                    option::NO_DELAY => sockopt::tcp_nodelay(&*fd)?.into(),
+                    option::V6_ONLY => sockopt::ipv6_v6only(&*fd)?.into(),
+                    option::KEEP_ALIVE => sockopt::socket_keepalive(&*fd)?.into(),
+                    option::KEEP_IDLE => sockopt::tcp_keepidle(&*fd)?.as_secs(),
+                    option::KEEP_INTERVAL => sockopt::tcp_keepintvl(&*fd)?.as_secs(),
+                    option::KEEP_COUNT => sockopt::tcp_keepcnt(&*fd)?.into(),
+                    option::V4_HOPS => sockopt::ip_ttl(&*fd)?.into(),
+                    option::V6_HOPS => sockopt::ipv6_unicast_hops(&*fd)?.into(),
+                    option::RECEIVE_BUFFER => sockopt::socket_recv_buffer_size(&*fd)? as u64,
+                    option::SEND_BUFFER => sockopt::socket_send_buffer_size(&*fd)? as u64,
+                    _ => return Err(Errno::NOPROTOOPT),
+                })
             }
             Kind::Error => {
                 let error = sockopt::socket_error(self.held(handle)?)?;
@@ -237,20 +285,31 @@ impl Answers {
     }
 }
 
-/// The address in the data part.
-fn address(block: Block<'_>, call: &Call) -> Result<std::net::SocketAddr, Errno> {
+/// Room for what comes behind an address.
+fn datagram(call: &Call) -> Result<Vec<u8>, Errno> {
+    Ok(vec![0; call.length.checked_sub(ADDRESS).ok_or(Errno::INVAL)? as usize])
+}
+
+/// The address in the data part, which is one.
+fn somewhere(block: Block<'_>, call: &Call) -> Result<std::net::SocketAddr, Errno> {
+    address(block, call)?.ok_or(Errno::AFNOSUPPORT)
+}
+
+/// The address in the data part; `None` for nobody's.
+fn address(block: Block<'_>, call: &Call) -> Result<Option<std::net::SocketAddr>, Errno> {
     let mut bytes = [0; ADDRESS as usize];
     block.get_data(call.offset, &mut bytes);
     let [f0, f1, p0, p1, rest @ ..] = bytes;
     let port = u16::from_be_bytes([p0, p1]);
     match (u16::from_le_bytes([f0, f1]), call.length) {
+        (0, 8..) => Ok(None),
         (2, 8..) => {
             let [a, b, c, d, ..] = rest;
-            Ok(([a, b, c, d], port).into())
+            Ok(Some(([a, b, c, d], port).into()))
         }
         (10, 24..) => {
             let address: [u8; 16] = rest.get(4..20).and_then(|part| part.try_into().ok()).ok_or(Errno::INVAL)?;
-            Ok((address, port).into())
+            Ok(Some((address, port).into()))
         }
         _ => Err(Errno::AFNOSUPPORT),
     }
@@ -277,8 +336,8 @@ fn tell(block: Block<'_>, call: &Call, address: Option<net::SocketAddrAny>) -> A
     Ok(length as u64)
 }
 
-fn flags(waitless: u64) -> SocketFlags {
-    SocketFlags::CLOEXEC | if waitless == 0 { SocketFlags::empty() } else { SocketFlags::NONBLOCK }
+fn flags(bits: u64) -> SocketFlags {
+    SocketFlags::CLOEXEC | if bits & WAITLESS == 0 { SocketFlags::empty() } else { SocketFlags::NONBLOCK }
 }
 
 /// Until when something waits.

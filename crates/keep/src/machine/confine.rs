@@ -47,6 +47,7 @@ const ANY: &[i64] = &[
     libc::SYS_poll,
     libc::SYS_ppoll,
     libc::SYS_read,
+    libc::SYS_recvfrom,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
     libc::SYS_rt_sigaction,
@@ -54,6 +55,7 @@ const ANY: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
+    libc::SYS_sendto,
     libc::SYS_set_robust_list,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
@@ -199,11 +201,17 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut ours = std::fs::File::from(std::os::fd::OwnedFd::from(ours));
         rustix::io::write(&theirs, b"x").unwrap();
-        let (read, listener) = confined(move || {
+        let (read, listener, datagram) = confined(move || {
             let mut byte = [0];
-            (ours.read(&mut byte).map(|_| byte), std::net::TcpListener::bind("127.0.0.1:0").map(drop))
+            let read = ours.read(&mut byte).map(|_| byte);
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").map(drop);
+            let datagram = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| {
+                socket.send_to(b"y", socket.local_addr()?)?;
+                socket.recv_from(&mut byte).map(|_| byte)
+            });
+            (read, listener, datagram)
         });
-        assert_eq!(read.unwrap(), *b"x");
+        assert_eq!((read.unwrap(), datagram.unwrap()), (*b"x", *b"y"));
         listener.unwrap();
     }
 }

@@ -257,7 +257,7 @@ impl Liar {
 
     /// Whether the scope, and what must come of it, allow this lie.
     fn may(&self, lie: Lie, call: &Call, aimed: bool) -> bool {
-        let moves = matches!(call.kind, Kind::Read | Kind::Write);
+        let moves = moves(call);
         let platform = moves && call.handle == PLATFORM;
         // Changes nothing of what an answer means.
         let harmless = matches!(lie, Lie::Words | Lie::Late | Lie::Woken | Lie::Kicked);
@@ -288,7 +288,7 @@ impl Liar {
 
     /// Whether this value may be told instead of the true one.
     fn fits(&self, call: &Call, honest: u64, value: u64, aimed: bool) -> bool {
-        let moves = matches!(call.kind, Kind::Read | Kind::Write);
+        let moves = moves(call);
         match call.check(value) {
             _ if value == honest => false,
             Err(_) => aimed,
@@ -301,6 +301,11 @@ impl Liar {
             Ok(Err(_)) => true,
         }
     }
+}
+
+/// Whether it moves bytes of a stream or a socket.
+fn moves(call: &Call) -> bool {
+    matches!(call.kind, Kind::Read | Kind::Write | Kind::Send | Kind::Receive)
 }
 
 /// The kind that a Keep names when it says that it was lied to.

@@ -126,6 +126,7 @@ extern "C" fn main() {
             often(&mut numbers);
         }
         sockets(&mut open, &mut numbers);
+        datagrams(&mut open, &mut numbers);
         time = clocks(time);
         random();
         if round % 12 == 0 {
@@ -285,6 +286,37 @@ fn sockets(open: &mut Open, numbers: &mut Numbers) {
         _ = call(48, [fd, numbers.below(3), 0, 0, 0, 0], 0);
         open.close(fd);
     }
+}
+
+/// Datagrams to itself: no byte changes but those that the results count, nor of an address more than is told.
+fn datagrams(open: &mut Open, numbers: &mut Numbers) {
+    const DATAGRAMS: u64 = 2 | 0o4000;
+    let Some(socket) = open.new(call(41, [2, DATAGRAMS, 17, 0, 0, 0], 1023)) else { return };
+    let mut own: [u8; 16] = [2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    _ = call(49, [socket, at(&own), 16, 0, 0, 0], 0);
+    let mut length = 16_u32;
+    _ = call(51, [socket, at(own.as_mut_ptr()), at(&raw mut length), 0, 0, 0], 0);
+    let text = [0x2e_u8; 700];
+    for _ in 0..3 {
+        let length = numbers.below(700);
+        _ = call(44, [socket, at(&text), length, 0x4000, at(&black_box(own)), 16], length);
+        let (mut bytes, wanted) = ([UNTOUCHED; 512], 1 + numbers.below(200));
+        let (mut from, room) = ([UNTOUCHED; 64], [0, 4, 16, 28, 60][numbers.below(5) as usize]);
+        let mut length = [room as u32, 0x5a5a_5a5a];
+        let told = [at(&raw mut bytes[128]), wanted, 0, at(from.as_mut_ptr()), at(length.as_mut_ptr())];
+        let result = call(45, [socket, told[0], told[1], told[2], told[3], told[4]], wanted);
+        let (bytes, length, count) = (black_box(bytes), black_box(length), result.unwrap_or(0) as usize);
+        check(bytes[..128].iter().chain(&bytes[128 + count..]).all(|byte| *byte == UNTOUCHED), Broken::Guard);
+        let told = if result.is_ok() { length[0] as usize } else { 0 };
+        check(told <= 28 && length[1] == 0x5a5a_5a5a, Broken::Address);
+        check(black_box(from)[told.min(room)..].iter().all(|byte| *byte == UNTOUCHED), Broken::Address);
+    }
+    // How far a datagram may go.
+    let (mut hops, mut room) = ([0, 0x5a5a_5a5a_u32], 4_u32);
+    _ = call(55, [socket, 0, 2, at(hops.as_mut_ptr()), at(&raw mut room), 0], 0);
+    let hops = black_box(hops);
+    check(hops[0] <= i32::MAX as u32 && hops[1] == 0x5a5a_5a5a, Broken::Value);
+    open.close(socket);
 }
 
 #[repr(C, packed)]

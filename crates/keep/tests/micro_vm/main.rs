@@ -24,6 +24,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "memory.rs", status: 42 },
     Program { name: "wakes.rs", status: 42 },
     Program { name: "polls.rs", status: 42 },
+    Program { name: "datagrams.rs", status: 42 },
     Program { name: "kicks.rs", status: 42 },
     Program { name: "signals.rs", status: 42 },
     Program { name: "pthreads.c", status: 42 },

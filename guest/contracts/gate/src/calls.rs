@@ -56,8 +56,12 @@ const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_SHARED: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
+/// One of the two, which differ by one bit.
+const INTERNET: Is = Is { argument: 0, mask: !(AF_INET ^ AF_INET6) & 0xffff_ffff, value: AF_INET & AF_INET6 };
 /// `SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC`
 const STREAM: u64 = 1 | 0o4000 | 0o200_0000;
+/// `SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC`
+const DATAGRAMS: u64 = 2 | 0o4000 | 0o200_0000;
 /// `CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM|SETTLS|PARENT_SETTID|CHILD_CLEARTID|DETACHED`: a thread as musl makes it.
 const THREAD: u64 = 0x007d_0f00;
 /// The same as glibc makes it, without the flag that has no meaning any more.
@@ -65,6 +69,7 @@ const GLIBC_THREAD: u64 = 0x003d_0f00;
 const FIONBIO: u64 = 0x5421;
 const TIOCGWINSZ: u64 = 0x5413;
 const IPPROTO_TCP: u64 = 6;
+const IPPROTO_UDP: u64 = 17;
 const F_GETFD: u64 = 1;
 const F_SETFD: u64 = 2;
 const F_GETFL: u64 = 3;
@@ -112,23 +117,23 @@ pub const TABLE: &[Call] = &[
         41,
         "socket",
         &[
-            &[is(0, AF_INET), without(1, !STREAM & 0xffff_ffff), is(2, 0)],
-            &[is(0, AF_INET), without(1, !STREAM & 0xffff_ffff), is(2, IPPROTO_TCP)],
-            &[is(0, AF_INET6), without(1, !STREAM & 0xffff_ffff), is(2, 0)],
-            &[is(0, AF_INET6), without(1, !STREAM & 0xffff_ffff), is(2, IPPROTO_TCP)],
+            &[INTERNET, without(1, !STREAM & 0xffff_ffff), is(2, 0)],
+            &[INTERNET, without(1, !STREAM & 0xffff_ffff), is(2, IPPROTO_TCP)],
+            &[INTERNET, without(1, !DATAGRAMS & 0xffff_ffff), is(2, 0)],
+            &[INTERNET, without(1, !DATAGRAMS & 0xffff_ffff), is(2, IPPROTO_UDP)],
         ],
-        "TCP over IPv4 and IPv6",
+        "TCP and UDP over IPv4 and IPv6",
     ),
-    any(42, "connect", "TCP"),
-    any(44, "sendto", "TCP"),
-    any(45, "recvfrom", "TCP"),
+    any(42, "connect", "TCP, UDP"),
+    any(44, "sendto", "TCP, UDP"),
+    any(45, "recvfrom", "TCP, UDP"),
     any(48, "shutdown", "TCP"),
-    any(49, "bind", "TCP"),
+    any(49, "bind", "TCP, UDP"),
     any(50, "listen", "TCP"),
-    any(51, "getsockname", "TCP"),
-    any(52, "getpeername", "TCP"),
-    any(54, "setsockopt", "TCP"),
-    any(55, "getsockopt", "TCP"),
+    any(51, "getsockname", "TCP, UDP"),
+    any(52, "getpeername", "TCP, UDP"),
+    any(54, "setsockopt", "TCP, UDP"),
+    any(55, "getsockopt", "TCP, UDP"),
     only(56, "clone", &[&[is(0, THREAD)], &[is(0, GLIBC_THREAD)]], "a thread, never a process"),
     any(60, "exit", "end of a thread"),
     only(
@@ -314,11 +319,23 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_tcp_and_a_thread_only_names_itself() {
-        for family in [AF_INET, AF_INET6] {
-            for (protocol, expected) in [(0, true), (IPPROTO_TCP, true), (17, false), (132, false), (262, false)] {
-                assert_eq!(answered(41, [family, STREAM, protocol]), expected, "{protocol}");
+    fn a_socket_is_tcp_or_udp_and_a_thread_only_names_itself() {
+        // Of both, neither ICMP nor SCTP, UDP-Lite, MPTCP.
+        for (kind, own, other) in [(STREAM, IPPROTO_TCP, IPPROTO_UDP), (DATAGRAMS, IPPROTO_UDP, IPPROTO_TCP)] {
+            for family in [AF_INET, AF_INET6] {
+                assert!(answered(41, [family, kind, 0]) && answered(41, [family, kind, own]), "{kind} {own}");
+                for protocol in [other, 1, 58, 132, 136, 262] {
+                    assert!(!answered(41, [family, kind, protocol]), "{kind} {protocol}");
+                }
             }
+            // AF_UNSPEC, AF_UNIX, AF_NETLINK, AF_PACKET, AF_VSOCK, and what is near.
+            for family in [0, 1, 3, 8, 11, 16, 17, 18, 40] {
+                assert!(!answered(41, [family, kind, 0]), "{family}");
+            }
+        }
+        // SOCK_RAW, SOCK_SEQPACKET
+        for kind in [3, 5] {
+            assert!(!answered(41, [AF_INET, kind, 0]), "{kind}");
         }
         assert!(answered(157, [PR_SET_NAME, 0, 0]));
         // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_PTRACER

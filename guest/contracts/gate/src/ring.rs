@@ -40,6 +40,8 @@ pub const END: u32 = 4;
 pub const HANDLES: u32 = 1024;
 /// Bytes of a socket address as Linux lays it out, at most (`sockaddr_in6`).
 pub const ADDRESS: u32 = 28;
+/// The most bytes of a datagram: what UDP over IPv4 carries. Behind an address there is room for it in the data part.
+pub const DATAGRAM: u32 = 65_507;
 /// Bytes of an event in the data part: handle, then readiness, `u32` little-endian each.
 pub const EVENT: u32 = 8;
 
@@ -56,13 +58,13 @@ pub enum Kind {
     Exit = 3,
     /// The Keep ends because something cannot be true: `a` says what, `b` where. No result.
     Fatal = 4,
-    /// A TCP socket of family `a` becomes `handle`.
+    /// A socket of family `a` becomes `handle`; the bits of `b` are [`WAITLESS`] and [`DATAGRAMS`].
     Socket = 5,
     /// The address at `offset`.
     Bind = 6,
     /// With backlog `a`.
     Listen = 7,
-    /// To the address at `offset`.
+    /// To the address at `offset`; with family 0 to nobody any more.
     Connect = 8,
     /// A connection becomes handle `a`; its peer's address goes to `offset`. Result: the address's length.
     Accept = 9,
@@ -106,9 +108,20 @@ pub enum Kind {
     Wake = 26,
     /// The processors of the mask `a` are interrupted, if they run the program.
     Kick = 27,
+    /// A datagram, to the address that comes before it. Result: how many bytes of it were taken.
+    Send = 28,
+    /// A datagram, behind the address that it came from. Result: how many bytes of it there are.
+    Receive = 29,
+    /// What option `a` is. Result: that.
+    Option = 30,
 }
 
-/// Options of [`Kind::SetOption`].
+/// A socket or connection whose calls do not wait.
+pub const WAITLESS: u64 = 1;
+/// A socket for UDP, not for TCP.
+pub const DATAGRAMS: u64 = 2;
+
+/// Options of [`Kind::SetOption`] and [`Kind::Option`].
 pub mod option {
     /// `SO_REUSEADDR`.
     pub const REUSE_ADDRESS: u64 = 1;
@@ -120,8 +133,22 @@ pub mod option {
     pub const KEEP_ALIVE: u64 = 4;
     /// `O_NONBLOCK`.
     pub const NON_BLOCKING: u64 = 5;
+    /// `TCP_KEEPIDLE`, in seconds.
+    pub const KEEP_IDLE: u64 = 6;
+    /// `TCP_KEEPINTVL`, in seconds.
+    pub const KEEP_INTERVAL: u64 = 7;
+    /// `TCP_KEEPCNT`.
+    pub const KEEP_COUNT: u64 = 8;
+    /// `IP_TTL`.
+    pub const V4_HOPS: u64 = 9;
+    /// `IPV6_UNICAST_HOPS`.
+    pub const V6_HOPS: u64 = 10;
+    /// `SO_RCVBUF`.
+    pub const RECEIVE_BUFFER: u64 = 11;
+    /// `SO_SNDBUF`.
+    pub const SEND_BUFFER: u64 = 12;
     /// The largest of these.
-    pub const LAST: u64 = NON_BLOCKING;
+    pub const LAST: u64 = SEND_BUFFER;
 }
 
 /// Results of [`Kind::What`].
@@ -198,7 +225,9 @@ impl Call {
             | Kind::Sleep
             | Kind::Park
             | Kind::Processor
-            | Kind::Firmware => false,
+            | Kind::Firmware
+            | Kind::Send
+            | Kind::Receive => false,
             _ => true,
         }
     }
@@ -249,6 +278,8 @@ impl Call {
             Kind::Poll => self.a | u64::from(ALWAYS),
             Kind::What => file::TERMINAL,
             Kind::Seek | Kind::Clock => i64::MAX.unsigned_abs(),
+            Kind::Send | Kind::Receive => u64::from(self.length.saturating_sub(ADDRESS)),
+            Kind::Option => u64::from(i32::MAX.unsigned_abs()),
             Kind::Socket
             | Kind::Bind
             | Kind::Listen
@@ -279,7 +310,7 @@ impl Call {
 pub const ALWAYS: u32 = 0x18;
 
 /// All kinds.
-pub const KINDS: [Kind; 27] = [
+pub const KINDS: [Kind; 30] = [
     Kind::Read,
     Kind::Write,
     Kind::Exit,
@@ -307,6 +338,9 @@ pub const KINDS: [Kind; 27] = [
     Kind::Park,
     Kind::Wake,
     Kind::Kick,
+    Kind::Send,
+    Kind::Receive,
+    Kind::Option,
 ];
 
 // What the layout promises, checked when it is compiled.
@@ -316,7 +350,8 @@ const _: () = {
     assert!(8 * crate::plan::start::PROCESSORS < CONTROL);
     // One last-level table maps all blocks; one word has a bit for each processor.
     assert!(crate::plan::PROCESSORS * BLOCK <= 512 * 4096 && crate::plan::PROCESSORS <= 64);
-    assert!(DATA.is_multiple_of(4096) && ADDRESS as usize <= DATA);
+    // A datagram is never moved in parts.
+    assert!(DATA.is_multiple_of(4096) && ((ADDRESS + DATAGRAM) as usize) < DATA);
 };
 
 #[cfg(test)]
@@ -371,6 +406,9 @@ mod tests {
             Kind::Poll => Some(0x59),
             Kind::What => Some(2),
             Kind::Seek | Kind::Clock => Some(i64::MAX as u64),
+            // Behind an address of 28 bytes.
+            Kind::Send | Kind::Receive => Some(36),
+            Kind::Option => Some(i32::MAX as u64),
             Kind::Exit | Kind::Fatal => None,
             _ => Some(0),
         }
@@ -393,6 +431,10 @@ mod tests {
             assert_eq!(call.check(0), Ok(Ok(0)), "{kind:?}");
             assert_eq!(call.check(most), Ok(Ok(most)), "{kind:?}");
             assert_eq!(call.check(most + 1), Err(Lie), "{kind:?}");
+        }
+        for kind in [Kind::Send, Kind::Receive] {
+            let short = Call { length: 27, ..call(kind) };
+            assert_eq!((short.check(0), short.check(1)), (Ok(Ok(0)), Err(Lie)), "not even an address");
         }
         assert_eq!(call(Kind::Wait).check(7), Err(Lie), "half an event");
         assert_eq!(call(Kind::Poll).check(2), Err(Lie), "a bit nobody asked for");

@@ -6,9 +6,11 @@
 //! Invariant: no packet leaves for a destination, and no question for a name, that the manifest does not list. An address
 //! is allowed by itself, or because the host gave it for a name that is: the host can lead packets anywhere, names or not.
 
+mod options;
 mod policy;
 mod socket;
 mod stream;
+mod udp;
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Write};
@@ -30,10 +32,12 @@ use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Keeps, Proof};
+pub(crate) use options::Choice;
 pub(crate) use policy::NoName;
 use policy::{Key, Policy, Way};
-pub(crate) use socket::{Choice, Socket};
+pub(crate) use socket::Socket;
 pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
+pub(crate) use udp::{Datagram, Datagrams};
 
 /// A TLS handshake must be done in this time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -243,6 +247,27 @@ impl Network {
                 Err(ErrorKind::PermissionDenied.into())
             }
             Ok(()) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether datagrams may go to an address.
+    fn may_send(&self, to: SocketAddr) -> std::io::Result<()> {
+        let allowed = self.policy().datagrams(to);
+        match allowed {
+            Err(key) if !self.allows(&format!("to send a datagram to {to}"), &key) => {
+                Err(ErrorKind::PermissionDenied.into())
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a socket for datagrams at this port takes them from everybody, if it may be bound there.
+    fn hears_all(&self, port: u16) -> std::io::Result<bool> {
+        let allowed = self.policy().bind(port);
+        match allowed {
+            Ok(all) => Ok(all || self.open),
+            Err(key) if self.allows(&format!("to take datagrams at port {port}"), &key) => Ok(true),
+            Err(_) => Err(ErrorKind::PermissionDenied.into()),
         }
     }
 

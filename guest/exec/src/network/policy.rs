@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use workload::manifest::{Connect, Manifest, Network, Ports};
+use workload::manifest::{Connect, Destination, Manifest, Network, Ports};
 use workload::names::DnsName;
 
 /// Names that are remembered; beyond it the oldest is forgotten, and so are its addresses.
@@ -93,9 +93,9 @@ impl Policy {
 
     /// What is known of a name, if it may be asked for; else the key that would allow it.
     pub(super) fn known(&self, name: &DnsName) -> Result<Option<Vec<IpAddr>>, Key> {
-        let Network { connect, listen: _, resolve } = &self.network;
+        let Network { connect, listen: _, resolve, udp } = &self.network;
         let listed = self.connect.iter().any(|section| section.to.host() == name.as_str())
-            || connect.iter().any(|rule| rule.host.has_name(name))
+            || connect.iter().chain(udp).any(|rule| rule.host.has_name(name))
             || resolve.iter().any(|host| host.has_name(name));
         if !listed {
             return Err(Key::new("resolve", name));
@@ -135,17 +135,28 @@ impl Policy {
         if let Some(index) = section {
             return Ok(Way::Target(index));
         }
-        let listed = self.network.connect.iter().any(|rule| {
+        if self.lists(&self.network.connect, to) { Ok(Way::Plain) } else { Err(self.missing("connect", to)) }
+    }
+
+    /// Whether datagrams may go to an address, and come from it; else the key that would let them.
+    pub(super) fn datagrams(&self, peer: SocketAddr) -> Result<(), Key> {
+        if self.lists(&self.network.udp, peer) { Ok(()) } else { Err(self.missing("udp", peer)) }
+    }
+
+    fn lists(&self, rules: &[Destination], to: SocketAddr) -> bool {
+        let (address, port) = (to.ip().to_canonical(), to.port());
+        rules.iter().any(|rule| {
             rule.ports.contains(port)
                 && (rule.host.has_address(address) || self.is(address, |name| rule.host.has_name(name)))
-        });
-        if listed {
-            return Ok(Way::Plain);
-        }
-        // By its name, if it was looked up: that is what people know it by.
+        })
+    }
+
+    /// The entry that would list it: by its name, if that was looked up, because people know it by that.
+    fn missing(&self, key: &'static str, to: SocketAddr) -> Key {
+        let (address, port) = (to.ip().to_canonical(), to.port());
         let known = self.names.iter().find(|(_, known)| known.addresses.contains(&address));
         let host = known.map_or_else(|| bracketed(address), |(name, _)| name.to_string());
-        Err(Key::new("connect", format_args!("{host}:{port}")))
+        Key::new(key, format_args!("{host}:{port}"))
     }
 
     /// Whether a request may go to this authority without a section of its own; else the key that would let it.
@@ -169,6 +180,14 @@ impl Policy {
         }
         let port = if port == 0 { "*".to_owned() } else { Ports::one(port).to_string() };
         Err(Key::new("listen", port))
+    }
+
+    /// Whether a socket for datagrams that is bound to this port takes them from everybody; if it may not be bound there,
+    /// the key that would let it. At any port (0) it always may: whom it hears is another matter.
+    pub(super) fn bind(&self, port: u16) -> Result<bool, Key> {
+        let listed =
+            self.network.listen.iter().any(|ports| if port == 0 { ports.is_all() } else { ports.contains(port) });
+        if listed || port == 0 { Ok(listed) } else { Err(Key::new("listen", port)) }
     }
 }
 
@@ -204,6 +223,9 @@ mod tests {
         assert_eq!(policy.request("a.b", 443), Err(Key::new("connect", "a.b:443")));
         assert_eq!(policy.listen(80), Err(Key::new("listen", "80")));
         assert_eq!(policy.listen(0), Err(Key::new("listen", "*")));
+        assert_eq!(policy.datagrams(at("192.0.2.1:53")), Err(Key::new("udp", "192.0.2.1:53")));
+        assert_eq!(policy.bind(80), Err(Key::new("listen", "80")));
+        assert_eq!(policy.bind(0), Ok(false), "and nobody is heard there");
     }
 
     #[test]
@@ -260,6 +282,39 @@ mod tests {
         let policy = policy(json);
         assert!(policy.listen(80).is_ok() && policy.listen(91).is_err());
         assert!(policy.listen(81).is_err(), "it may be TLS");
+    }
+
+    #[test]
+    fn datagrams_have_a_list_of_their_own() {
+        let json = r#"{"network":{"connect":["192.0.2.1:443","a.b:443"],"udp":["192.0.2.1:53","[2001:db8::]/32:*","c.d:123"]}}"#;
+        let mut policy = policy(json);
+        for peer in ["192.0.2.1:53", "[::ffff:192.0.2.1]:53", "[2001:db8::1]:9"] {
+            assert_eq!(policy.datagrams(at(peer)), Ok(()), "{peer}");
+        }
+        for peer in ["192.0.2.1:443", "192.0.2.1:54", "192.0.2.2:53", "[2001:db9::1]:9"] {
+            assert!(policy.datagrams(at(peer)).is_err(), "{peer}");
+        }
+        assert!(
+            policy.way(at("192.0.2.1:53")).is_err() && policy.way(at("192.0.2.1:443")).is_ok(),
+            "nor the other way"
+        );
+        // By name, as far as the host gave addresses for it.
+        assert!(policy.datagrams(at("192.0.2.9:123")).is_err());
+        assert_eq!(policy.known(&dns("c.d")), Ok(None), "its name may be looked up");
+        policy.learn(dns("c.d"), &["192.0.2.9".parse().unwrap()]);
+        assert_eq!(policy.datagrams(at("192.0.2.9:123")), Ok(()));
+        assert_eq!(policy.datagrams(at("192.0.2.9:124")), Err(Key::new("udp", "c.d:124")));
+        policy.learn(dns("a.b"), &["192.0.2.8".parse().unwrap()]);
+        assert!(policy.datagrams(at("192.0.2.8:443")).is_err(), "a name for connections is none for datagrams");
+    }
+
+    #[test]
+    fn everybody_is_heard_at_listed_ports() {
+        let some = policy(r#"{"listen":[{"name":"n","port":443,"protocol":"tcp"}],"network":{"listen":["80-90"]}}"#);
+        assert_eq!((some.bind(80), some.bind(0)), (Ok(true), Ok(false)));
+        assert!(some.bind(91).is_err() && some.bind(443).is_err(), "a section is for connections");
+        let all = policy(r#"{"network":{"listen":["*"]}}"#);
+        assert_eq!((all.bind(80), all.bind(0)), (Ok(true), Ok(true)));
     }
 
     #[test]

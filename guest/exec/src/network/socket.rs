@@ -1,6 +1,6 @@
 //! The TCP socket of `wasi:sockets`, of 0.2 and 0.3 alike: made, bound, then either listening or connected.
 //!
-//! Owns the order of these states and the options. Refuses addresses that cannot be meant; whom one may bind to or connect
+//! Owns the order of these states. Refuses addresses that cannot be meant; whom one may bind to or connect
 //! to is [`Network`]'s to say.
 //!
 //! Source: WebAssembly/WASI, `wasi:sockets` 0.2 and 0.3, `tcp-socket`.
@@ -10,13 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket};
 use wasmtime_wasi::sockets::ErrorCode;
 
+use super::options::{self, Choice};
 use super::{BACKLOG, Listener, Reader, Service, Shared, Stream, Writer};
 
 type Result<T> = std::result::Result<T, ErrorCode>;
@@ -48,18 +48,6 @@ enum State {
     Closed(ErrorCode),
 }
 
-/// What one asks of an option, and what one sets.
-#[derive(Clone, Copy)]
-pub(crate) enum Choice {
-    KeepAlive,
-    Idle,
-    Interval,
-    Count,
-    Hops,
-    Receive,
-    Send,
-}
-
 impl Socket {
     pub(crate) fn new(network: &Shared, v6: bool) -> Result<Self> {
         let socket = make(v6)?;
@@ -83,7 +71,7 @@ impl Socket {
     /// Binds it: for a listener of the manifest where the host wants that, else as it says.
     pub(crate) fn bind(&mut self, to: SocketAddr) -> Result<()> {
         let State::Fresh(_) = &self.state else { return Err(ErrorCode::InvalidState) };
-        if !self.fits(to.ip()) || is_group(to.ip()) {
+        if !fits(self.v6, to.ip()) || is_group(to.ip()) {
             return Err(ErrorCode::InvalidArgument);
         }
         // Of a port that is not chosen it shows only later whether it is to listen or to connect.
@@ -125,8 +113,7 @@ impl Socket {
         if !matches!(self.state, State::Fresh(_) | State::Bound { .. }) {
             return Err(ErrorCode::InvalidState);
         }
-        let nowhere = to.port() == 0 || to.ip().to_canonical().is_unspecified();
-        if nowhere || !self.fits(to.ip()) || is_group(to.ip()) {
+        if is_nobody(to) || !fits(self.v6, to.ip()) || is_group(to.ip()) {
             return Err(ErrorCode::InvalidArgument);
         }
         let (State::Fresh(socket) | State::Bound { socket, .. }) =
@@ -241,52 +228,12 @@ impl Socket {
         }
     }
 
-    /// An option: times in nanoseconds, sizes in bytes, 0 and 1 for no and yes.
     pub(crate) fn get(&self, choice: Choice) -> Result<u64> {
-        let v6 = self.v6;
-        self.socket(|socket| {
-            Ok(match choice {
-                Choice::KeepAlive => sockopt::socket_keepalive(socket)?.into(),
-                Choice::Idle => nanoseconds(sockopt::tcp_keepidle(socket)?),
-                Choice::Interval => nanoseconds(sockopt::tcp_keepintvl(socket)?),
-                Choice::Count => sockopt::tcp_keepcnt(socket)?.into(),
-                Choice::Hops if v6 => sockopt::ipv6_unicast_hops(socket)?.into(),
-                Choice::Hops => sockopt::ip_ttl(socket)?.into(),
-                // Linux tells twice of what was set, for its own needs (socket(7)).
-                Choice::Receive => (sockopt::socket_recv_buffer_size(socket)? / 2) as u64,
-                Choice::Send => (sockopt::socket_send_buffer_size(socket)? / 2) as u64,
-            })
-        })
+        self.socket(|socket| options::get(socket, self.v6, choice))
     }
 
-    /// Sets it. What is more than the system has is as much as it has.
     pub(crate) fn set(&self, choice: Choice, value: u64) -> Result<()> {
-        if value == 0 && !matches!(choice, Choice::KeepAlive) {
-            return Err(ErrorCode::InvalidArgument);
-        }
-        // Whole seconds, of which there are at most so many.
-        let seconds = Duration::from_secs(value.div_ceil(1_000_000_000).min(32767));
-        let size = usize::try_from(value.min(i32::MAX as u64)).unwrap_or(usize::MAX);
-        let v6 = self.v6;
-        self.socket(|socket| {
-            match choice {
-                Choice::KeepAlive => sockopt::set_socket_keepalive(socket, value != 0)?,
-                Choice::Idle => sockopt::set_tcp_keepidle(socket, seconds)?,
-                Choice::Interval => sockopt::set_tcp_keepintvl(socket, seconds)?,
-                Choice::Count => sockopt::set_tcp_keepcnt(socket, u32::try_from(value.min(127)).unwrap_or(127))?,
-                Choice::Hops => {
-                    let hops = u8::try_from(value).map_err(|_| ErrorCode::InvalidArgument)?;
-                    if v6 {
-                        sockopt::set_ipv6_unicast_hops(socket, Some(hops))?;
-                    } else {
-                        sockopt::set_ip_ttl(socket, hops.into())?;
-                    }
-                }
-                Choice::Receive => sockopt::set_socket_recv_buffer_size(socket, size)?,
-                Choice::Send => sockopt::set_socket_send_buffer_size(socket, size)?,
-            }
-            Ok(())
-        })
+        self.socket(|socket| options::set(socket, self.v6, choice, value))
     }
 
     fn socket<T>(&self, work: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
@@ -296,19 +243,6 @@ impl Socket {
             State::Listening(listener) => work(listener.as_fd()),
             State::Connecting(_) => Err(ErrorCode::InvalidState),
             State::Closed(error) => Err(*error),
-        }
-    }
-
-    /// Whether it is of this socket's family, and in its own form.
-    fn fits(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(_) => !self.v6,
-            // Neither IPv4 in IPv6, nor what was once another way to write it.
-            IpAddr::V6(address) => {
-                let compatible = matches!(address.segments(), [0, 0, 0, 0, 0, 0, _, _]);
-                let own = address.is_unspecified() || address.is_loopback() || !compatible;
-                self.v6 && own && address.to_ipv4_mapped().is_none()
-            }
         }
     }
 }
@@ -330,14 +264,28 @@ fn make(v6: bool) -> Result<TcpSocket> {
     Ok(socket)
 }
 
+/// Whether an address is of a socket's family, and in its own form.
+pub(super) fn fits(v6: bool, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => !v6,
+        // Neither IPv4 in IPv6, nor what was once another way to write it.
+        IpAddr::V6(address) => {
+            let compatible = matches!(address.segments(), [0, 0, 0, 0, 0, 0, _, _]);
+            let own = address.is_unspecified() || address.is_loopback() || !compatible;
+            v6 && own && address.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// Whether that is nobody whom one can reach.
+pub(super) fn is_nobody(to: SocketAddr) -> bool {
+    to.port() == 0 || to.ip().to_canonical().is_unspecified()
+}
+
 /// An address of many.
 fn is_group(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
         IpAddr::V6(address) => address.is_multicast(),
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -16,6 +16,9 @@
 //! | `spin N` | says a line, and has N threads compute for ever |
 //! | `echo AT` | accepts a connection, gives back what comes over it until its end, and says how many bytes that were |
 //! | `dial AT TEXT` | connects, says the text and that nothing follows, and copies what comes to standard output |
+//! | `ask AT TEXT` | sends the text as a datagram from any port, and copies the first that comes back to standard output |
+//! | `send AT TEXT` | connects a socket at any port, and sends the text as a datagram |
+//! | `tell AT` | takes a datagram at `HOST:PORT`, gives it back to who sent it in capitals, and says it |
 //! | `lookup NAME` | the addresses of a name, sorted, one a line |
 //! | `get URL` | asks by `wasi:http`, and copies status and body to standard output; as a component |
 //! | `gate …` | for each line of standard input: writes on descriptor 3, and what is answered |
@@ -30,7 +33,7 @@
 
 use std::hint::black_box;
 use std::io::{self, Read, Seek, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 #[cfg(any(target_env = "p1", target_os = "linux"))]
 use std::os::fd::FromRawFd;
 use std::process::ExitCode;
@@ -110,6 +113,25 @@ fn main() -> io::Result<ExitCode> {
             stream.shutdown(Shutdown::Write)?;
             io::copy(&mut stream, &mut io::stdout()).map(|_| ExitCode::SUCCESS)
         }
+        ["ask", at, text] => {
+            let (socket, to) = datagrams(at)?;
+            socket.send_to(text.as_bytes(), to)?;
+            let mut bytes = vec![0; 64 * 1024];
+            let (count, _) = socket.recv_from(&mut bytes)?;
+            io::stdout().write_all(&bytes[..count]).map(|()| ExitCode::SUCCESS)
+        }
+        ["send", at, text] => {
+            let (socket, to) = datagrams(at)?;
+            socket.connect(to)?;
+            socket.send(text.as_bytes()).map(|_| ExitCode::SUCCESS)
+        }
+        ["tell", at] => {
+            let socket = UdpSocket::bind(at)?;
+            let mut bytes = vec![0; 64 * 1024];
+            let (count, from) = socket.recv_from(&mut bytes)?;
+            socket.send_to(&bytes[..count].to_ascii_uppercase(), from)?;
+            io::stdout().write_all(&bytes[..count]).map(|()| ExitCode::SUCCESS)
+        }
         ["lookup", name] => {
             let mut addresses: Vec<_> = (*name, 1).to_socket_addrs()?.map(|address| address.ip()).collect();
             addresses.sort();
@@ -128,7 +150,8 @@ fn main() -> io::Result<ExitCode> {
 fn usage() -> ExitCode {
     eprintln!(
         "usage: probe exit N | file PATH … | put PATH TEXT | list PATH | name | cat | args … | env | \
-         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | lookup NAME | get URL | gate"
+         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | ask AT TEXT | send AT TEXT | tell AT | \
+         lookup NAME | get URL | gate"
     );
     ExitCode::from(64)
 }
@@ -155,6 +178,17 @@ fn listen(at: &str) -> io::Result<TcpListener> {
 
 fn dial(at: &str) -> io::Result<TcpStream> {
     descriptor(at).map_or_else(|| TcpStream::connect(at), given)
+}
+
+/// A socket for datagrams to there.
+fn datagrams(at: &str) -> io::Result<(UdpSocket, SocketAddr)> {
+    let to = at.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+    let socket = if to.is_ipv4() {
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+    }?;
+    Ok((socket, to))
 }
 
 /// One request, as the world `wasi:http/proxy` makes them.

@@ -17,5 +17,7 @@ pub(crate) const ENOSPC: Errno = Errno(28);
 pub(crate) const ENOENT: Errno = Errno(2);
 pub(crate) const ENOSYS: Errno = Errno(38);
 pub(crate) const ESPIPE: Errno = Errno(29);
+pub(crate) const ENOTSOCK: Errno = Errno(88);
+pub(crate) const EMSGSIZE: Errno = Errno(90);
 pub(crate) const ENOPROTOOPT: Errno = Errno(92);
 pub(crate) const ETIMEDOUT: Errno = Errno(110);

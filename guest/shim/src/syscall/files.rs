@@ -14,7 +14,7 @@ use gate::plan::{PAGE, PROCESSORS, SHARED};
 use gate::program::{PATH, Streams};
 use gate::ring::{self, BLOCK, CONTROL, Call, HANDLES, Kind};
 
-use super::error::{EBADF, EFAULT, EINVAL, EMFILE, ENOENT, ENOPROTOOPT, ENOTTY, ESPIPE, Errno};
+use super::error::{EBADF, EFAULT, EINVAL, EMFILE, EMSGSIZE, ENOENT, ENOPROTOOPT, ENOTSOCK, ENOTTY, ESPIPE, Errno};
 use super::{get, put, word};
 use crate::arch::lock::Lock;
 use crate::arch::tables::me;
@@ -34,6 +34,8 @@ static WINDOWS: AtomicU64 = AtomicU64::new(0);
 const MOST: usize = HANDLES as usize;
 const NONE: u16 = u16::MAX;
 const DATA: u64 = ring::DATA as u64;
+/// The part of it before a datagram.
+const ADDRESS: u64 = ring::ADDRESS as u64;
 /// The descriptor of the platform.
 const PLATFORM_FD: u64 = ring::PLATFORM as u64;
 
@@ -222,6 +224,14 @@ fn handle(index: u16) -> u32 {
 
 fn of(fd: u64) -> Result<(u16, Object), Errno> {
     FILES.lock().object(fd)
+}
+
+/// The handle of what may be a socket. The platform is none: whatever passes there passes as frames.
+fn socket_of(fd: u64) -> Result<u32, Errno> {
+    match of(fd)? {
+        (index, Object::Host) => Ok(handle(index)),
+        _ => Err(ENOTSOCK),
+    }
 }
 
 /// The handle of something the host holds.
@@ -460,17 +470,40 @@ pub(super) fn write_vectors(fd: u64, list: u64, count: u64) -> Result<u64, Errno
     host::call(&Call { length: short(total), ..Call::new(Kind::Write, handle(index)) })
 }
 
-pub(super) fn send(fd: u64, from: u64, length: u64, to: u64) -> Result<u64, Errno> {
-    if to == 0 { write(fd, from, length) } else { Err(EINVAL) }
+/// `sendto`.
+pub(super) fn send(fd: u64, from: u64, length: u64, to: u64, size: u64) -> Result<u64, Errno> {
+    if to == 0 {
+        return write(fd, from, length);
+    }
+    let handle = socket_of(fd)?;
+    if length > u64::from(ring::DATAGRAM) {
+        return Err(EMSGSIZE);
+    }
+    // The address first: it is put there in whole words.
+    address(to, size)?;
+    into_window(from, ADDRESS, length)?;
+    host::call(&Call { length: short(ADDRESS.wrapping_add(length)), ..Call::new(Kind::Send, handle) })
 }
 
-/// Flags are MSG_NOSIGNAL and the like; peeking is not there.
-pub(super) fn receive(fd: u64, to: u64, length: u64, flags: u64, from: u64) -> Result<u64, Errno> {
+/// `recvfrom`. Flags are MSG_NOSIGNAL and the like; peeking is not there.
+pub(super) fn receive(fd: u64, to: u64, length: u64, flags: u64, from: u64, room: u64) -> Result<u64, Errno> {
     const PEEK: u64 = 2;
-    if from != 0 || flags & PEEK != 0 {
+    const V4: u64 = 2;
+    if flags & PEEK != 0 {
         return Err(EINVAL);
     }
-    read(fd, to, length)
+    if from == 0 {
+        return read(fd, to, length);
+    }
+    let handle = socket_of(fd)?;
+    let length = length.min(DATA.wrapping_sub(ADDRESS));
+    if to.checked_add(length).is_none_or(|end| end > TOP) {
+        return Err(EFAULT);
+    }
+    let count = host::call(&Call { length: short(ADDRESS.wrapping_add(length)), ..Call::new(Kind::Receive, handle) })?;
+    out_of_window(to, ADDRESS, count)?;
+    let size = if shared::block().data(0) & 0xffff == V4 { 16 } else { ADDRESS };
+    give_address(size, from, room).map(|()| count)
 }
 
 pub(super) fn close(fd: u64) -> Result<u64, Errno> {
@@ -584,10 +617,12 @@ pub(super) fn descriptor(fd: u64, what: u64, argument: u64) -> Result<u64, Errno
 
 pub(super) fn socket(family: u64, kind: u64) -> Result<u64, Errno> {
     const NON_BLOCKING: u64 = 0o4000;
+    const DATAGRAMS: u64 = 2;
     let waitless = kind & NON_BLOCKING != 0;
+    let datagrams = if kind & 0xf == DATAGRAMS { ring::DATAGRAMS } else { 0 };
     open(Object::Host, waitless, |index| Call {
         a: family & 0xffff_ffff,
-        b: u64::from(waitless),
+        b: u64::from(waitless) | datagrams,
         ..Call::new(Kind::Socket, handle(index))
     })
     .map(|(fd, _)| fd)
@@ -603,10 +638,13 @@ fn open(object: Object, waitless: bool, call: impl FnOnce(u16) -> Call) -> Resul
 
 /// Puts an address into the window; how long it is.
 fn address(at: u64, length: u64) -> Result<u32, Errno> {
+    /// Of a `sockaddr_storage`, which begins with the address.
+    const LONGEST: u64 = 128;
     let length = length & 0xffff_ffff;
-    if length > u64::from(ring::ADDRESS) || length < 8 {
+    if !(8..=LONGEST).contains(&length) {
         return Err(EINVAL);
     }
+    let length = length.min(ADDRESS);
     let mut index = 0;
     while u64::wrapping_mul(index, 8) < length {
         let offset = u64::wrapping_mul(index, 8);
@@ -672,34 +710,46 @@ pub(super) fn shutdown(fd: u64, how: u64) -> Result<u64, Errno> {
     host::call(&Call { a: how & 0xffff_ffff, ..Call::new(Kind::Shutdown, held(fd)?) })
 }
 
-/// Options by level and name.
-const OPTIONS: [(u64, u64, u64); 4] = [
-    (1, 2, ring::option::REUSE_ADDRESS),
-    (6, 1, ring::option::NO_DELAY),
-    (41, 26, ring::option::V6_ONLY),
-    (1, 9, ring::option::KEEP_ALIVE),
-];
+/// The option of this level and name.
+fn option_of(level: u64, name: u64) -> Result<u64, Errno> {
+    Ok(match (level & 0xffff_ffff, name & 0xffff_ffff) {
+        (0, 2) => ring::option::V4_HOPS,
+        (1, 2) => ring::option::REUSE_ADDRESS,
+        (1, 7) => ring::option::SEND_BUFFER,
+        (1, 8) => ring::option::RECEIVE_BUFFER,
+        (1, 9) => ring::option::KEEP_ALIVE,
+        (6, 1) => ring::option::NO_DELAY,
+        (6, 4) => ring::option::KEEP_IDLE,
+        (6, 5) => ring::option::KEEP_INTERVAL,
+        (6, 6) => ring::option::KEEP_COUNT,
+        (41, 16) => ring::option::V6_HOPS,
+        (41, 26) => ring::option::V6_ONLY,
+        _ => return Err(ENOPROTOOPT),
+    })
+}
 
 pub(super) fn set_option(fd: u64, level: u64, name: u64, at: u64, length: u64) -> Result<u64, Errno> {
     let handle = held(fd)?;
-    let known = OPTIONS.iter().find(|known| (known.0, known.1) == (level & 0xffff_ffff, name & 0xffff_ffff));
-    let (_, _, which) = *known.ok_or(ENOPROTOOPT)?;
+    let which = option_of(level, name)?;
     if length < 4 {
         return Err(EINVAL);
     }
-    let on = u32::from_le_bytes(get(at)?) != 0;
-    host::call(&Call { a: which, b: u64::from(on), ..Call::new(Kind::SetOption, handle) })
+    let value = u32::from_le_bytes(get(at)?);
+    host::call(&Call { a: which, b: u64::from(value), ..Call::new(Kind::SetOption, handle) })
 }
 
-/// `SO_ERROR` is the one option that is asked for.
 pub(super) fn option(fd: u64, level: u64, name: u64, at: u64, room: u64) -> Result<u64, Errno> {
     const SOCKET: u64 = 1;
     const ERROR: u64 = 4;
     let handle = held(fd)?;
-    if (level & 0xffff_ffff, name & 0xffff_ffff) != (SOCKET, ERROR) {
-        return Err(ENOPROTOOPT);
+    let call = if (level & 0xffff_ffff, name & 0xffff_ffff) == (SOCKET, ERROR) {
+        Call::new(Kind::Error, handle)
+    } else {
+        Call { a: option_of(level, name)?, ..Call::new(Kind::Option, handle) }
+    };
+    if u32::from_le_bytes(get(room)?) < 4 {
+        return Err(EINVAL);
     }
-    let error = host::call(&Call::new(Kind::Error, handle))?;
-    put(at, &short(error).to_le_bytes())?;
+    put(at, &short(host::call(&call)?).to_le_bytes())?;
     put(room, &4u32.to_le_bytes()).map(|()| 0)
 }

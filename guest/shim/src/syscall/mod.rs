@@ -105,7 +105,7 @@ fn allowed(call: &Call, arguments: &[u64; 6]) -> bool {
 fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
     let number = frame.rax;
     let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
-    let [a, b, c, d, e, _] = arguments;
+    let [a, b, c, d, e, f] = arguments;
     let place = usize::try_from(number).ok().and_then(|number| INDEX.get(number)).copied().unwrap_or(0);
     let call = usize::from(place).checked_sub(1).and_then(|index| TABLE.get(index));
     if let Some(open) = OPEN.iter().find(|open| u64::from(open.number) == number) {
@@ -145,8 +145,8 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         35 => sleep(a, None),
         41 => files::socket(a, b),
         42 => files::connect(fd, b, c),
-        44 => files::send(fd, b, c, e),
-        45 => files::receive(fd, b, c, d, e),
+        44 => files::send(fd, b, c, e, f),
+        45 => files::receive(fd, b, c, d, e, f),
         48 => files::shutdown(fd, b),
         49 => files::bind(fd, b, c),
         50 => files::listen(fd, b),

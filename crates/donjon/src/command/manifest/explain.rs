@@ -172,7 +172,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     }
     text.unsaid("connect", connect.is_empty());
 
-    let Network { connect: destinations, listen: ports, resolve } = network;
+    let Network { connect: destinations, listen: ports, resolve, udp } = network;
     for destination in destinations {
         text.line(
             "reaches",
@@ -181,6 +181,9 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     }
     for port in ports {
         text.line("opens", &format!("port {port}, in the clear"));
+    }
+    for peer in udp {
+        text.line("datagrams", &format!("to and from {peer}, in the clear"));
     }
     for host in resolve {
         text.line("looks up", &format!("{host}, as the host answers"));

@@ -301,6 +301,13 @@ pub(crate) const KEYS: &[Key] = &[
         "no other names",
     ),
     key(
+        "network.udp",
+        Form::Texts(DESTINATION, Some(1024)),
+        "`host:ports`: peers of sockets for UDP. A datagram goes to nobody else, and one from elsewhere is dropped before the \
+         program knows of it, unless its socket is bound to a port of `network.listen`.",
+        "no datagram leaves or comes in",
+    ),
+    key(
         "limits",
         Form::Section,
         "How much one instance of a program may take.",

@@ -16,22 +16,14 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::http::Service;
-use crate::support::{BACKEND, Input, donjon, folder, run, skip, wait};
+use crate::support::{Input, donjon, folder, run, skip, wait};
 
 /// What fails on every backend, and why.
 const FAILS: &[(&str, &str)] = &[
     ("http-client-sent", "Wasmtime 48 tells of requests that were never sent as sent; expected to fail upstream"),
     ("http-client-path-none", "Wasmtime 48 sends `/` for a request without a path; expected to fail upstream"),
     ("http-request", "Wasmtime 48 refuses paths that do not begin with `/`, which the suite wants taken"),
-    ("sockets-udp-bind", "a Keep has no UDP yet"),
-    ("sockets-udp-connect", "a Keep has no UDP yet"),
-    ("sockets-udp-properties", "a Keep has no UDP yet"),
-    ("sockets-udp-receive", "a Keep has no UDP yet"),
-    ("sockets-udp-send", "a Keep has no UDP yet"),
 ];
-
-/// What else fails in a micro-VM.
-const FAILS_IN_VMS: &[(&str, &str)] = &[("sockets-tcp-properties", "the shim does not pass every option of a socket")];
 
 /// The test programs of one folder, each with its specification.
 fn tests(folder: &Path) -> BTreeMap<String, (PathBuf, Value)> {
@@ -87,7 +79,7 @@ fn done(program: &Path, specification: &Value) -> Result<(), String> {
     if let Some(other) = operations.iter().find(|operation| known.iter().all(|known| operation["type"] != **known)) {
         return Err(format!("this runner does not know {other}"));
     }
-    let network = "[network]\nconnect = [\"*:*\"]\nlisten = [\"*\"]\n";
+    let network = "[network]\nconnect = [\"*:*\"]\nlisten = [\"*\"]\nudp = [\"*:*\"]\n";
     if specification["world"] == "wasi:http/service" {
         let servers = others::serve(specification);
         let servers: String = servers.iter().map(|(name, address)| format!("{name} = \"{address}\"\n")).collect();
@@ -171,8 +163,7 @@ fn suite(folders: &[&str], count: usize) {
     let Some(checkout) = std::env::var_os("DONJON_WASI_TESTSUITE") else {
         return skip("testsuite", "DONJON_WASI_TESTSUITE does not name a checkout of WebAssembly/wasi-testsuite");
     };
-    let listed = FAILS.iter().chain(FAILS_IN_VMS.iter().filter(|_| BACKEND == "kvm"));
-    let listed: BTreeMap<_, _> = listed.copied().collect();
+    let listed: BTreeMap<_, _> = FAILS.iter().copied().collect();
     let mut all = 0;
     let (mut failed, mut why, mut fails) = (BTreeSet::new(), String::new(), BTreeSet::new());
     for folder in folders {

@@ -126,7 +126,10 @@ impl Liar {
         let honest = truth(call);
         let count = match call.check(honest) {
             Ok(Ok(_)) if call.kind == Kind::Firmware => old.len(),
-            Ok(Ok(count)) => usize::try_from(count).unwrap_or(0).min(old.len()),
+            Ok(Ok(count)) => {
+                let address = if call.kind == Kind::Receive { u64::from(ADDRESS) } else { 0 };
+                usize::try_from(count + address).unwrap_or(0).min(old.len())
+            }
             _ => 0,
         };
         let mut new = vec![0; old.len()];
@@ -202,7 +205,9 @@ impl Liar {
                 later.push((1 + random.below(12), *call));
             }
             Kind::Wake => self.withheld.store(true, Ordering::SeqCst),
-            Kind::Read | Kind::Write => return (random.below(u64::from(call.length) + 1), true),
+            Kind::Read | Kind::Write | Kind::Send | Kind::Receive => {
+                return (random.below(largest(call) + 1), true);
+            }
             Kind::Accept | Kind::Name => return ([0, 8, 16, 28][random.place(4)], true),
             _ => {}
         }
@@ -219,6 +224,8 @@ fn largest(call: &Call) -> u64 {
         Kind::Poll => call.a | u64::from(ALWAYS),
         Kind::What => file::TERMINAL,
         Kind::Seek | Kind::Clock => i64::MAX.unsigned_abs(),
+        Kind::Send | Kind::Receive => u64::from(call.length.saturating_sub(ADDRESS)),
+        Kind::Option => u64::from(i32::MAX.unsigned_abs()),
         _ => 0,
     }
 }
@@ -227,7 +234,7 @@ fn largest(call: &Call) -> u64 {
 fn call_past(call: &Call) -> u64 {
     match call.kind {
         // So far beyond that who believes it once is seen to.
-        Kind::Read | Kind::Write => u64::from(call.length) + 48,
+        Kind::Read | Kind::Write | Kind::Send | Kind::Receive => largest(call) + 48,
         _ => largest(call) + 1,
     }
 }

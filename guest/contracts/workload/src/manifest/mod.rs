@@ -668,8 +668,15 @@ mod tests {
         assert!(matches!(listen("tls", r#","clients":["/other"]"#), Err(ManifestError::NoSuchFile { .. })));
         assert!(matches!(listen("tls", r#","clients":["webb"]"#), Err(ManifestError::Json { .. })));
         assert!(matches!(with(r#""network":{"connect":["10.0.0.1/8:1"]}"#), Err(ManifestError::Json { .. })));
-        let network = r#""network":{"connect":["a.b:1","[::1]:*"],"listen":["80-90"],"resolve":["*.b"]}"#;
+        let network =
+            r#""network":{"connect":["a.b:1","[::1]:*"],"listen":["80-90"],"resolve":["*.b"],"udp":["[::1]:53"]}"#;
         assert!(with(network).is_ok());
+        let udp = |rules: usize| {
+            let rules: Vec<_> = (1..=rules).map(|port| alloc::format!("\"a:{port}\"")).collect();
+            with(&alloc::format!(r#""network":{{"udp":[{}]}}"#, rules.join(",")))
+        };
+        assert!(udp(1024).is_ok());
+        assert_eq!(udp(1025), Err(ManifestError::TooMany { what: "network.udp", limit: 1024, found: 1025 }));
         assert_eq!(with(r#""network":{}"#), Err(ManifestError::NotCanonical));
         let twice = r#"{"listen":[{"name":"n","port":0,"protocol":"tcp"},{"name":"m","port":0,"protocol":"tcp"}]}"#;
         assert!(read(twice).is_ok(), "any port twice is two ports");

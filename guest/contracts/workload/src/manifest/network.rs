@@ -94,12 +94,15 @@ pub struct Network {
     /// Where it may connect to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connect: Vec<Destination>,
-    /// Ports it may listen at, beside those of `[[listen]]`.
+    /// Ports it may listen at, beside those of `[[listen]]`, and take datagrams at from everybody.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<Ports>,
-    /// Names it may look up, beside those of `connect`.
+    /// Names it may look up, beside those of `connect` and `udp`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolve: Vec<Host>,
+    /// Where datagrams may go to and come from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub udp: Vec<Destination>,
 }
 
 /// `host:ports`.
@@ -400,8 +403,8 @@ text!(Trust Destination Host Ports);
 
 impl Network {
     pub(super) const fn is_empty(&self) -> bool {
-        let Self { connect, listen, resolve } = self;
-        connect.is_empty() && listen.is_empty() && resolve.is_empty()
+        let Self { connect, listen, resolve, udp } = self;
+        connect.is_empty() && listen.is_empty() && resolve.is_empty() && udp.is_empty()
     }
 }
 
@@ -421,6 +424,7 @@ pub(super) fn consistent(
         ("network.connect", network.connect.len()),
         ("network.listen", network.listen.len()),
         ("network.resolve", network.resolve.len()),
+        ("network.udp", network.udp.len()),
     ] {
         if found > RULES {
             return Err(ManifestError::TooMany { what, limit: RULES, found });

@@ -5,6 +5,7 @@
 
 mod files;
 mod sockets;
+mod udp;
 
 use wasmtime::component::Linker;
 

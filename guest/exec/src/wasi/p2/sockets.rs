@@ -1,4 +1,4 @@
-//! `wasi:sockets` 0.2 over the Keep's own connections: TCP and names. Datagrams are Wasmtime's, which refuses them.
+//! `wasi:sockets` 0.2 over the Keep's own connections: TCP and names; for UDP see [`super::udp`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
     self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Network,
 };
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, ShutdownType};
-use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp, udp_create_socket};
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, DynPollable, InputStream, OutputStream, Pollable, SocketError, SocketResult,
     StreamError, StreamResult, subscribe,
@@ -27,6 +27,8 @@ type Lookup = Resource<ip_name_lookup::ResolveAddressStream>;
 pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> Sockets<'_>) -> wasmtime::Result<()> {
     tcp::add_to_linker::<T, Connections>(linker, of)?;
     tcp_create_socket::add_to_linker::<T, Connections>(linker, of)?;
+    udp::add_to_linker::<T, Connections>(linker, of)?;
+    udp_create_socket::add_to_linker::<T, Connections>(linker, of)?;
     ip_name_lookup::add_to_linker::<T, Connections>(linker, of)
 }
 

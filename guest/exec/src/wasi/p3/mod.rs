@@ -4,6 +4,7 @@
 
 mod files;
 mod sockets;
+mod udp;
 
 use wasmtime::component::Linker;
 

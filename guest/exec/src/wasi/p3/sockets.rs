@@ -1,5 +1,4 @@
-//! `wasi:sockets` 0.3 over the Keep's own connections: TCP and names. There are no datagrams yet, so no socket for them is
-//! ever made.
+//! `wasi:sockets` 0.3 over the Keep's own connections: TCP and names; for UDP see [`super::udp`].
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use wasmtime::component::{
 };
 use wasmtime_wasi::p3::bindings::sockets::ip_name_lookup;
 use wasmtime_wasi::p3::bindings::sockets::types::{
-    self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, TcpSocket, UdpSocket,
+    self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, TcpSocket,
 };
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 
@@ -23,8 +22,6 @@ use crate::wasi::{Connections, Sockets};
 
 /// What the bindings call a socket; a [`Socket`].
 type Tcp = Resource<TcpSocket>;
-/// One for datagrams; there is none.
-type Udp = Resource<UdpSocket>;
 /// How a stream ended.
 type End = Result<(), ErrorCode>;
 
@@ -347,78 +344,5 @@ impl<U> ip_name_lookup::HostWithStore<U> for Connections {
             Err(NoName::Denied) => Err(ip_name_lookup::ErrorCode::AccessDenied),
             Err(NoName::Unknown) => Err(ip_name_lookup::ErrorCode::NameUnresolvable),
         })
-    }
-}
-
-/// What every call on a socket for datagrams answers.
-fn none<T>() -> SocketResult<T> {
-    Err(ErrorCode::AccessDenied.into())
-}
-
-impl types::HostUdpSocket for Sockets<'_> {
-    async fn create(&mut self, _: IpAddressFamily) -> SocketResult<Udp> {
-        none()
-    }
-
-    async fn bind(&mut self, _: Udp, _: IpSocketAddress) -> SocketResult<()> {
-        none()
-    }
-
-    async fn connect(&mut self, _: Udp, _: IpSocketAddress) -> SocketResult<()> {
-        none()
-    }
-
-    fn disconnect(&mut self, _: Udp) -> SocketResult<()> {
-        none()
-    }
-
-    fn get_local_address(&mut self, _: Udp) -> SocketResult<IpSocketAddress> {
-        none()
-    }
-
-    fn get_remote_address(&mut self, _: Udp) -> SocketResult<IpSocketAddress> {
-        none()
-    }
-
-    fn get_address_family(&mut self, _: Udp) -> wasmtime::Result<IpAddressFamily> {
-        Ok(IpAddressFamily::Ipv4)
-    }
-
-    fn get_unicast_hop_limit(&mut self, _: Udp) -> SocketResult<u8> {
-        none()
-    }
-
-    fn set_unicast_hop_limit(&mut self, _: Udp, _: u8) -> SocketResult<()> {
-        none()
-    }
-
-    fn get_receive_buffer_size(&mut self, _: Udp) -> SocketResult<u64> {
-        none()
-    }
-
-    fn set_receive_buffer_size(&mut self, _: Udp, _: u64) -> SocketResult<()> {
-        none()
-    }
-
-    fn get_send_buffer_size(&mut self, _: Udp) -> SocketResult<u64> {
-        none()
-    }
-
-    fn set_send_buffer_size(&mut self, _: Udp, _: u64) -> SocketResult<()> {
-        none()
-    }
-
-    fn drop(&mut self, _: Udp) -> wasmtime::Result<()> {
-        Ok(())
-    }
-}
-
-impl<U> types::HostUdpSocketWithStore<U> for Connections {
-    async fn send(_: &Accessor<U, Self>, _: Udp, _: Vec<u8>, _: Option<IpSocketAddress>) -> SocketResult<()> {
-        none()
-    }
-
-    async fn receive(_: &Accessor<U, Self>, _: Udp) -> SocketResult<(Vec<u8>, IpSocketAddress)> {
-        none()
     }
 }
