@@ -408,6 +408,7 @@ time = "30 s"
 Nobody said, therefore:
   kind      what the program exports decides
   invoke    a module is entered by `_start`, a component by what it exports
+  stubs     a program that imports what a Keep does not have is refused
   arg0      `main.wasm`, of a native program `program`
   stdin     `run`: from the host; `deploy`: empty
   stderr    `run`: to the host; `deploy`: dropped
