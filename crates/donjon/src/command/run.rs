@@ -42,7 +42,7 @@ pub(crate) struct Run {
     /// also whether it was compiled for this start, or before.
     #[arg(long, value_name = "FILE")]
     outcome: Option<PathBuf>,
-    /// Let the program reach everybody, and print the [network] section that it would have needed; nothing is kept to a list.
+    /// Let the program reach everybody, and print the section `network` that it would have needed; nothing is kept to a list.
     #[arg(long)]
     learn: bool,
     #[command(flatten)]
