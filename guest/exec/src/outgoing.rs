@@ -1,6 +1,6 @@
 //! Requests that a program makes of others.
 //!
-//! Owns the one way out for HTTP: where a request may go and who has to answer is [`Network`]'s to say, nothing goes around
+//! Owns the one way out for HTTP: where a request may go and who has to answer is [`crate::network::Network`]'s to say, nothing goes around
 //! it. One connection for each request, HTTP/1.1.
 
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! The TCP socket of `wasi:sockets`, of 0.2 and 0.3 alike: made, bound, then either listening or connected.
 //!
 //! Owns the order of these states. Refuses addresses that cannot be meant; whom one may bind to or connect
-//! to is [`Network`]'s to say.
+//! to is [`super::Network`]'s to say.
 //!
 //! Source: WebAssembly/WASI, `wasi:sockets` 0.2 and 0.3, `tcp-socket`.
 
