@@ -70,7 +70,8 @@ impl Service {
         let said = BufReader::new(donjon.stderr.take().unwrap()).lines();
         let mut service = Self { donjon, said, address: String::new() };
         for expected in shows {
-            let line = service.said.next().expect("it says more").unwrap();
+            let mut said = service.said.by_ref().map(Result::unwrap);
+            let line = said.find(|line| line != support::COMPILING).expect("it says more");
             match line.strip_prefix(LISTENS) {
                 Some(address) => {
                     assert_eq!(*expected, format!("{LISTENS}{PORT}"));

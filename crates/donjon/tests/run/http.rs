@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use workload::Digest;
 
-use crate::support::{BACKEND, donjon, folder, has, skip, wait};
+use crate::support::{BACKEND, COMPILING, donjon, folder, has, skip, wait};
 
 /// A running service; killed when dropped.
 pub(crate) struct Service {
@@ -29,7 +29,7 @@ impl Service {
         let mut command = donjon(dir.path(), ["run", "--listen", "web=127.0.0.1:0"]);
         let mut donjon = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(donjon.stderr.take().unwrap()).lines();
-        let mut line = || said.next().expect("it says more").unwrap();
+        let mut line = || said.by_ref().map(Result::unwrap).find(|line| line != COMPILING).expect("it says more");
         let protection = match BACKEND {
             "nil" => "no protection: this host can read and change everything",
             _ => "a micro-VM without a TEE: this host can read and change everything",
