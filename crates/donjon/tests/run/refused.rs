@@ -378,7 +378,9 @@ fn an_address_that_is_none() {
         refused(
             dir.path(),
             &["run", "-q", "--listen", &format!("web={address}")],
-            &format!("`{address}` is not an address and port [listen.address]"),
+            &format!(
+                "listener `web` cannot be bound to {address}: `{address}` is not an address and port [listen.address]"
+            ),
             "write it as 127.0.0.1:8443 or [::1]:8443",
         );
     }
