@@ -61,8 +61,9 @@ impl Program {
         wasm: &[u8],
         manifest: &Manifest,
     ) -> Result<Self, Refusal> {
-        // What could be a service is compiled like one: an interface's name stands in its exports.
-        let serves = HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
+        // A component that could be a service is compiled like one: an interface's name stands in its exports.
+        let serves = wasm.starts_with(COMPONENT)
+            && HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
         // Of who has a certificate it is to be renewed, however long he computes.
         let tls = manifest.listen.iter().map(|listen| listen.protocol);
         let tls = tls.chain(manifest.connect.iter().map(|connect| connect.protocol)).any(Protocol::tls);

@@ -6,7 +6,7 @@
 //! Invariant: a name, an address or a network never proves anything; a key, a chain or a Keep's certificate does.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use identity::chain::verify_chain;
 use identity::deployment::Deployment;
@@ -104,8 +104,11 @@ impl ResolvesClientCert for Shown {
     }
 }
 
+/// Made once: every handshake asks it.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    Arc::clone(&PROVIDER)
 }
 
 /// The present as far as this Keep knows it.

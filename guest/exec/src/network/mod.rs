@@ -15,7 +15,7 @@ mod udp;
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ pub(crate) struct Network {
     platform: Mutex<Platform>,
     policy: Mutex<Policy>,
     listen: Vec<Arc<Service>>,
-    connect: Vec<Arc<Target>>,
+    connect: Vec<Target>,
+    web: OnceLock<TlsConnector>,
     told: Mutex<BTreeSet<String>>,
     stderr: Stdio,
     /// The manifest says that everything is allowed.
@@ -118,13 +119,14 @@ impl Network {
             } else {
                 None
             };
-            connect.push(Arc::new(Target { connect: section.clone(), tls }));
+            connect.push(Target { connect: section.clone(), tls });
         }
         Ok(Self {
             platform: Mutex::new(platform),
             policy: Mutex::new(Policy::new(manifest)),
             listen,
             connect,
+            web: OnceLock::new(),
             told: Mutex::default(),
             stderr: manifest.stdio(brief).stderr,
             open: manifest.debug.insecure_network,
@@ -142,7 +144,7 @@ impl Network {
     }
 
     /// The connections for sockets, in the manifest's order.
-    pub(crate) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
         self.connect.iter().filter(|target| !target.connect.protocol.http())
     }
 
@@ -177,7 +179,7 @@ impl Network {
     }
 
     /// Connects to an address.
-    pub(crate) async fn connect(&self, socket: Option<TcpSocket>, to: SocketAddr) -> std::io::Result<Stream> {
+    pub(crate) async fn connect(&self, socket: TcpSocket, to: SocketAddr) -> std::io::Result<Stream> {
         let way = self.policy().way(to);
         let target = match way {
             Ok(Way::Plain) => None,
@@ -185,10 +187,7 @@ impl Network {
             Err(key) if self.allows(&format!("to connect to {to}"), &key) => None,
             Err(_) => return Err(ErrorKind::PermissionDenied.into()),
         };
-        let stream = match socket {
-            Some(socket) => socket.connect(to).await?,
-            None => TcpStream::connect(to).await?,
-        };
+        let stream = socket.connect(to).await?;
         match target {
             Some(target) => target.shield(stream).await,
             None => Stream::tcp(stream),
@@ -231,9 +230,18 @@ impl Network {
         if !tls {
             return Stream::tcp(stream);
         }
+        handshake(self.web()?, None, host, stream).await
+    }
+
+    /// For servers under the public web roots. Made when it is first needed: there are many roots, and most programs ask
+    /// nobody so.
+    fn web(&self) -> std::io::Result<&TlsConnector> {
+        if let Some(web) = self.web.get() {
+            return Ok(web);
+        }
         let web = Proof::default().web().and_then(|proof| tls::client(proof, None, &[b"http/1.1"]));
         let web = web.map_err(|_| Error::other("no TLS"))?;
-        handshake(&TlsConnector::from(web), None, host, stream).await
+        Ok(self.web.get_or_init(|| TlsConnector::from(web)))
     }
 
     /// The listener of the manifest that a program means by a port, or none if it may bind there as it says.

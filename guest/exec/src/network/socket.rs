@@ -122,7 +122,7 @@ impl Socket {
             return Err(ErrorCode::InvalidState);
         };
         let network = Arc::clone(&self.network);
-        self.state = State::Connecting(Box::pin(async move { network.connect(Some(socket), to).await }));
+        self.state = State::Connecting(Box::pin(async move { network.connect(socket, to).await }));
         Ok(())
     }
 

@@ -7,6 +7,57 @@
 //!
 //! Invariant: a program gets what stands in its [`World`], and nothing of the host beside it.
 
+/// What files are in the bindings of a version of components: their types have the same names and cases in each. `$error` is
+/// how its calls fail.
+macro_rules! told {
+    ($error:ty) => {
+        impl From<Fault> for ErrorCode {
+            fn from(fault: Fault) -> Self {
+                match fault {
+                    Fault::BadDescriptor => Self::BadDescriptor,
+                    Fault::Busy => Self::Busy,
+                    Fault::Exist => Self::Exist,
+                    Fault::Invalid => Self::Invalid,
+                    Fault::IsDirectory => Self::IsDirectory,
+                    Fault::Loop => Self::Loop,
+                    Fault::NameTooLong => Self::NameTooLong,
+                    Fault::NoEntry => Self::NoEntry,
+                    Fault::NoSpace => Self::InsufficientSpace,
+                    Fault::NotDirectory => Self::NotDirectory,
+                    Fault::NotEmpty => Self::NotEmpty,
+                    Fault::NotPermitted => Self::NotPermitted,
+                    Fault::OtherTree => Self::CrossDevice,
+                    Fault::ReadOnly => Self::ReadOnly,
+                    Fault::TooLarge => Self::FileTooLarge,
+                }
+            }
+        }
+
+        impl From<Fault> for $error {
+            fn from(fault: Fault) -> Self {
+                ErrorCode::from(fault).into()
+            }
+        }
+
+        impl From<Kind> for DescriptorType {
+            fn from(kind: Kind) -> Self {
+                match kind {
+                    Kind::Directory => Self::Directory,
+                    Kind::File => Self::RegularFile,
+                    Kind::Link => Self::SymbolicLink,
+                }
+            }
+        }
+
+        impl From<Stat> for MetadataHashValue {
+            fn from(stat: Stat) -> Self {
+                let [lower, upper] = stat.hash();
+                Self { lower, upper }
+            }
+        }
+    };
+}
+
 pub(crate) mod component;
 pub(crate) mod p1;
 pub(crate) mod p2;

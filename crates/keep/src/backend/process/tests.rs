@@ -116,19 +116,25 @@ fn a_program_may_close_descriptor_3() {
     assert_eq!(native(&tiny(&code), |_| {}).wait().unwrap(), End::Exit(9));
 }
 
+/// A program that never ends, so many milliseconds after the last word of the exec that it replaces.
+fn replaced(pause: u64) -> Running {
+    let (tell, told) = mpsc::channel();
+    let keep = native(&tiny(&[0xeb, 0xfe]), move |event| {
+        if matches!(event, Event::Milestone { step: 13, .. }) {
+            // The receiver waits for it.
+            _ = tell.send(());
+        }
+    });
+    told.recv().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(pause));
+    keep
+}
+
 /// At any moment, and whichever of its processes runs: here at the last word of exec, and a little later each time.
 #[test]
 fn a_keep_is_stopped_while_its_program_is_replaced() {
     for pause in [0, 1, 3, 10, 30] {
-        let (tell, told) = mpsc::channel();
-        let keep = native(&tiny(&[0xeb, 0xfe]), move |event| {
-            if matches!(event, Event::Milestone { step: 13, .. }) {
-                // The receiver waits for it.
-                _ = tell.send(());
-            }
-        });
-        told.recv().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
+        let keep = replaced(pause);
         keep.stopper().stop();
         let ended = keep.wait();
         assert!(matches!(ended, Err(RunError::Stopped)), "{pause}: {ended:?}");
@@ -195,15 +201,7 @@ fn a_keep_that_enrols_ends_at_once() {
 #[test]
 fn a_native_program_does_not_hear() {
     for pause in [0, 1, 3, 10, 30] {
-        let (tell, told) = mpsc::channel();
-        let keep = native(&tiny(&[0xeb, 0xfe]), move |event| {
-            if matches!(event, Event::Milestone { step: 13, .. }) {
-                // The receiver waits for it.
-                _ = tell.send(());
-            }
-        });
-        told.recv().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
+        let keep = replaced(pause);
         keep.stopper().end(Signal::Terminate);
         assert_eq!(keep.wait().unwrap(), End::Signal(15), "{pause}");
     }

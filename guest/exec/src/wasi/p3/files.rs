@@ -18,6 +18,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
+use super::tell;
 use crate::clock;
 use crate::files::{At, Fault, Kind, Node, Stat};
 use crate::wasi::{Files, Open};
@@ -383,50 +384,7 @@ impl Drop for Writer {
     }
 }
 
-/// How it ended, once. Whoever does not wait for it does not want to know.
-fn tell(told: &mut Option<oneshot::Sender<End>>, end: End) {
-    if let Some(told) = told.take() {
-        _ = told.send(end);
-    }
-}
-
-impl From<Fault> for ErrorCode {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::BadDescriptor => Self::BadDescriptor,
-            Fault::Busy => Self::Busy,
-            Fault::Exist => Self::Exist,
-            Fault::Invalid => Self::Invalid,
-            Fault::IsDirectory => Self::IsDirectory,
-            Fault::Loop => Self::Loop,
-            Fault::NameTooLong => Self::NameTooLong,
-            Fault::NoEntry => Self::NoEntry,
-            Fault::NoSpace => Self::InsufficientSpace,
-            Fault::NotDirectory => Self::NotDirectory,
-            Fault::NotEmpty => Self::NotEmpty,
-            Fault::NotPermitted => Self::NotPermitted,
-            Fault::OtherTree => Self::CrossDevice,
-            Fault::ReadOnly => Self::ReadOnly,
-            Fault::TooLarge => Self::FileTooLarge,
-        }
-    }
-}
-
-impl From<Fault> for FilesystemError {
-    fn from(fault: Fault) -> Self {
-        ErrorCode::from(fault).into()
-    }
-}
-
-impl From<Kind> for DescriptorType {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Directory => Self::Directory,
-            Kind::File => Self::RegularFile,
-            Kind::Link => Self::SymbolicLink,
-        }
-    }
-}
+told!(FilesystemError);
 
 impl From<Stat> for DescriptorStat {
     fn from(Stat { number: _, kind, links, size, times }: Stat) -> Self {
@@ -442,13 +400,6 @@ impl From<Stat> for DescriptorStat {
             data_modification_timestamp: time(times.modified),
             status_change_timestamp: time(times.changed),
         }
-    }
-}
-
-impl From<Stat> for MetadataHashValue {
-    fn from(stat: Stat) -> Self {
-        let [lower, upper] = stat.hash();
-        Self { lower, upper }
     }
 }
 

@@ -6,6 +6,7 @@ mod files;
 mod sockets;
 mod udp;
 
+use tokio::sync::oneshot;
 use wasmtime::component::Linker;
 
 use super::{Files, Sockets};
@@ -18,4 +19,11 @@ pub(crate) fn add<T: Send + 'static>(
 ) -> wasmtime::Result<()> {
     files::add(linker, files)?;
     sockets::add(linker, sockets)
+}
+
+/// How a stream ended, once. Whoever does not wait for it does not want to know.
+fn tell<End>(told: &mut Option<oneshot::Sender<End>>, end: End) {
+    if let Some(told) = told.take() {
+        _ = told.send(end);
+    }
 }

@@ -17,6 +17,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
 };
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 
+use super::tell;
 use crate::network::{CHUNK, Choice, Listener, NoName, Reader, Socket, Writer};
 use crate::wasi::{Connections, Sockets};
 
@@ -320,13 +321,6 @@ impl Drop for Sending {
     /// The program has said its last byte. What the peer did not take yet is still on its way.
     fn drop(&mut self) {
         tell(&mut self.told, Ok(()));
-    }
-}
-
-/// How it ended, once. Whoever does not wait for it does not want to know.
-fn tell(told: &mut Option<oneshot::Sender<End>>, end: End) {
-    if let Some(told) = told.take() {
-        _ = told.send(end);
     }
 }
 
