@@ -1,5 +1,6 @@
 //! What Keeps on this machine cost, as ratios: against `nil`, which is the same program as a process under seccomp, and
-//! against the floor, which is a bare virtual machine ([`mod@floor`]). `cargo run --release -p bench`.
+//! against the floor, which is a bare virtual machine ([`mod@floor`]): `cargo run --release -p bench`. Or beside the
+//! Wasmtime CLI ([`mod@wasmtime`]): `cargo run --release -p bench -- wasmtime`.
 //!
 //! Each figure is the median of runs that take turns, so that what else the machine does hits all alike. Takes the
 //! `donjon` that was built beside it, and builds the programs that it measures with.
@@ -11,11 +12,14 @@
 mod floor;
 mod requests;
 mod start;
+mod wasmtime;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -54,9 +58,18 @@ fn run() -> Result<()> {
         println!("skipped: micro-VMs: this machine runs none of them, see `donjon platform`");
     }
 
+    match std::env::args().nth(1).as_deref() {
+        None => keeps(&bench, &backends),
+        Some("wasmtime") => wasmtime::run(&bench, &backends),
+        Some(other) => Err(format!("there is no bench `{other}`, only `wasmtime`").into()),
+    }
+}
+
+/// Keeps beside each other.
+fn keeps(bench: &Bench, backends: &[&str]) -> Result<()> {
     println!("{:<54}{:>14}{:>10}", "", "median", "ratio");
     let hello = ["hello, start to end", "tnetennba"];
-    bench.compare(&backends, hello, &[], "x86_64-unknown-linux-musl", 0, |_, wall| Ok(wall))?;
+    bench.compare(backends, hello, &[], "x86_64-unknown-linux-musl", 0, |_, wall| Ok(wall))?;
     for (what, arguments, bytes) in [
         ("a call that the Keep answers", "inside 2000", 0),
         ("a call that the host answers", "host 1000", 0),
@@ -65,18 +78,18 @@ fn run() -> Result<()> {
         ("64 MiB through standard input, native", "bulk", BULK),
     ] {
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        bench.compare(&backends, [what, "meter"], &arguments, "x86_64-unknown-linux-musl", bytes, said)?;
+        bench.compare(backends, [what, "meter"], &arguments, "x86_64-unknown-linux-musl", bytes, said)?;
     }
     for (what, arguments) in [("computing, Wasm", "cpu 40"), ("memory, Wasm", "memory 40")] {
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        bench.compare(&backends, [what, "meter.wasm"], &arguments, "wasm32-wasip1", 0, said)?;
+        bench.compare(backends, [what, "meter.wasm"], &arguments, "wasm32-wasip1", 0, said)?;
     }
     let program: &'static [u8] = Vec::leak(std::fs::read(bench.program("x86_64-unknown-linux-musl", "tnetennba"))?);
-    compare(&backends, "start of a Keep, to exec's first request", |backend| start::exec(&*start::backend(backend)))?;
-    compare(&backends, "hello in exec's place, start to end", |backend| {
+    compare(backends, "start of a Keep, to exec's first request", |backend| start::exec(&*start::backend(backend)))?;
+    compare(backends, "hello in exec's place, start to end", |backend| {
         start::instead(&*start::backend(backend), program)
     })?;
-    requests(&bench, backends.contains(&"sim-snp"))?;
+    requests(bench, backends.contains(&"sim-snp"))?;
     floor();
     Ok(())
 }
@@ -113,6 +126,14 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// Asks a process for its end.
+fn interrupt(child: &Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // It may have ended by itself.
+        _ = kill_process(pid, Signal::INT);
+    }
+}
+
 /// What the program says that it measured.
 fn said(stdout: &str, _: Duration) -> Result<Duration> {
     Ok(Duration::from_nanos(stdout.trim().parse()?))
@@ -145,6 +166,7 @@ impl Bench {
             ("x86_64-unknown-linux-musl", "tnetennba"),
             ("x86_64-unknown-linux-musl", "meter"),
             ("wasm32-wasip1", "meter"),
+            ("wasm32-wasip2", "greeter"),
         ] {
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", target, "--package", package, "--target-dir"])

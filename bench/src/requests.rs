@@ -9,9 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{Bench, Result};
+use crate::{Bench, Result, interrupt};
 
 /// Calls of a Keep that is a process, and of the monitor of a machine.
 pub(crate) const PROCESS: &str =
@@ -108,13 +106,6 @@ impl Service {
         };
         let (one, all) = (counted(1)?, counted(1 + REQUESTS)?);
         Ok(all.saturating_sub(one) as f64 / REQUESTS as f64)
-    }
-}
-
-fn interrupt(child: &Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself.
-        _ = kill_process(pid, Signal::INT);
     }
 }
 

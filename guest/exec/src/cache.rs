@@ -2,6 +2,7 @@
 //!
 //! Owns the seal: AES-256-GCM under a key that the platform derives (trust rule 5), for the hash of the brief, with the
 //! program's digest and everything about the engine bound to it. Where the platform has no such key there is no cache.
+//! What is found here stands for the program, which is then not even fetched.
 //!
 //! Refuses, without a word, whatever is not exactly what was sealed for this very brief, program and engine: a host that
 //! changes, cuts or swaps it gets the program compiled anew. Nothing that a host does with it is an error of the start.
@@ -15,54 +16,64 @@ use gate::message::{CHUNK, STORED};
 use wasmtime::Engine;
 use workload::digest::Digest;
 
-use crate::engine::Code;
+use crate::engine::{Code, Form};
 use crate::platform::Platform;
 use crate::refusal::Refusal;
 
 /// What the context of the key and the bound bytes begin with: what for, and the version of the form below.
-const DOMAIN: &[u8] = b"donjon-code\x01";
+const DOMAIN: &[u8] = b"donjon-code\x02";
 
-/// Programs with fewer bytes are compiled in less than a tenth of a second: not worth a file for each brief.
-const WORTH: usize = 64 * 1024;
+/// Programs with fewer bytes are compiled in no time: not worth a file for each brief.
+const WORTH: u64 = 4 * 1024;
 
-/// What stands around sealed code: the nonce before it, the tag after it.
-const AROUND: u64 = NONCE_LEN as u64 + 16;
+/// What stands behind sealed code: the tag, the nonce, the form.
+const BEHIND: usize = 16 + NONCE_LEN + 1;
 
-/// The place of one program's native code, for one brief and engine.
+/// The place of one program's native code, for one brief.
 pub(crate) struct Cache {
     key: RandomizedNonceKey,
-    /// Authenticated with the code.
+    /// Authenticated with the code, before its form and the engine's.
     bound: Vec<u8>,
     /// By which the host knows it: tells which start is like another, as the brief does.
     name: [u8; 32],
 }
 
+/// What the host has under the name, with the form that it says.
+pub(crate) struct Sealed {
+    bytes: Vec<u8>,
+    pub(crate) form: Form,
+}
+
 /// Native code that was sealed by [`Cache::store`] under the same key, for the same program and engine.
-pub(crate) struct Opened<'a>(&'a [u8]);
+pub(crate) struct Opened<'a> {
+    code: &'a [u8],
+    form: Form,
+}
 
 impl Opened<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0
+        self.code
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 }
 
 impl Cache {
-    /// `None` where the platform cannot seal, and for what is compiled in no time.
+    /// Of a program with this digest and size. `None` where the platform cannot seal, and for what is compiled in no time.
     pub(crate) fn new(
         platform: &mut Platform,
         brief: &[u8],
-        engine: &Engine,
-        wasm: &[u8],
+        program: Digest,
+        size: u64,
     ) -> Result<Option<Self>, Refusal> {
-        if wasm.len() < WORTH {
+        if size < WORTH {
             return Ok(None);
         }
         let context = [DOMAIN, &workload::brief::hash(brief)].concat();
         let key = platform.seal_key(&context)?;
-        // All before the last has a fixed length.
-        let mut bound = Notes([&context, Digest::of(wasm).as_bytes().as_slice()].concat());
-        engine.precompile_compatibility_hash().hash(&mut bound);
-        Ok(key.and_then(|key| Self::bound(&key, bound.0)))
+        Ok(key.and_then(|key| Self::bound(&key, [&context, program.as_bytes().as_slice()].concat())))
     }
 
     fn bound(key: &[u8; 32], bound: Vec<u8>) -> Option<Self> {
@@ -70,68 +81,76 @@ impl Cache {
         Some(Self { key: RandomizedNonceKey::new(&AES_256_GCM, key).ok()?, bound, name })
     }
 
-    /// What the host has of it, read by `read`.
-    pub(crate) fn load<T>(
-        &self,
-        platform: &mut Platform,
-        read: impl FnOnce(&Opened<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Refusal> {
-        let mut sealed = self.fetch(platform)?;
-        Ok(sealed.as_deref_mut().and_then(|sealed| self.open(sealed)).and_then(|code| read(&code)))
+    /// As much as the host has under the name, and no more than it said at first.
+    pub(crate) fn load(&self, platform: &mut Platform) -> Result<Option<Sealed>, Refusal> {
+        let (mut bytes, mut whole) = (Vec::new(), 0);
+        loop {
+            let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let fed = platform.load(self.name, offset, |total, chunk| {
+                if bytes.is_empty() {
+                    whole = usize::try_from(total).ok().filter(|whole| *whole >= BEHIND && total <= STORED)?;
+                    // Once and for all: what grows is copied, and there may be hundreds of megabytes.
+                    bytes.try_reserve_exact(whole).ok()?;
+                }
+                let fits = !chunk.is_empty() && chunk.len() <= whole - bytes.len();
+                fits.then(|| bytes.extend_from_slice(chunk)).map(|()| bytes.len() == whole)
+            })?;
+            match fed.flatten() {
+                Some(false) => {}
+                last => {
+                    let form = last.and_then(|_| Form::of(bytes.pop()?));
+                    return Ok(form.map(|form| Sealed { bytes, form }));
+                }
+            }
+        }
+    }
+
+    /// Opens it in its place, for the engine of its form.
+    pub(crate) fn open<'a>(&self, sealed: &'a mut Sealed, engine: &Engine) -> Option<Opened<'a>> {
+        let form = sealed.form;
+        let (sealed, nonce) = sealed.bytes.split_last_chunk_mut::<NONCE_LEN>()?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let code = self.key.open_in_place(nonce, Aad::from(self.all(form, engine)), sealed).ok()?;
+        Some(Opened { code, form })
     }
 
     /// Seals it, and gives it to the host.
-    pub(crate) fn store(&self, platform: &mut Platform, code: &Code) -> Result<(), Refusal> {
+    pub(crate) fn store(
+        &self,
+        platform: &mut Platform,
+        code: &Code,
+        form: Form,
+        engine: &Engine,
+    ) -> Result<(), Refusal> {
         let native = match code {
             Code::Module(module) => module.serialize(),
             Code::Component(component) => component.serialize(),
         };
-        native.map_or(Ok(()), |native| self.give(platform, native))
-    }
-
-    /// As much as the host has under the name, and no more than it said at first.
-    fn fetch(&self, platform: &mut Platform) -> Result<Option<Vec<u8>>, Refusal> {
-        let (mut sealed, mut whole) = (Vec::new(), 0);
-        loop {
-            let offset = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-            let fed = platform.load(self.name, offset, |total, bytes| {
-                if sealed.is_empty() {
-                    whole = usize::try_from(total).ok().filter(|_| (AROUND..=STORED).contains(&total))?;
-                    // Once and for all: what grows is copied, and there may be hundreds of megabytes.
-                    sealed.try_reserve_exact(whole).ok()?;
-                }
-                let fits = !bytes.is_empty() && bytes.len() <= whole - sealed.len();
-                fits.then(|| sealed.extend_from_slice(bytes)).map(|()| sealed.len() == whole)
-            })?;
-            match fed.flatten() {
-                Some(false) => {}
-                last => return Ok(last.map(|_| sealed)),
-            }
-        }
-    }
-
-    /// Opens it in its place.
-    fn open<'a>(&self, sealed: &'a mut [u8]) -> Option<Opened<'a>> {
-        let (nonce, sealed) = sealed.split_at_mut_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.key.open_in_place(nonce, Aad::from(&self.bound), sealed).ok()?;
-        Some(Opened(opened))
+        native.map_or(Ok(()), |native| self.give(platform, native, form, engine))
     }
 
     /// Seals it in its place, and sends it until the host has enough.
-    fn give(&self, platform: &mut Platform, mut native: Vec<u8>) -> Result<(), Refusal> {
-        let length = u64::try_from(native.len()).unwrap_or(u64::MAX);
-        let Some(mut rest) = length.checked_add(AROUND).filter(|length| *length <= STORED) else { return Ok(()) };
-        let Ok((nonce, tag)) = self.key.seal_in_place_separate_tag(Aad::from(&self.bound), &mut native) else {
+    fn give(&self, platform: &mut Platform, mut native: Vec<u8>, form: Form, engine: &Engine) -> Result<(), Refusal> {
+        let Some(mut rest) = native.len().checked_add(BEHIND).filter(|all| *all as u64 <= STORED) else {
             return Ok(());
         };
-        for bytes in [nonce.as_ref().as_slice()].into_iter().chain(native.chunks(CHUNK)).chain([tag.as_ref()]) {
-            rest -= u64::try_from(bytes.len()).unwrap_or(rest);
-            if !platform.store(self.name, rest, bytes)? {
+        let sealed = self.key.seal_in_place_separate_tag(Aad::from(self.all(form, engine)), &mut native);
+        let Ok((nonce, tag)) = sealed else { return Ok(()) };
+        let behind = [tag.as_ref(), nonce.as_ref(), &[form.byte()]].concat();
+        for bytes in native.chunks(CHUNK).chain([behind.as_slice()]) {
+            rest -= bytes.len();
+            if !platform.store(self.name, rest as u64, bytes)? {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// All that the seal binds.
+    fn all(&self, form: Form, engine: &Engine) -> Vec<u8> {
+        let mut bound = Notes([self.bound.as_slice(), &[form.byte()]].concat());
+        engine.precompile_compatibility_hash().hash(&mut bound);
+        bound.0
     }
 }
 
@@ -186,6 +205,8 @@ mod tests {
         Cache::bound(&[key; 32], bound.to_vec()).unwrap()
     }
 
+    const FORM: Form = Form { component: false, turns: true, pool: false };
+
     /// What a host has been given, when it takes so many messages.
     fn given(cache: &Cache, native: &[u8], most: usize) -> Vec<u8> {
         let (mut taken, mut stored) = (0, Vec::new());
@@ -195,7 +216,8 @@ mod tests {
             taken += 1;
             if taken < most { Reply::Noted } else { Reply::Unavailable }.encode(out).unwrap();
         };
-        with(host, |platform| cache.give(platform, native.to_vec()).unwrap());
+        let engine = engine::engine(FORM).unwrap();
+        with(host, |platform| cache.give(platform, native.to_vec(), FORM, &engine).unwrap());
         stored
     }
 
@@ -206,7 +228,11 @@ mod tests {
             let bytes = stored.chunks(CHUNK).nth(usize::try_from(offset).unwrap() / CHUNK).unwrap_or_default();
             Reply::Blob { total: says(offset), bytes }.encode(out).unwrap();
         };
-        with(host, |platform| cache.load(platform, |code| Some(code.bytes().to_vec())).unwrap())
+        let mut sealed = with(host, |platform| cache.load(platform).unwrap())?;
+        let engine = engine::engine(sealed.form).unwrap();
+        let opened = cache.open(&mut sealed, &engine)?;
+        assert_eq!(opened.form(), FORM);
+        Some(opened.bytes().to_vec())
     }
 
     /// More than a chunk, so that it travels in several.
@@ -223,16 +249,30 @@ mod tests {
         assert!(!sealed.windows(16).any(|bytes| native.starts_with(bytes)), "it is encrypted");
         assert_ne!(given(&cache_a, &native, 99), sealed, "under another nonce each time");
         assert_eq!(opens(&cache(2, b"a"), &sealed), None, "another key");
-        assert_eq!(opens(&cache(1, b"b"), &sealed), None, "another program, engine or brief");
-        for at in [0, NONCE_LEN, CHUNK, sealed.len() - 17, sealed.len() - 1] {
+        assert_eq!(opens(&cache(1, b"b"), &sealed), None, "another program or brief");
+        let end = sealed.len();
+        // The last byte is the form: each other one is another engine, another kind, or none.
+        let places = [0, CHUNK, end - BEHIND, end - 14, end - 13, end - 2].map(|at| (at, 0));
+        for (at, bit) in places.into_iter().chain([(end - 1, 0), (end - 1, 1), (end - 1, 2)]) {
             let mut damaged = sealed.clone();
-            damaged[at] ^= 1;
-            assert_eq!(opens(&cache_a, &damaged), None, "bit of byte {at}");
+            damaged[at] ^= 1 << bit;
+            assert_eq!(opens(&cache_a, &damaged), None, "bit {bit} of byte {at}");
         }
-        for length in [0, NONCE_LEN, NONCE_LEN + 16, CHUNK, sealed.len() - 1] {
+        for length in [0, 1, BEHIND - 1, BEHIND, CHUNK, sealed.len() - 1] {
             assert_eq!(opens(&cache_a, &sealed[..length]), None, "cut to {length}");
         }
-        assert_eq!(opens(&cache_a, &[&sealed[..], &[0]].concat()), None, "a byte more");
+        assert_eq!(opens(&cache_a, &[&sealed[..], &[FORM.byte()]].concat()), None, "a byte more");
+    }
+
+    #[test]
+    fn another_engine_does_not_open_it() {
+        let cache = cache(1, b"a");
+        let stored = given(&cache, b"native", 99);
+        let sealed = || Sealed { bytes: stored[..stored.len() - 1].to_vec(), form: FORM };
+        let other = Engine::new(wasmtime::Config::new().memory_init_cow(false).consume_fuel(true)).unwrap();
+        assert!(cache.open(&mut sealed(), &engine::engine(FORM).unwrap()).is_some(), "control");
+        assert!(cache.open(&mut sealed(), &engine::engine(Form { turns: false, ..FORM }).unwrap()).is_none());
+        assert!(cache.open(&mut sealed(), &other).is_none());
     }
 
     #[test]
@@ -243,7 +283,7 @@ mod tests {
         let says = |says: fn(u64, u64) -> u64| opened(&cache, &sealed, move |offset| says(length, offset)).is_some();
         assert!(says(|length, _| length), "control");
         assert!(says(|length, offset| length + offset), "its first word counts");
-        for lie in [|_, _| 0, |_, _| AROUND - 1, |length, _| length - 1, |length, _| length + 1] {
+        for lie in [|_, _| 0, |_, _| BEHIND as u64 - 1, |length, _| length - 1, |length, _| length + 1] {
             assert!(!says(lie));
         }
         assert!(!says(|_, _| STORED) && !says(|_, _| STORED + 1) && !says(|_, _| u64::MAX));
@@ -251,36 +291,32 @@ mod tests {
 
     #[test]
     fn a_host_that_has_enough_is_sent_no_more() {
-        assert_eq!(given(&cache(1, b"a"), &native(), 2).len(), NONCE_LEN + CHUNK);
+        assert_eq!(given(&cache(1, b"a"), &native(), 1).len(), CHUNK);
     }
 
     #[test]
-    fn rule_5_the_key_is_for_one_brief_and_the_code_for_one_program_and_engine() {
-        let engine = engine::engine(false).unwrap();
-        let other = Engine::new(wasmtime::Config::new().memory_init_cow(false).consume_fuel(true)).unwrap();
-        let asked = |brief: &[u8], engine: &Engine, wasm: &[u8]| {
+    fn rule_5_the_key_is_for_one_brief_and_the_name_for_one_program() {
+        let asked = |brief: &[u8], program: Digest, size: u64| {
             let mut contexts = Vec::new();
             let host = |request: &Request<'_>, out: &mut Vec<u8>| {
                 let Request::SealKey { context } = *request else { panic!("{request:?}") };
                 contexts.push(context.to_vec());
                 Reply::Key { key: [9; 32] }.encode(out).unwrap();
             };
-            let cache = with(host, |platform| Cache::new(platform, brief, engine, wasm).unwrap());
+            let cache = with(host, |platform| Cache::new(platform, brief, program, size).unwrap());
             (cache.map(|cache| cache.name), contexts)
         };
-        let (wasm, more, little) = (&[0; WORTH], &[0; WORTH + 1], &[0; WORTH - 1]);
-        let (name, contexts) = asked(b"brief", &engine, wasm);
+        let (program, other) = (Digest::of(b"program"), Digest::of(b"another"));
+        let (name, contexts) = asked(b"brief", program, WORTH);
         assert_eq!(contexts, [[DOMAIN, &workload::brief::hash(b"brief")].concat()]);
-        assert_eq!(asked(b"brief", &engine::engine(false).unwrap(), wasm), (name, contexts.clone()), "the next start");
-        assert_ne!(asked(b"briefs", &engine, wasm).1, contexts);
-        for (other, _) in
-            [asked(b"briefs", &engine, wasm), asked(b"brief", &other, wasm), asked(b"brief", &engine, more)]
-        {
+        assert_eq!(asked(b"brief", program, WORTH), (name, contexts.clone()), "the next start");
+        assert_ne!(asked(b"briefs", program, WORTH).1, contexts);
+        for (other, _) in [asked(b"briefs", program, WORTH), asked(b"brief", other, WORTH)] {
             assert!(other.is_some() && other != name);
         }
-        assert_eq!(asked(b"brief", &engine, little), (None, Vec::new()), "not worth a question");
+        assert_eq!(asked(b"brief", program, WORTH - 1), (None, Vec::new()), "not worth a question");
         let host = |_: &Request<'_>, out: &mut Vec<u8>| Reply::Unavailable.encode(out).unwrap();
-        let none = with(host, |platform| Cache::new(platform, b"brief", &engine, wasm).unwrap().is_none());
+        let none = with(host, |platform| Cache::new(platform, b"brief", program, WORTH).unwrap().is_none());
         assert!(none, "no key, no cache");
     }
 }

@@ -15,10 +15,18 @@ use crate::enrol::Identity;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 
+/// Whether there is already what a program compiles to, by its digest: then it is not fetched.
+pub(crate) trait Spares: FnMut(&mut Platform, &Fetch) -> Result<bool, Refusal> {}
+impl<T: FnMut(&mut Platform, &Fetch) -> Result<bool, Refusal>> Spares for T {}
+
 /// Takes the workload of the brief from the host.
-pub(crate) fn from_host(platform: &mut Platform, brief: &Brief) -> Result<Workload, Refusal> {
+pub(crate) fn from_host(platform: &mut Platform, brief: &Brief, mut spares: impl Spares) -> Result<Workload, Refusal> {
     let mut pull = Pull::new(brief.workload);
     while let Next::Fetch(fetch) = pull.next() {
+        if fetch.spare && spares(platform, &fetch)? {
+            pull.spare().map_err(defect)?;
+            continue;
+        }
         let mut offset = 0;
         loop {
             let fed = platform.blob(*fetch.digest.as_bytes(), offset, |total, bytes| {
@@ -52,6 +60,7 @@ pub(crate) async fn from_drawbridge(
     repository: &str,
     pins: &[Digest],
     identity: Option<&Arc<Identity>>,
+    mut spares: impl Spares,
 ) -> Result<Workload, Refusal> {
     let repository: Repository = repository.parse().map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
@@ -63,6 +72,10 @@ pub(crate) async fn from_drawbridge(
     let mut pull = Pull::new(brief.workload);
     let (mut blobs, mut bytes, mut first) = (0_u32, 0_u64, true);
     while let Next::Fetch(fetch) = pull.next() {
+        if fetch.spare && spares(platform, &fetch)? {
+            pull.spare().map_err(defect)?;
+            continue;
+        }
         let headers = [("accept".to_owned(), fetch.accept().to_owned())];
         let mut answer = connection.send("GET", &fetch.path(&repository), &headers, Vec::new()).await?;
         if answer.status() != 200 {
@@ -150,7 +163,7 @@ mod tests {
     /// A Keep without room is not a package of another version.
     #[test]
     fn too_little_memory_has_its_own_refusal() {
-        let fetch = Fetch { what: What::Program, digest: Digest::of(b""), size: Size::Exactly(1 << 29) };
+        let fetch = Fetch { what: What::Program, digest: Digest::of(b""), size: Size::Exactly(1 << 29), spare: true };
         let told = |error| match refused(&fetch, &error).outcome() {
             Outcome::Refused { step, code, message, hint } => {
                 (step, code.to_owned(), message.contains(&error.to_string()), hint.contains("more memory"))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cranelift_codegen::timing;
 use gate::message::Compile;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, Module};
+use wasmtime::{Config, Engine, Module, PoolingAllocationConfig};
 use workload::manifest::{Kind, Manifest, Protocol};
 
 use crate::cache::Cache;
@@ -34,65 +34,113 @@ pub(crate) enum Code {
     Component(Component),
 }
 
+/// What a program is compiled as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) component: bool,
+    /// Whether it lets others have their turn ([`Pulse`]).
+    pub(crate) turns: bool,
+    /// Whether its instances come and go in places that are kept for them.
+    pub(crate) pool: bool,
+}
+
+impl Form {
+    pub(crate) fn byte(self) -> u8 {
+        u8::from(self.component) | u8::from(self.turns) << 1 | u8::from(self.pool) << 2
+    }
+
+    pub(crate) fn of(byte: u8) -> Option<Self> {
+        let is = |bit: u8| byte >> bit & 1 != 0;
+        (byte < 8).then(|| Self { component: is(0), turns: is(1), pool: is(2) })
+    }
+}
+
+/// How many instances of a service there are at once. Each has memories of its own, for each of which gibibytes of
+/// addresses are kept, and a stack.
+pub(crate) const INSTANCES: u32 = 512;
+/// Memories, and tables, of all instances together: programs in several parts have more than one.
+const PARTS: u32 = 2 * INSTANCES;
+/// What a table of a service may grow to. Programs with more are run without a pool.
+const ELEMENTS: usize = 100_000;
+
 /// Magic and version of a component (Component Model, Binary.md); `workload` has told it apart from everything but a module.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// What to build instead.
 const HINT: &str = "build for wasm32-wasip1 (a module) or wasm32-wasip2 (a component), and give the .wasm file itself";
 
-/// The one configuration, but for whether programs let others have their turn ([`Pulse`]).
-pub(crate) fn engine(turns: bool) -> Result<Engine, Refusal> {
+/// The one configuration, but for its form.
+pub(crate) fn engine(form: Form) -> Result<Engine, Refusal> {
     timing::set_thread_profiler(Box::new(Untimed));
     let mut config = Config::new();
     // Data is copied at instantiation: a Keep has no memory files to map it from (docs/adr/0002).
     config.memory_init_cow(false);
+    // Nobody but Wasmtime looks through these stacks.
+    config.native_unwind_info(false);
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
-    config.epoch_interruption(turns);
+    config.epoch_interruption(form.turns);
+    if form.pool {
+        let mut pool = PoolingAllocationConfig::default();
+        pool.total_component_instances(INSTANCES)
+            .total_core_instances(u32::MAX)
+            .max_core_instance_size(16 << 20)
+            .max_component_instance_size(16 << 20)
+            .total_memories(PARTS)
+            .max_memories_per_module(PARTS)
+            .total_tables(PARTS)
+            .max_tables_per_module(PARTS)
+            .table_elements(ELEMENTS)
+            .total_gc_heaps(INSTANCES)
+            .total_stacks(INSTANCES);
+        config.allocation_strategy(pool);
+    }
     Engine::new(&config).map_err(|error| {
         Refusal::new(Step::Program, "wasm.engine", format_args!("{error:#}"), "this is a defect of the Keep: report it")
     })
 }
 
 impl Program {
-    /// Makes a workload's program ready to run: by what was compiled at an earlier start, else by compiling it now.
-    pub(crate) fn ready(
+    /// What an earlier start compiled it to, if the host still has that.
+    pub(crate) fn kept(platform: &mut Platform, cache: &Cache) -> Result<Option<Self>, Refusal> {
+        let Some(mut sealed) = cache.load(platform)? else { return Ok(None) };
+        let form = sealed.form;
+        let engine = engine(form)?;
+        // What this engine does not take, whatever it is, is compiled.
+        let code = cache.open(&mut sealed, &engine).and_then(|code| sys::code(&engine, &code).ok());
+        let Some(code) = code else { return Ok(None) };
+        platform.compile(Compile::Spared)?;
+        Self::ready(engine, code, form).map(Some)
+    }
+
+    /// Compiles it, for this start and the next ones.
+    pub(crate) fn compile(
         platform: &mut Platform,
-        brief: &[u8],
+        cache: Option<&Cache>,
         wasm: &[u8],
         manifest: &Manifest,
     ) -> Result<Self, Refusal> {
+        let component = wasm.starts_with(COMPONENT);
         // A component that could be a service is compiled like one: an interface's name stands in its exports.
-        let serves = wasm.starts_with(COMPONENT)
-            && HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
+        let serves =
+            component && HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
         // Of who has a certificate it is to be renewed, however long he computes.
         let tls = manifest.listen.iter().map(|listen| listen.protocol);
         let tls = tls.chain(manifest.connect.iter().map(|connect| connect.protocol)).any(Protocol::tls);
         let turns = serves || tls || manifest.limits.cpu.is_some() || manifest.limits.time.is_some();
-        let engine = engine(turns)?;
-        let code = Self::code(platform, brief, wasm, &engine)?;
-        let pulse = turns.then(|| Pulse::start(&engine).map(Arc::new)).transpose().map_err(|error| {
-            Refusal::new(Step::Program, "wasm.thread", error, "this is a defect of the Keep: report it")
-        })?;
-        Ok(Self { engine, code, pulse })
-    }
-
-    fn code(platform: &mut Platform, brief: &[u8], wasm: &[u8], engine: &Engine) -> Result<Code, Refusal> {
-        let component = wasm.starts_with(COMPONENT);
-        let cache = Cache::new(platform, brief, engine, wasm)?;
-        let kept = match &cache {
-            // What this engine does not take, whatever it is, is compiled.
-            Some(cache) => cache.load(platform, |code| sys::code(engine, component, code).ok())?,
-            None => None,
-        };
-        if let Some(code) = kept {
-            platform.compile(Compile::Spared)?;
-            return Ok(code);
-        }
         platform.compile(Compile::Begun)?;
-        let code = if component {
-            Component::from_binary(engine, wasm).map(Code::Component)
-        } else {
-            Module::from_binary(engine, wasm).map(Code::Module)
+        let compiled = |form: Form| {
+            let engine = engine(form)?;
+            let code = if component {
+                Component::from_binary(&engine, wasm).map(Code::Component)
+            } else {
+                Module::from_binary(&engine, wasm).map(Code::Module)
+            };
+            Ok((engine, form, code))
+        };
+        let (engine, form, code) = match compiled(Form { component, turns, pool: serves })? {
+            // It may be too large for a pool, which is said only when all is compiled.
+            (_, form, Err(_)) if form.pool => compiled(Form { pool: false, ..form })?,
+            done => done,
         };
         let code = code.map_err(|error| {
             Refusal::new(
@@ -102,11 +150,26 @@ impl Program {
                 HINT,
             )
         })?;
-        if let Some(cache) = &cache {
-            cache.store(platform, &code)?;
+        if let Some(cache) = cache {
+            cache.store(platform, &code, form, &engine)?;
         }
         platform.compile(Compile::Done)?;
-        Ok(code)
+        Self::ready(engine, code, form)
+    }
+
+    fn ready(engine: Engine, code: Code, form: Form) -> Result<Self, Refusal> {
+        let pulse = form.turns.then(|| Pulse::start(&engine).map(Arc::new)).transpose().map_err(|error| {
+            Refusal::new(Step::Program, "wasm.thread", error, "this is a defect of the Keep: report it")
+        })?;
+        Ok(Self { engine, code, pulse })
+    }
+
+    /// How many instances of it there may be at once.
+    pub(crate) fn instances(&self) -> usize {
+        let Code::Component(component) = &self.code else { return 1 };
+        let parts = component.resources_required().map_or(1, |needs| needs.num_memories.max(needs.num_tables).max(1));
+        // Of memories and tables each has at least one.
+        INSTANCES.min(PARTS / parts).max(1) as usize
     }
 
     /// Whether it is a component that exports this interface, in any version that begins so.

@@ -28,6 +28,8 @@ mod keys;
 mod limits;
 mod native;
 mod network;
+#[cfg(test)]
+mod oracle;
 mod outgoing;
 mod platform;
 mod refusal;
@@ -46,7 +48,9 @@ use gate::message::Outcome;
 use workload::brief::{Brief, Source};
 use workload::manifest::{Kind, Manifest};
 use workload::package::Program;
+use workload::pull::Fetch;
 
+use crate::cache::Cache;
 use crate::enrol::Identity;
 use crate::network::Network;
 use crate::platform::Platform;
@@ -119,20 +123,33 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         Some(steward) => Some(Arc::new(enrol::enrol(platform, &brief_bytes, steward).await?)),
         None => None,
     };
+    let (mut cache, mut kept) = (None, None);
+    let spares = |platform: &mut Platform, fetch: &Fetch| {
+        cache = Cache::new(platform, &brief_bytes, fetch.digest, fetch.size.limit())?;
+        kept = cache.as_ref().map(|cache| engine::Program::kept(platform, cache)).transpose()?.flatten();
+        Ok(kept.is_some())
+    };
     let workload = match &brief.source {
-        Source::Host => deliver::from_host(platform, &brief)?,
+        Source::Host => deliver::from_host(platform, &brief, spares)?,
         // A brief that names a Drawbridge names a Steward too, so there is a certificate to show.
         Source::Drawbridge { authority, repository, tls } => {
-            deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity.as_ref()).await?
+            deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity.as_ref(), spares).await?
         }
     };
 
-    let program = match &workload.program {
-        Program::Wasm(wasm) => engine::Program::ready(platform, &brief_bytes, wasm, &workload.manifest)?,
-        Program::Elf(elf) => {
+    let program = match (kept, &workload.program) {
+        (Some(program), _) => program,
+        (None, Some(Program::Wasm(wasm))) => {
+            engine::Program::compile(platform, cache.as_ref(), wasm, &workload.manifest)?
+        }
+        (None, Some(Program::Elf(elf))) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
             match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
+        }
+        (None, None) => {
+            let why = "a program was spared, and is not kept";
+            return Err(Refusal::new(Step::Delivery, "exec.defect", why, "this is a defect of the Keep: report it"));
         }
     };
     if let (Some(identity), Some(steward)) = (&identity, &brief.steward) {

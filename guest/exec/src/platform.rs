@@ -25,8 +25,9 @@ const SHORT: usize = 4096;
 #[derive(Clone)]
 pub(crate) struct Platform {
     stream: Arc<File>,
-    /// The last frame's bytes; replies borrow from it.
-    buffer: Vec<u8>,
+    request: Vec<u8>,
+    /// Room that the last reply stands in; replies borrow from it.
+    room: Vec<u8>,
 }
 
 /// Evidence as the platform gave it, still opaque.
@@ -39,7 +40,7 @@ pub(crate) struct Evidence {
 
 impl Platform {
     pub(crate) fn new(stream: File) -> Self {
-        Self { stream: Arc::new(stream), buffer: Vec::new() }
+        Self { stream: Arc::new(stream), request: Vec::new(), room: vec![0; SHORT] }
     }
 
     /// The brief's bytes.
@@ -200,28 +201,30 @@ impl Platform {
     }
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Refusal> {
-        self.buffer.clear();
-        request.encode(&mut self.buffer).map_err(broken)?;
+        self.request.clear();
+        request.encode(&mut self.request).map_err(broken)?;
         let mut stream = &*self.stream;
-        stream.write_all(&self.buffer).map_err(broken)?;
+        stream.write_all(&self.request).map_err(broken)?;
         // A short reply comes with one read: each is a way to the host and back.
-        self.buffer.resize(SHORT, 0);
         let mut held = 0;
         let length = loop {
-            match stream.read(&mut self.buffer[held..]).map_err(broken)? {
+            match stream.read(&mut self.room[held..]).map_err(broken)? {
                 0 => return Err(broken("it ended in the middle of a reply")),
                 count => held += count,
             }
-            if let Some(header) = self.buffer[..held].first_chunk() {
+            if let Some(header) = self.room[..held].first_chunk() {
                 break frame::HEADER + frame::length(*header).map_err(broken)?;
             }
         };
         if held > length {
             return Err(broken("something follows its reply"));
         }
-        self.buffer.resize(length, 0);
-        stream.read_exact(&mut self.buffer[held..]).map_err(broken)?;
-        Reply::decode(&self.buffer[frame::HEADER..]).map_err(broken)
+        // It only grows: to clear it each time would take as long as what it is for.
+        if self.room.len() < length {
+            self.room.resize(length, 0);
+        }
+        stream.read_exact(&mut self.room[held..length]).map_err(broken)?;
+        Reply::decode(&self.room[frame::HEADER..length]).map_err(broken)
     }
 }
 

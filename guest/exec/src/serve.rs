@@ -48,9 +48,6 @@ use crate::wish::Wish;
 
 /// Connections served at once; more wait in the listener's backlog.
 const CONNECTIONS: usize = 1024;
-/// Instances that run at once; the requests of more wait. Each has memories of its own, and reserves gibibytes of
-/// addresses for each of them, of which a process has 128 TiB. As many as connections: over HTTP/1.1 none waits.
-const INSTANCES: usize = CONNECTIONS;
 /// The head of a request must be there in this time. A connection without a request for so long is closed, whatever else
 /// its peer sends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +90,7 @@ pub(crate) async fn serve(
     };
     let tls = listener.tls();
     let requests = world.limits.requests.and_then(|limit| usize::try_from(limit).ok());
-    let requests = requests.map_or(INSTANCES, |limit| limit.min(INSTANCES));
+    let requests = requests.map_or(program.instances(), |limit| limit.min(program.instances()));
     let listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),

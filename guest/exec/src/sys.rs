@@ -40,14 +40,14 @@ pub(crate) fn readable(stdin: std::io::Stdin) -> Option<AsyncFd<std::io::Stdin>>
 }
 
 /// A compiled program, as Wasmtime's `serialize` gave it at an earlier start.
-pub(crate) fn code(engine: &Engine, component: bool, code: &Opened<'_>) -> wasmtime::Result<Code> {
+pub(crate) fn code(engine: &Engine, code: &Opened<'_>) -> wasmtime::Result<Code> {
     // SAFETY: the bytes must be what `serialize` of this Wasmtime gave, unchanged. An `Opened` is made by `Cache::open` alone,
     // of what AES-GCM found to be sealed under a key that the platform gives to this image and brief only. Under that key
     // `Cache::store` seals what `serialize` gave and nothing else is sealed, and the digest of the program and all that
     // Wasmtime compares between engines are bound to it. The bytes are copied here, so nobody changes them after. Where the
     // platform is the host process (`nil`, `sim`) the host has that key, and with or without it this whole process.
     unsafe {
-        if component {
+        if code.form().component {
             Component::deserialize(engine, code.bytes()).map(Code::Component)
         } else {
             Module::deserialize(engine, code.bytes()).map(Code::Module)

@@ -29,7 +29,9 @@ use core::mem;
 use crate::digest::{Check, CheckError, Digest, Size};
 use crate::manifest::{Manifest, ManifestError};
 use crate::names::Repository;
-use crate::package::{Descriptor, Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, Program, ProgramError};
+use crate::package::{
+    Descriptor, Index, IndexError, Layout, MANIFEST, MANIFEST_LIMIT, Program, ProgramError, ProgramKind,
+};
 
 /// A pulled workload, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Workload {
     pub digest: Digest,
     /// What the publisher fixed; [`Manifest::default`] for a plain Wasm artifact.
     pub manifest: Manifest,
-    /// The program.
-    pub program: Program,
+    /// The program; `None` if it was spared.
+    pub program: Option<Program>,
     /// The files, in the order of the manifest's `file`.
     pub files: Vec<Vec<u8>>,
 }
@@ -47,7 +49,7 @@ pub struct Workload {
 /// What the caller does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Fetch this, [`Pull::feed`] its bytes, then [`Pull::complete`].
+    /// Fetch this, [`Pull::feed`] its bytes, then [`Pull::complete`]; or [`Pull::spare`] it.
     Fetch(Fetch),
     /// Nothing more; take [`Pull::into_workload`].
     Done,
@@ -62,6 +64,8 @@ pub struct Fetch {
     pub digest: Digest,
     /// How many bytes may come.
     pub size: Size,
+    /// Whether a caller that has what this digest compiles to may [`Pull::spare`] it: WebAssembly, and nothing else.
+    pub spare: bool,
 }
 
 /// What is fetched, in this order.
@@ -168,7 +172,7 @@ impl Pull {
     /// Begins to pull the workload with this digest.
     #[must_use]
     pub fn new(digest: Digest) -> Self {
-        let fetch = Fetch { what: What::Index, digest, size: Size::AtMost(MANIFEST_LIMIT) };
+        let fetch = Fetch { what: What::Index, digest, size: Size::AtMost(MANIFEST_LIMIT), spare: false };
         let check = Check::sized(digest, fetch.size);
         Self { digest, state: State::Fetching { fetch, check, bytes: Vec::new(), have: Have::Nothing } }
     }
@@ -221,6 +225,25 @@ impl Pull {
         }
     }
 
+    /// Goes on without what is to be fetched now, of which no byte was fed yet.
+    ///
+    /// # Errors
+    /// [`PullError::Order`] if it cannot be spared, or has begun; it is then as before.
+    pub fn spare(&mut self) -> Result<(), PullError> {
+        match mem::replace(&mut self.state, State::Failed) {
+            State::Fetching { fetch, check, have: Have::Manifest(index, manifest), .. }
+                if fetch.spare && check.seen() == 0 =>
+            {
+                self.state = self.files(index, manifest, None)?;
+                Ok(())
+            }
+            other => {
+                self.state = other;
+                Err(self.out_of_order())
+            }
+        }
+    }
+
     /// The result.
     ///
     /// # Errors
@@ -244,6 +267,7 @@ impl Pull {
                             what: What::Manifest,
                             digest: index.config.digest,
                             size: Size::Exactly(index.config.size),
+                            spare: false,
                         };
                         Self::fetch(fetch, Have::Index(index))
                     }
@@ -264,8 +288,7 @@ impl Pull {
                 if expected != found {
                     return Err(ProgramError::Kind { expected, found }.into());
                 }
-                let workload = Workload { digest: self.digest, manifest, program, files: Vec::new() };
-                Self::file(workload, index.files.into_iter().rev().collect())
+                self.files(index, manifest, Some(program))
             }
             Have::Workload(mut workload, rest) => {
                 workload.files.push(bytes);
@@ -275,15 +298,22 @@ impl Pull {
     }
 
     fn program(index: Index, manifest: Manifest) -> Result<State, PullError> {
-        let fetch =
-            Fetch { what: What::Program, digest: index.program.digest, size: Size::Exactly(index.program.size) };
+        let Descriptor { media_type: _, digest, size } = index.program;
+        let spare = index.kind == ProgramKind::Wasm;
+        let fetch = Fetch { what: What::Program, digest, size: Size::Exactly(size), spare };
         Self::fetch(fetch, Have::Manifest(index, manifest))
+    }
+
+    fn files(&self, index: Index, manifest: Manifest, program: Option<Program>) -> Result<State, PullError> {
+        let workload = Workload { digest: self.digest, manifest, program, files: Vec::new() };
+        Self::file(workload, index.files.into_iter().rev().collect())
     }
 
     /// The next file, or the end.
     fn file(workload: Workload, mut rest: Vec<Descriptor>) -> Result<State, PullError> {
         let Some(Descriptor { media_type: _, digest, size }) = rest.pop() else { return Ok(State::Done(workload)) };
-        Self::fetch(Fetch { what: What::File, digest, size: Size::Exactly(size) }, Have::Workload(workload, rest))
+        let fetch = Fetch { what: What::File, digest, size: Size::Exactly(size), spare: false };
+        Self::fetch(fetch, Have::Workload(workload, rest))
     }
 
     fn fetch(fetch: Fetch, have: Have) -> Result<State, PullError> {
@@ -347,7 +377,44 @@ mod tests {
         let workload = pull(|_, bytes| bytes).unwrap();
         assert_eq!(workload.digest, built().digest);
         assert_eq!(workload.manifest.args, ["serve"]);
-        assert_eq!(workload.program, Program::Wasm(MODULE.to_vec()));
+        assert_eq!(workload.program, Some(Program::Wasm(MODULE.to_vec())));
+    }
+
+    #[test]
+    fn a_module_can_be_spared_before_its_first_byte_and_nothing_else_can() {
+        let manifest = Manifest::from_json(br#"{"file":[{"path":"/a"}]}"#).unwrap();
+        let mut elf = b"\x7fELF".to_vec();
+        elf.resize(64, 0);
+        for (program, may) in [(Program::Wasm(MODULE.to_vec()), true), (Program::Elf(elf), false)] {
+            let built = Package::build(&manifest, program, vec![b"one".to_vec()]).unwrap();
+            let (mut pull, mut spared) = (Pull::new(built.digest), vec![]);
+            while let Step::Fetch(fetch) = pull.next() {
+                assert_eq!(fetch.spare, may && fetch.what == What::Program);
+                match pull.spare() {
+                    Ok(()) => spared.push(fetch.what),
+                    Err(error) => {
+                        assert_eq!(error, PullError::Order);
+                        pull.feed(&honest(&built, &fetch)).unwrap();
+                        assert_eq!(pull.spare(), Err(PullError::Order), "too late");
+                        pull.complete().unwrap();
+                    }
+                }
+            }
+            assert_eq!(spared, if may { vec![What::Program] } else { vec![] });
+            let workload = pull.into_workload().unwrap();
+            assert_eq!((workload.program.is_none(), workload.files), (may, vec![b"one".to_vec()]));
+        }
+        let mut begun = Pull::new(built().digest);
+        for _ in 0..2 {
+            let Step::Fetch(fetch) = begun.next() else { panic!() };
+            begun.feed(&honest(&built(), &fetch)).unwrap();
+            begun.complete().unwrap();
+        }
+        begun.feed(&MODULE[..1]).unwrap();
+        assert_eq!(begun.spare(), Err(PullError::Order));
+        begun.feed(&MODULE[1..]).unwrap();
+        begun.complete().unwrap();
+        assert_eq!(begun.spare(), Err(PullError::Order), "it is done");
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! | `inside N` | a system call that a Keep answers by itself, one |
 //! | `host N` | a system call that the host answers, one |
 //! | `bulk` | standard input to its end, all of it |
+//! | `sieve N`, and other [`kernels`] | N rounds of it, one |
+
+mod kernels;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         ["host", rounds_of] => rounds(rounds_of).and_then(host),
         ["bulk"] => Some(bulk()),
+        [kernel, rounds_of] => kernels::named(kernel).zip(rounds(rounds_of)).map(|(kernel, rounds)| each(rounds, kernel)),
         _ => None,
     };
     match nanos {
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None => {
-            eprintln!("usage: meter cpu N | memory N | inside N | host N | bulk");
+            eprintln!("usage: meter cpu N | memory N | inside N | host N | bulk | KERNEL N");
             ExitCode::from(2)
         }
     }
@@ -44,7 +48,6 @@ fn of(what: impl FnOnce()) -> u128 {
     start.elapsed().as_nanos()
 }
 
-#[cfg(unix)]
 fn each<T>(rounds: u32, mut what: impl FnMut() -> T) -> u128 {
     let all = of(|| (0..rounds).for_each(|_| drop(std::hint::black_box(what()))));
     all / u128::from(rounds)
