@@ -66,7 +66,7 @@ pub(crate) fn done(result: Result<(), String>) -> ExitCode {
 
 /// Builds a file that depends on these `sources` of its workspace, into the given folder of cargo's target directory, and
 /// tells the crate by the variable `tells` where it is.
-pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) -> Result<(), String> {
+pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) -> Result<PathBuf, String> {
     let manifest = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
     let root = manifest.ancestors().nth(2).ok_or("the crate does not lie two folders below the root")?;
     println!("cargo::rerun-if-env-changed={}", built.prebuilt);
@@ -81,7 +81,7 @@ pub(crate) fn embed(built: &Built, sources: &[&str], folder: &str, tells: &str) 
     let copy = out.join(built.file);
     std::fs::copy(&from, &copy).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
     println!("cargo::rustc-env={tells}={}", copy.display());
-    Ok(())
+    Ok(copy)
 }
 
 impl Built {

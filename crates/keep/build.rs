@@ -7,6 +7,8 @@
 #[path = "../../guest/recipe.rs"]
 mod recipe;
 
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,5 +31,15 @@ fn main() -> ExitCode {
         recipe::Built { package: "shim", file: "shim", target: "x86_64-unknown-none", flags: recipe::SHIM, ..exec };
     let all = ["Cargo.toml", "Cargo.lock", "exec", "shim", "contracts"];
     let shim = recipe::embed(&shim, &all, "guest", "DONJON_SHIM");
-    recipe::done(shim.and_then(|()| recipe::embed(&exec, &all, "guest", "DONJON_EXEC")))
+    let exec = shim.and_then(|_| recipe::embed(&exec, &all, "guest", "DONJON_EXEC"));
+    recipe::done(exec.and_then(|exec| name(&exec)))
+}
+
+/// Tells the crate a name for exec that another exec does not have.
+fn name(exec: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(exec).map_err(|error| format!("cannot read {}: {error}", exec.display()))?;
+    let mut hash = DefaultHasher::new();
+    hash.write(&bytes);
+    println!("cargo::rustc-env=DONJON_EXEC_NAME={:016x}-{}", hash.finish(), bytes.len());
+    Ok(())
 }

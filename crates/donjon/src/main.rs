@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     if let Some(code) = keep::monitor() {
         return code;
     }
+    descriptors();
     let result = match Cli::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
@@ -83,4 +84,14 @@ fn main() -> ExitCode {
         Command::Attack(attack) => attack.run(),
     };
     result.unwrap_or_else(|failure| failure.show())
+}
+
+/// As many descriptors as there may be: what is started here has one for each connection, and shells begin with few.
+fn descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer it does as well, for fewer.
+    _ = setrlimit(Resource::Nofile, limit);
 }

@@ -1,24 +1,33 @@
-//! What Keeps store on this host to have it at their next start: native code, which only they can open.
+//! What is kept on this host for the next start: of Keeps, native code, which only they can open; and exec itself, for
+//! where it is a process.
 //!
 //! Owns a folder, `code`, of files under the names that Keeps choose, and beside it the key that stands in for a sealing key
-//! where this process is the platform. That key is the host's, and protects nothing: its file says so.
+//! where this process is the platform. That key is the host's, and protects nothing: its file says so. And a folder, `exec`,
+//! of programs, because to run a file is quicker than to copy tens of megabytes into memory first.
 //!
 //! Refuses more than [`STORED`] bytes under one name, and keeps no more than two gibibytes in all: what was not used for the
-//! longest time goes first. Whatever fails here is as if nothing were stored: no Keep depends on it.
+//! longest time goes first. Refuses to run a file that others than its user can change. Whatever fails here is as if
+//! nothing were stored: no Keep depends on it.
 //!
-//! Invariant: what is found under a name was stored whole. Whether it is right, the Keep can tell.
+//! Invariant: what is found under a name was stored whole. Whether it is right, the Keep can tell; exec is the user's as
+//! this program is.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use gate::message::STORED;
+use rustix::fs::{OFlags, StatVfsMountFlags, fstatvfs};
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 /// The most bytes of all files.
 const MOST: u64 = 2 << 30;
+/// Of all of exec: of this version, and of those before.
+const PROGRAMS: u64 = 128 << 20;
 
 /// The file of the key.
 const KEY: &str = "unprotected.key";
@@ -85,27 +94,30 @@ impl Cache {
             return Ok(());
         }
         file.persist(self.path(name))?;
-        self.shrink()
+        shrink(&self.code(), self.most)
     }
 
-    /// Removes the oldest files until the rest fits.
-    fn shrink(&self) -> io::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(self.code())? {
-            let entry = entry?;
-            // Another Keep's host may do the same now.
-            let Ok(metadata) = entry.metadata() else { continue };
-            files.push((metadata.modified()?, metadata.len(), entry.path()));
-        }
-        files.sort_unstable();
-        let mut all: u64 = 0;
-        for (_, length, path) in files.iter().rev() {
-            all = all.saturating_add(*length);
-            if all > self.most {
-                _ = fs::remove_file(path);
+    /// The program of this name, to be run; the first time `None`, and it is put there for the next.
+    pub(crate) fn program(&self, name: &str, bytes: &[u8]) -> Option<OwnedFd> {
+        let folder = self.dir.join("exec");
+        let path = folder.join(name);
+        match own_program(&path, bytes.len()) {
+            Some(file) => Some(file.into()),
+            None => {
+                // Not run now: while another thread starts a process, that has it open for writing.
+                _ = put_program(&folder, &path, bytes);
+                None
             }
         }
-        Ok(())
+    }
+
+    fn code(&self) -> PathBuf {
+        self.dir.join("code")
+    }
+
+    fn path(&self, name: Name) -> PathBuf {
+        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.code().join(hex)
     }
 
     /// The key of this folder, made when it is first asked for.
@@ -124,15 +136,48 @@ impl Cache {
         _ = file.persist_noclobber(&path);
         key(&path)
     }
+}
 
-    fn code(&self) -> PathBuf {
-        self.dir.join("code")
+/// Removes the oldest files of a folder until the rest fits.
+fn shrink(folder: &Path, most: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // Another Keep's host may do the same now.
+        let Ok(metadata) = entry.metadata() else { continue };
+        files.push((metadata.modified()?, metadata.len(), entry.path()));
     }
+    files.sort_unstable();
+    let mut all: u64 = 0;
+    for (_, length, path) in files.iter().rev() {
+        all = all.saturating_add(*length);
+        if all > most {
+            _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
 
-    fn path(&self, name: Name) -> PathBuf {
-        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.code().join(hex)
-    }
+/// A program of this length that can be run, and that nobody but this user, or root, can have put there or changed.
+fn own_program(path: &Path, length: usize) -> Option<File> {
+    let mut read = OpenOptions::new();
+    let file = read.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path).ok()?;
+    let [about, folder] = [file.metadata().ok()?, fs::metadata(path.parent()?).ok()?];
+    let own = |about: &fs::Metadata| about.uid() == geteuid().as_raw() && about.mode() & 0o022 == 0;
+    let whole = about.is_file() && usize::try_from(about.len()) == Ok(length);
+    let runs = fstatvfs(&file).is_ok_and(|mount| !mount.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    (whole && runs && own(&about) && own(&folder)).then_some(file)
+}
+
+fn put_program(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o500))?;
+    // What is found by its name is there in whole, after a crash too.
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    shrink(folder, PROGRAMS)
 }
 
 fn key(path: &Path) -> Option<[u8; 32]> {
@@ -141,7 +186,6 @@ fn key(path: &Path) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use super::*;
@@ -229,6 +273,35 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, b"short").unwrap();
         assert_eq!(cache(&dir).key(), None, "what is no key is none");
+    }
+
+    #[test]
+    fn exec_is_run_from_a_file_that_is_its_users_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(&dir);
+        assert!(cache.program("a", b"exec").is_none(), "the first time");
+        let found = |name: &str| {
+            let file = cache.program(name, b"exec")?;
+            let mut bytes = Vec::new();
+            File::from(file).read_to_end(&mut bytes).unwrap();
+            Some(bytes)
+        };
+        assert_eq!(found("a"), Some(b"exec".to_vec()));
+        assert!(cache.program("a", b"another").is_none(), "another length is another program");
+        assert_eq!(cache.program("a", b"another").map(|_| ()), Some(()), "it took the place");
+        for mode in [0o522, 0o720] {
+            let path = dir.path().join("donjon/exec/a");
+            assert!(cache.program("a", b"exec").is_none() && found("a").is_some(), "control");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(found("a"), None, "{mode:o}: others can write there");
+        }
+        let path = dir.path().join("donjon/exec");
+        assert!(found("a").is_some(), "control");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(found("a"), None);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(path.join("a"), path.join("b")).unwrap();
+        assert_eq!(found("b"), None, "a link leads anywhere");
     }
 
     #[test]

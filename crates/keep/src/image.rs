@@ -80,6 +80,11 @@ impl Image {
         (!built_in).then_some(self.exec)
     }
 
+    /// A name for exec that no other has; `None` for what is in its place.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        if self.other().is_some() { None } else { option_env!("DONJON_EXEC_NAME") }
+    }
+
     #[cfg(guest)]
     pub(crate) fn shim(&self) -> &'static [u8] {
         self.shim

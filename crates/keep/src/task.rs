@@ -4,7 +4,8 @@
 //! is ended for it. Refuses more bytes than `spec/gate.md` says, as a breach of the protocol, and ELF files that no
 //! Keep runs.
 //!
-//! Invariant: a [`Task`] is complete. Its program and its files are sealed, so that nobody changes them later.
+//! Invariant: a [`Task`] is complete. Its program and its files are sealed, so that nobody changes them later; but for
+//! exec as a file of its user, which only who could change this program too can change.
 
 use std::ffi::OsString;
 use std::io;
@@ -34,14 +35,8 @@ pub(crate) struct Task {
 
 impl Task {
     /// exec itself, or whatever a test puts in its place.
-    pub(crate) fn exec(bytes: &[u8], stdio: Stdio) -> io::Result<Self> {
-        Ok(Self {
-            image: MemoryFile::sealed(bytes)?,
-            arguments: vec!["exec".into()],
-            environment: Vec::new(),
-            streams: [stdio; 3],
-            files: Vec::new(),
-        })
+    pub(crate) fn exec(image: OwnedFd, stdio: Stdio) -> Self {
+        Self { image, arguments: vec!["exec".into()], environment: Vec::new(), streams: [stdio; 3], files: Vec::new() }
     }
 }
 

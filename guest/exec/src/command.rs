@@ -3,7 +3,7 @@
 //! Owns the truth of the exit status: 0 to 255 as the program gave it, a trap told apart from it, and the Wasm
 //! backtrace where the program's standard error goes.
 
-use wasmtime::{Caller, Store, Val};
+use wasmtime::{Caller, Store, Trap, Val};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p3;
@@ -164,8 +164,18 @@ pub(crate) fn trap(error: &wasmtime::Error, stderr: Stdio) {
     if stderr == Stdio::Null {
         return;
     }
+    let hint = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => {
+            "hint: the program gave up, as a panic or `abort` does; what it wrote before may say why\n"
+        }
+        Some(Trap::StackOverflow) => "hint: it calls itself too deeply, or has too much on its stack\n",
+        Some(Trap::MemoryOutOfBounds | Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature) => {
+            "hint: a defect of the program; one that is built with debug information shows its lines here\n"
+        }
+        _ => "",
+    };
     // In one call: standard error is not buffered, and each call leaves the Keep. If nobody reads it there is nobody to tell.
-    _ = std::io::stderr().write_all(format!("trap: {error:?}\n").as_bytes());
+    _ = std::io::stderr().write_all(format!("trap: {error:?}\n{hint}").as_bytes());
 }
 
 /// The program asks for what this Keep does not have.

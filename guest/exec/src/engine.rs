@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cranelift_codegen::timing;
 use gate::message::Compile;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, Module, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, Module, PoolingAllocationConfig, WasmBacktraceDetails};
 use workload::manifest::{Kind, Manifest, Protocol};
 
 use crate::cache::Cache;
@@ -78,6 +78,8 @@ pub(crate) fn engine(form: Form) -> Result<Engine, Refusal> {
     // Nobody but Wasmtime looks through these stacks.
     config.native_unwind_info(false);
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));
+    // Files and lines, where the program brings them.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     config.epoch_interruption(form.turns);
     if form.pool {
         let mut pool = PoolingAllocationConfig::default();

@@ -8,19 +8,44 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// A request that runs, counted as long as this lives.
-pub(crate) struct Busy(Arc<watch::Sender<usize>>);
+use crate::places::Holder;
 
-impl Busy {
-    pub(crate) fn new(requests: &Arc<watch::Sender<usize>>) -> Self {
-        requests.send_modify(|running| *running += 1);
-        Self(Arc::clone(requests))
+/// The requests that run on a connection. Without any it holds its place for nothing.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    running: Arc<watch::Sender<usize>>,
+    holder: Arc<Holder>,
+}
+
+impl Requests {
+    pub(crate) fn new(holder: &Arc<Holder>) -> Self {
+        holder.stops();
+        Self { running: Arc::new(watch::Sender::new(0)), holder: Arc::clone(holder) }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<usize> {
+        self.running.subscribe()
+    }
+
+    pub(crate) fn begin(&self) -> Busy {
+        self.running.send_modify(|running| *running += 1);
+        if *self.running.borrow() == 1 {
+            self.holder.goes_on();
+        }
+        Busy(self.clone())
     }
 }
 
+/// A request that runs, counted as long as this lives.
+pub(crate) struct Busy(Requests);
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
+        let Requests { running, holder } = &self.0;
+        running.send_modify(|running| *running -= 1);
+        if *running.borrow() == 0 {
+            holder.stops();
+        }
     }
 }
 
@@ -49,14 +74,15 @@ mod tests {
 
     /// The deadline of a connection whose requests are counted here, and when it passed: on tokio's paused clock, which
     /// moves only when everybody waits.
-    fn deadline() -> (Arc<watch::Sender<usize>>, tokio::task::JoinHandle<Duration>) {
-        let (requests, watched) = watch::channel(0);
+    fn deadline() -> (Requests, tokio::task::JoinHandle<Duration>) {
+        let requests = Requests::new(&Arc::default());
+        let watched = requests.watch();
         let begun = Instant::now();
         let passed = tokio::spawn(async move {
             after(PATIENCE, watched).await;
             begun.elapsed()
         });
-        (Arc::new(requests), passed)
+        (requests, passed)
     }
 
     #[tokio::test(start_paused = true)]
@@ -68,7 +94,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_may_take_as_long_as_it_likes() {
         let (requests, passed) = deadline();
-        let (first, second) = (Busy::new(&requests), Busy::new(&requests));
+        let (first, second) = (requests.begin(), requests.begin());
         sleep(PATIENCE * 7).await;
         drop(first);
         sleep(PATIENCE * 2).await;
@@ -82,7 +108,7 @@ mod tests {
         let (requests, passed) = deadline();
         for _ in 0..3 {
             sleep(PATIENCE / 2).await;
-            drop(Busy::new(&requests));
+            drop(requests.begin());
         }
         assert_eq!(passed.await.unwrap(), PATIENCE / 2 * 3 + PATIENCE);
     }

@@ -31,6 +31,7 @@ mod network;
 #[cfg(test)]
 mod oracle;
 mod outgoing;
+mod places;
 mod platform;
 mod refusal;
 mod renew;

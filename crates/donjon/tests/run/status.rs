@@ -1,6 +1,7 @@
 //! The exit status is the program's own; a trap is 134 with the Wasm backtrace; `--outcome` tells them apart for sure.
 
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use crate::support::{Form, Input, folder, probe, run, wat};
@@ -76,22 +77,26 @@ fn a_rust_program_of_wasi_0_1_exits_with_its_status() {
 /// The whole of what a person sees of a trap.
 #[test]
 fn a_trap_is_134_with_the_backtrace() {
-    for (body, cause) in [
-        ("unreachable", "wasm trap: wasm `unreachable` instruction executed\n"),
+    const GAVE_UP: &str = "hint: the program gave up, as a panic or `abort` does; what it wrote before may say why\n";
+    const DEFECT: &str =
+        "hint: a defect of the program; one that is built with debug information shows its lines here\n";
+    for (body, cause, hint) in [
+        ("unreachable", "wasm trap: wasm `unreachable` instruction executed\n", GAVE_UP),
         (
             "(drop (i32.load (i32.const -4)))",
             "0: memory fault at wasm address 0xfffffffc in linear memory of size 0x10000\n    \
              1: wasm trap: out of bounds memory access\n",
+            DEFECT,
         ),
-        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "wasm trap: integer divide by zero\n"),
-        ("(call_indirect (i32.const 7))", "wasm trap: undefined element: out of bounds table access\n"),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "wasm trap: integer divide by zero\n", ""),
+        ("(call_indirect (i32.const 7))", "wasm trap: undefined element: out of bounds table access\n", DEFECT),
     ] {
         let dir = folder(&[("main.wasm", &wat(&module(body)))]);
         let ran = run(dir.path(), ["run", "--quiet", "main.wasm"], Input::Nothing);
         let expected = format!(
             "trap: error while executing at wasm backtrace:\n    \
              0: OFFSET - crash!inner\n    1: OFFSET - crash!outer\n    2: OFFSET - crash!_start\n\
-             \nCaused by:\n    {cause}\n"
+             \nCaused by:\n    {cause}\n{hint}"
         );
         assert_eq!((ran.code(), ran.text(), offsets_out(&ran.stderr).as_str()), (134, "", expected.as_str()), "{body}");
     }
@@ -120,7 +125,9 @@ fn a_stack_overflow_is_134_with_the_backtrace() {
     let shown = offsets_out(&ran.stderr);
     assert!(shown.starts_with("trap: error while executing at wasm backtrace:\n    0: "), "{shown}");
     assert!(shown.contains("    9: OFFSET - crash!inner\n"), "{shown}");
-    assert!(shown.ends_with("\nCaused by:\n    wasm trap: call stack exhausted\n\n"), "{shown}");
+    let end = "\nCaused by:\n    wasm trap: call stack exhausted\n\n\
+               hint: it calls itself too deeply, or has too much on its stack\n";
+    assert!(shown.ends_with(end), "{shown}");
     // Bounded: sixty thousand frames help nobody.
     assert_eq!(shown.matches("crash!inner").count(), 64, "{shown}");
 }
@@ -168,6 +175,26 @@ fn a_rust_program_traps_with_its_backtrace() {
             assert!(ran.stderr.contains(&format!("!probe::trap_{kind}::")), "{form:?} {kind}: {}", ran.stderr);
             assert!(ran.stderr.contains(cause), "{form:?} {kind}: {}", ran.stderr);
         }
+    }
+}
+
+/// Where the program brings its lines they are shown, of what was inlined too.
+#[test]
+fn a_trap_shows_files_and_lines() {
+    let source = "fn main() {\n    deep(std::env::args().count());\n}\n\n#[inline(never)]\nfn deep(count: usize) {\n    \
+                  if count > 0 {\n        std::process::abort();\n    }\n}\n";
+    let dir = folder(&[("lines.rs", source.as_bytes())]);
+    for (target, debug) in [("wasm32-wasip1", true), ("wasm32-wasip2", true), ("wasm32-wasip1", false)] {
+        let mut rustc = Command::new("rustc");
+        rustc
+            .args(["--edition=2024", "-O", "--target", target, "lines.rs", "-o", "lines.wasm"])
+            .current_dir(dir.path());
+        let built = rustc.args(debug.then_some("-g")).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let ran = run(dir.path(), ["run", "-q", "lines.wasm"], Input::Nothing);
+        assert_eq!((ran.code(), ran.text()), (134, ""), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("lines.rs:8"), debug, "{target}: {}", ran.stderr);
+        assert!(ran.stderr.contains("lines::deep") || !debug, "{target}: {}", ran.stderr);
     }
 }
 

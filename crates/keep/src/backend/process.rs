@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Attester, kvm};
 use crate::launch::{Caller, End, Host, Launch, Now, RunError, Running, StartError};
 use crate::service::{Served, Service};
-use crate::sys;
+use crate::sys::{self, MemoryFile};
 use crate::task::Task;
 
 /// Ends a Keep when its platform is gone: also after a panic.
@@ -46,8 +46,10 @@ pub(crate) fn start(
     let stdio = host.stdio;
     let (child, replaces) = match child {
         Child::Exec => {
-            let task = Task::exec(launch.image.exec(), stdio).map_err(failed("put exec into memory"))?;
-            (sys::spawn(task, theirs, Some(end))?, true)
+            let exec = launch.image.exec();
+            let kept = launch.image.name().and_then(|name| host.cache.as_ref()?.program(name, exec));
+            let exec = kept.map_or_else(|| MemoryFile::sealed(exec), Ok).map_err(failed("put exec into memory"))?;
+            (sys::spawn(Task::exec(exec, stdio), theirs, Some(end))?, true)
         }
         Child::Monitor(given) => {
             kvm::opens()?;

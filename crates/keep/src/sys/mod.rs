@@ -402,7 +402,7 @@ mod tests {
         // Nobody ever wants its end.
         let (_, end) = UnixStream::pair().unwrap();
         end.set_nonblocking(true).unwrap();
-        spawn(Task::exec(elf, Stdio::Null).unwrap(), platform, Some(end)).unwrap()
+        spawn(Task::exec(MemoryFile::sealed(elf).unwrap(), Stdio::Null), platform, Some(end)).unwrap()
     }
 
     fn run(elf: &[u8]) -> Left {

@@ -42,7 +42,10 @@ pub(crate) use udp::{Datagram, Datagrams};
 /// A TLS handshake must be done in this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Handshakes of one listener at once; more wait in its backlog.
-const HANDSHAKES: usize = 256;
+const HANDSHAKES: usize = 512;
+/// While more than this run, new ones must be done in less time: somebody may only pretend.
+const MANY: usize = HANDSHAKES / 4;
+const HURRY: Duration = Duration::from_secs(2);
 /// Connections that wait for a program to accept them.
 const BACKLOG: u32 = 1024;
 /// Refusals that are told; whoever goes on is not told of more.
@@ -448,7 +451,8 @@ impl Listener {
                     Some((tls, identity)) => {
                         _ = stream.set_nodelay(true);
                         let ends = left(identity);
-                        let handshake = tokio::time::timeout(PATIENCE, tls.accept(stream));
+                        let patience = if self.handshakes.len() > MANY { HURRY } else { PATIENCE };
+                        let handshake = tokio::time::timeout(patience, tls.accept(stream));
                         self.handshakes.spawn(async move {
                             let stream = handshake.await.map_err(|_| Error::from(ErrorKind::TimedOut))??;
                             Stream::tls(stream.into(), Some(ends))

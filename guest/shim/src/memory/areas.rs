@@ -10,7 +10,7 @@ pub(crate) const TOP: u64 = 0x7fff_ffff_f000;
 /// Nothing is placed below: a null pointer with an offset stays one.
 pub(crate) const BOTTOM: u64 = 0x1_0000;
 const PAGE: u64 = 4096;
-const MOST: usize = 1024;
+const MOST: usize = 4096;
 
 pub(crate) const READ: u8 = 1;
 pub(crate) const WRITE: u8 = 2;

@@ -341,8 +341,8 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "limits.requests",
         COUNT,
-        "Of a service: requests that are answered at once, at most 1024; more wait. Not 0.",
-        "as many as the Keep takes, at most 1024",
+        "Of a service: requests that are answered at once, at most 512; more wait. Not 0.",
+        "as many as the Keep takes, at most 512",
     ),
     key(
         "identity",

@@ -1,0 +1,126 @@
+//! A service among ten thousand connections that want nothing, or want it slowly: it answers everybody else, ends nowhere,
+//! and holds no more afterwards than before.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::http::Service;
+use crate::support::BACKEND;
+
+const CROWD: usize = 10_000;
+/// A micro-VM has 1024 descriptors.
+const MACHINE: usize = 1500;
+/// Requests that hold an instance each: more than there are.
+const SLOW: usize = 700;
+
+/// What one of the crowd does, and then nothing any more.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Silent,
+    /// Begins a request's head.
+    Head,
+    /// One request is answered, and no other comes.
+    Kept,
+    /// Begins HTTP/2.
+    Two,
+    /// The peer sends no more, and reads no more.
+    HalfOpen,
+}
+
+const KINDS: [Kind; 5] = [Kind::Silent, Kind::Head, Kind::Kept, Kind::Two, Kind::HalfOpen];
+
+fn join(address: SocketAddr, kind: Kind) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // A service that ended this one already is right.
+    let sent = match kind {
+        Kind::Silent => Ok(()),
+        Kind::Head => stream.write_all(b"GET /time HTTP/1.1\r\nhost: x\r\nx-lo"),
+        Kind::Kept => stream.write_all(b"GET /time HTTP/1.1\r\nhost: x\r\n\r\n"),
+        Kind::Two => stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+        Kind::HalfOpen => stream.shutdown(std::net::Shutdown::Write),
+    };
+    _ = sent;
+    stream
+}
+
+/// Kilobytes of memory that the Keep's process has now; of a machine they are its own affair.
+fn memory(service: &Service) -> Option<u64> {
+    let children = format!("/proc/{0}/task/{0}/children", service.donjon.id());
+    let keep = fs::read_to_string(children).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", keep.split_whitespace().next()?)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    (BACKEND == "nil").then(|| line.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+fn crowd(service: &Service, count: usize) {
+    let mut all = Vec::with_capacity(count);
+    for number in 0..count {
+        all.push(join(service.address, KINDS[number % KINDS.len()]));
+        if number % 250 == 0 {
+            assert_eq!(service.get("/time").status, 200, "beside {number} others");
+        }
+    }
+    assert_eq!(service.get("/time").status, 200);
+}
+
+#[test]
+fn ten_thousand_connections_keep_nobody_from_being_served() {
+    let (service, _dir) = Service::start("");
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let room = limit.maximum.map_or(CROWD, |most| usize::try_from(most).unwrap_or(CROWD) * 3 / 4);
+    let count = if BACKEND == "nil" { CROWD.min(room) } else { MACHINE };
+    crowd(&service, count);
+    let first = memory(&service);
+    for _ in 0..2 {
+        crowd(&service, count);
+    }
+    if let (Some(first), Some(last)) = (first, memory(&service)) {
+        println!("{count} connections: {first} KiB, after two such crowds more: {last} KiB");
+        assert!(last < first + first / 4, "{first} KiB, then {last} KiB");
+    }
+    assert_eq!(service.end(), "");
+}
+
+/// Each holds an instance: its body never comes, or its answer is never read.
+#[test]
+fn slow_requests_have_to_go_when_others_come() {
+    let (service, _dir) = Service::start("");
+    let body = vec![b'x'; 1 << 20];
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for number in 0..SLOW {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n").unwrap();
+        if number % 2 == 1 {
+            // As much as goes without reading what comes back.
+            stream.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+            while stream.write(&body).is_ok() {}
+        }
+        slow.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(service.get("/time").status, 200);
+    }
+    // Who had to go was told so, or found the connection at its end.
+    let mut gone = 0;
+    for stream in &mut slow {
+        stream.set_nonblocking(true).unwrap();
+        let mut heard = vec![0; 1 << 16];
+        let ended = loop {
+            match stream.read(&mut heard) {
+                Ok(0) => break true,
+                Ok(count) if heard[..count].starts_with(b"HTTP/1.1 408 ") => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() != ErrorKind::WouldBlock,
+            }
+        };
+        gone += usize::from(ended);
+    }
+    assert!((20..SLOW).contains(&gone), "{gone} of {SLOW}");
+    assert_eq!(service.end(), "");
+}
