@@ -29,6 +29,7 @@ mod limits;
 mod native;
 mod network;
 mod outgoing;
+mod own;
 mod platform;
 mod refusal;
 mod renew;
@@ -49,6 +50,7 @@ use workload::package::Program;
 
 use crate::enrol::Identity;
 use crate::network::Network;
+use crate::own::Own;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
@@ -132,9 +134,17 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         Program::Elf(elf) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
-            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
+            match native::run(
+                platform,
+                (&brief, &brief_bytes),
+                &workload.manifest,
+                elf,
+                &workload.files,
+                identity.as_deref(),
+            )? {}
         }
     };
+    let own = Arc::new(Own::new(platform.clone(), &brief, &brief_bytes, identity.as_ref()));
     if let (Some(identity), Some(steward)) = (&identity, &brief.steward) {
         if let Some(lifetime) = workload.manifest.identity.lifetime {
             identity.limit(lifetime.duration());
@@ -142,7 +152,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
-    let world = World::new(&brief, &workload.manifest, workload.files, network).map_err(|fault| {
+    let world = World::new(&brief, &workload.manifest, workload.files, network, own).map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",
