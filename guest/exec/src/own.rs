@@ -126,7 +126,12 @@ impl Own {
     /// A signature over `data` by the key of the present certificate.
     pub(crate) fn sign(&self, data: &[u8]) -> Result<Signature> {
         within(data.len(), DATA)?;
-        let now = self.identity.as_ref().ok_or(Lack::Unavailable)?.now();
+        let identity = self.identity.as_ref().ok_or(Lack::Unavailable)?;
+        // Who could not renew it has none: nobody would believe it.
+        if identity.dates().1 < clock::now() {
+            return Err(Lack::Unavailable);
+        }
+        let now = identity.now();
         let signature = now.key.sign(&user::message(data)).map_err(|_| Lack::Unavailable)?;
         let algorithm = match now.key.algorithm() {
             Algorithm::EcdsaP256Sha256 => "ecdsa-p256-sha256",

@@ -18,6 +18,7 @@
 //! | `dial AT TEXT` | connects, says the text and that nothing follows, and copies what comes to standard output |
 //! | `door PATH TEXT` | opens this file, writes the text as a line, and copies the line that comes back to standard output |
 //! | `answer PATH` | opens this file, and writes the line that comes out of it back in capitals |
+//! | `renewed PATH` | waits until this file has another content, and copies what is in it now, and what one that was opened before has |
 //! | `ask AT TEXT` | sends the text as a datagram from any port, and copies the first that comes back to standard output |
 //! | `send AT TEXT` | connects a socket at any port, and sends the text as a datagram |
 //! | `tell AT` | takes a datagram at `HOST:PORT`, gives it back to who sent it in capitals, and says it |
@@ -129,6 +130,23 @@ fn main() -> io::Result<ExitCode> {
             let said = line(&mut file)?;
             writeln!(file, "{}", said.to_uppercase()).map(|()| ExitCode::SUCCESS)
         }
+        ["renewed", path] => {
+            let mut before = std::fs::File::open(path)?;
+            let first = std::fs::read(path)?;
+            let now = loop {
+                let now = std::fs::read(path)?;
+                if now != first {
+                    break now;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            let mut kept = Vec::new();
+            before.read_to_end(&mut kept)?;
+            if kept != first {
+                return Err(io::Error::other("an open file changed"));
+            }
+            io::stdout().write_all(&[now, kept].concat()).map(|()| ExitCode::SUCCESS)
+        }
         ["ask", at, text] => {
             let (socket, to) = datagrams(at)?;
             socket.send_to(text.as_bytes(), to)?;
@@ -166,7 +184,7 @@ fn main() -> io::Result<ExitCode> {
 fn usage() -> ExitCode {
     eprintln!(
         "usage: probe exit N | file PATH … | put PATH TEXT | list PATH | name | cat | args … | env | \
-         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | door PATH TEXT | answer PATH | ask AT TEXT | send AT TEXT | tell AT | \
+         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | door PATH TEXT | answer PATH | renewed PATH | ask AT TEXT | send AT TEXT | tell AT | \
          lookup NAME | get URL | gate"
     );
     ExitCode::from(64)
