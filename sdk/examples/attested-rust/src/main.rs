@@ -51,7 +51,11 @@ fn run(arguments: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
             let signature = Signature { signature: bytes(signature).ok_or("no hexadecimal digits")?, certificates };
             verify(text.as_bytes(), &signature, roles)?.into_bytes()
         }
-        _ => return Err("files | cat NAME | evidence TEXT | key CONTEXT | sign TEXT | verify TEXT SIGNATURE ROLE...".into()),
+        _ => {
+            return Err(
+                "files | cat NAME | evidence TEXT | key CONTEXT | sign TEXT | verify TEXT SIGNATURE ROLE...".into()
+            );
+        }
     })
 }
 
