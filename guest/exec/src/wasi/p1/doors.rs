@@ -48,6 +48,8 @@ impl Doors {
         };
         match name {
             "" | "." | ".." => None,
+            // Longer than a name and a port can be: a file's name that is too long, too.
+            name if name.len() > 320 => None,
             name if parent.is(&self.connect) => Some(Door::Connect(Shared::clone(&self.network), name.to_owned())),
             name if parent.is(&self.listen) => Some(Door::Listen(name.to_owned())),
             _ => None,
