@@ -170,3 +170,127 @@ impl Own {
 pub(crate) fn within(found: usize, most: usize) -> Result<()> {
     if found > most { Err(Lack::TooLong) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use gate::frame;
+    use gate::message::{Reply, Request};
+    use workload::brief::Source;
+
+    use super::*;
+
+    fn brief() -> Brief {
+        Brief {
+            trust_domain: "local".parse().unwrap(),
+            steward: None,
+            source: Source::Host,
+            owner: None,
+            deployment: "run".parse().unwrap(),
+            role: "main".parse().unwrap(),
+            workload: workload::Digest::of(b""),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// What a program gets of a host that answers each request so; and what was asked.
+    fn with<R>(
+        answer: impl Fn(&Request<'_>) -> Reply<'static> + Send,
+        ask: impl FnOnce(&Own) -> R,
+    ) -> (R, Vec<String>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            let host = scope.spawn(move || {
+                let (mut asked, mut header) = (Vec::new(), [0; frame::HEADER]);
+                while theirs.read_exact(&mut header).is_ok() {
+                    let mut payload = vec![0; frame::length(header).unwrap()];
+                    theirs.read_exact(&mut payload).unwrap();
+                    let (request, mut out) = (Request::decode(&payload).unwrap(), Vec::new());
+                    asked.push(format!("{request:?}"));
+                    answer(&request).encode(&mut out).unwrap();
+                    theirs.write_all(&out).unwrap();
+                }
+                asked
+            });
+            let brief = brief();
+            let own = Own::new(Platform::new(OwnedFd::from(ours).into()), &brief, &brief.encode(), None);
+            let got = ask(&own);
+            // Else the host waits for ever.
+            drop(own);
+            (got, host.join().unwrap())
+        })
+    }
+
+    const SNP: &str = identity::csr::SNP_MEDIA_TYPE;
+
+    fn attests(request: &Request<'_>) -> Reply<'static> {
+        match request {
+            Request::Attest { .. } => Reply::Evidence { media_type: SNP, evidence: b"report" },
+            Request::Endorsements => Reply::Endorsements { certificates: vec![b"vcek"], crl: b"" },
+            Request::SealKey { .. } => Reply::Key { key: [7; 32] },
+            _ => Reply::Noted,
+        }
+    }
+
+    #[test]
+    fn rule_2_a_program_chooses_the_nonce_and_nothing_else() {
+        let (bundle, asked) = with(attests, |own| own.evidence(b"data").unwrap());
+        let attest = Request::Attest { purpose: Purpose::User, spki: &[], nonce: b"data" };
+        assert_eq!(asked, [format!("{attest:?}"), format!("{:?}", Request::Endorsements)]);
+        assert!(
+            bundle.contains(r#""kind":"snp-report","evidence":"cmVwb3J0","certificates":["dmNlaw=="]"#),
+            "{bundle}"
+        );
+
+        let (key, asked) = with(attests, |own| own.derive_key(b"disk").unwrap());
+        assert_eq!(key, [7; 32]);
+        assert_eq!(asked, [format!("{:?}", Request::SealKey { context: &user::context(&brief(), b"disk") })]);
+    }
+
+    #[test]
+    fn bounds_are_kept_before_anybody_is_asked() {
+        let (longest, asked) = with(attests, |own| {
+            assert_eq!(own.evidence(&[0; EVIDENCE + 1]), Err(Lack::TooLong));
+            assert_eq!(own.derive_key(&[0; KEY + 1]), Err(Lack::TooLong));
+            (own.evidence(&[0; EVIDENCE]).is_ok(), own.derive_key(&[0; KEY]).is_ok())
+        });
+        assert_eq!((longest, asked.len()), ((true, true), 3));
+    }
+
+    /// Whatever a host says it is no more than that there is none.
+    #[test]
+    fn another_answer_is_none() {
+        let nothing = |_: &Request<'_>| Reply::Unavailable;
+        let lie = |_: &Request<'_>| Reply::Absent;
+        let no_bundle = |request: &Request<'_>| match attests(request) {
+            Reply::Evidence { evidence, .. } => Reply::Evidence { media_type: "application/other", evidence },
+            other => other,
+        };
+        let ask = |own: &Own| (own.evidence(b"x").err(), own.derive_key(b"x").err());
+        let none = Some(Lack::Unavailable);
+        assert_eq!(with(nothing, ask).0, (none, none));
+        assert_eq!(with(lie, ask).0, (none, none));
+        assert_eq!(with(no_bundle, ask).0, (none, None), "a kind that no bundle has");
+        assert_eq!(with(attests, ask).0, (None, None), "control");
+    }
+
+    #[test]
+    fn without_a_certificate_nothing_is_signed_and_nobody_believed() {
+        let chain = pem::encode(&[b"0".to_vec()]);
+        let ((signed, verified), asked) =
+            with(attests, |own| (own.sign(b"x").err(), own.verify(b"x", b"", &chain, ["web"].into_iter())));
+        assert_eq!((signed, verified), (Some(Lack::Unavailable), Err(Lack::Unavailable)));
+        assert!(asked.is_empty());
+        let verify = |chain: &str, roles: &[&str]| {
+            with(attests, |own| own.verify(b"x", b"", chain, roles.iter().copied())).0.unwrap_err()
+        };
+        assert_eq!(verify("x", &["web"]), Lack::Malformed);
+        assert_eq!(verify(&chain, &["we b"]), Lack::Malformed);
+        assert_eq!(verify(&chain, &["web"; ROLES + 1]), Lack::TooLong);
+        assert_eq!(verify(&"\n".repeat(CHAIN + 1), &["web"]), Lack::TooLong);
+    }
+}
