@@ -63,6 +63,7 @@ impl Repository {
             Workspace::Root => call.env("CARGO_TARGET_DIR", &self.target),
             Workspace::Guest => call.env("CARGO_TARGET_DIR", self.target.join("guest-host")),
             Workspace::Programs => call.env("CARGO_TARGET_DIR", self.target.join("programs-host")),
+            Workspace::Sdk => call.env("CARGO_TARGET_DIR", self.target.join("sdk-host")),
         }
     }
 }
@@ -76,11 +77,13 @@ pub(crate) enum Workspace {
     Guest,
     /// Test workloads.
     Programs,
+    /// For those who write programs.
+    Sdk,
 }
 
 impl Workspace {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Root, Self::Guest, Self::Programs];
+    pub(crate) const ALL: [Self; 4] = [Self::Root, Self::Guest, Self::Programs, Self::Sdk];
 
     /// Where it lies below the root.
     pub(crate) fn folder(self) -> &'static str {
@@ -88,6 +91,7 @@ impl Workspace {
             Self::Root => "",
             Self::Guest => "guest",
             Self::Programs => "guest/programs",
+            Self::Sdk => "sdk",
         }
     }
 }
@@ -99,6 +103,7 @@ impl fmt::Display for Workspace {
             Self::Root => "the host side",
             Self::Guest => "the guest",
             Self::Programs => "the test programs",
+            Self::Sdk => "the library for programs",
         })
     }
 }

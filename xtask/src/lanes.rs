@@ -102,12 +102,14 @@ fn checks(repository: &Repository) -> Result<Vec<String>, Failed> {
             Workspace::Root => &[],
             Workspace::Guest => &["--all-features"],
             Workspace::Programs => &["--target", "wasm32-wasip2"],
+            // Each target has a part of its own.
+            Workspace::Sdk => &["--target", "wasm32-wasip1", "--target", "wasm32-wasip2"],
         };
         // In the root this also builds guest and programs, which keep and donjon embed.
         let call = repository.cargo(workspace, &[&clippy[..], more, &["--", "-D", "warnings"]].concat());
         call.run(&format!("clippy of {workspace}"))?;
     }
-    for workspace in [Workspace::Root, Workspace::Guest] {
+    for workspace in [Workspace::Root, Workspace::Guest, Workspace::Sdk] {
         let more: &[&str] = if workspace == Workspace::Guest { &["--all-features"] } else { &[] };
         let call = repository.cargo(workspace, &[&["doc", "--locked", "--workspace", "--no-deps"][..], more].concat());
         call.env("RUSTDOCFLAGS", "-D warnings").run(&format!("documentation of {workspace}"))?;

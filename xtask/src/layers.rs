@@ -37,6 +37,7 @@ const GUEST: &str = "the guest knows gate, workload and identity only: never the
 const SERVICE: &str =
     "keep, steward and drawbridge do not know each other; of them only keep uses silicon outside tests";
 const PROGRAM: &str = "a workload is anybody's program: it knows WASI or Linux, and nothing of ours";
+const LIBRARY: &str = "the library for programs knows spec/wit, and nothing of ours";
 const TOOL: &str = "tools and tests may see everything, and nothing sees them";
 const EVERYTHING: &[&str] =
     &["gate", "workload", "identity", "evidence", "silicon", "keep", "steward", "drawbridge", "warden", "donjon"];
@@ -71,6 +72,8 @@ const ROOMS: &[Room] = &[
     room("meter", &[], &[], PROGRAM),
     room("threads", &[], &[], PROGRAM),
     room("tnetennba", &[], &[], PROGRAM),
+    room("donjon-keep", &[], &[], LIBRARY),
+    room("attested-rust", &["donjon-keep"], &[], LIBRARY),
     room("testkit", EVERYTHING, &[], TOOL),
     room("tests", EVERYTHING, &["testkit"], TOOL),
     room("bench", EVERYTHING, &["testkit"], TOOL),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The Markdown files that git would commit are below these.
-const PLACES: [&str; 4] = ["", "spec", "docs", "crates"];
+const PLACES: [&str; 5] = ["", "spec", "docs", "crates", "sdk"];
 
 fn documents(dir: &Path, deep: bool, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {

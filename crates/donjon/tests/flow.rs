@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use identity::binding::{Purpose, report_data};
 use identity::certificate::KeepCertificate;
 use identity::pem;
 use rustls::pki_types::pem::PemObject;
@@ -315,6 +316,127 @@ fn a_native_program_finds_its_identity() {
 
     // Another Keep of the same workload has another key.
     assert_ne!(read(&["key.pem"]), all[..all.find(end).unwrap() + end.len()]);
+}
+
+/// What a Keep with a certificate has for its program: files, signatures that another Keep of the same owner believes by their
+/// role, evidence over what the program says.
+#[test]
+fn a_program_has_its_keeps_identity() {
+    let site = Site::new(true);
+    let plan = format!(
+        "deployment = \"exit\"\ntrust_domain = \"test.internal\"\n[role.signer]\n[role.other]\n\
+         [role.checker]\npeers = [\"signer\", \"other\"]\n[release]\nclass = \"insecure\"\nanchors = [\"{}\"]\n",
+        site.steward.fact("anchor")
+    );
+    site.write("project/Deployment.toml", plan);
+    let manifest = "program = \"main.wasm\"\nstdin = \"host\"\nstdout = \"host\"\nstderr = \"host\"\n\
+                    [identity]\nfiles = true\n";
+    site.write("project/Donjon.toml", manifest);
+    let (token, signed) = (site.path("token"), site.path("project/deployment.cose"));
+    let push = |role, form| {
+        site.write("project/main.wasm", std::fs::read(support::attested(form)).unwrap());
+        done(&words(&site.push(&["--token-file", &token, "--role", role])))
+    };
+    // Of both forms, so that each believes the other.
+    let roles =
+        [("other", support::Form::Module), ("signer", support::Form::Module), ("checker", support::Form::Component)];
+    let digests = roles.map(|(role, form)| (role, push(role, form)));
+    let keep = |role: &str, arguments: &[&str], input: &str| {
+        let digest = digests.iter().find(|(known, _)| *known == role).map(|(_, digest)| digest).unwrap();
+        let mut command = donjon(&words(&site.deploy(
+            &format!("{}@{digest}", site.location),
+            &[&["--deployment", &signed, "--role", role, "--"], arguments].concat(),
+        )));
+        let input = std::fs::File::open(site.write("input", input)).unwrap();
+        let output = command.stdin(input).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            Some(0) => Ok(output.stdout),
+            // Before it are the steps.
+            Some(1) => Err(said.lines().last().unwrap().to_owned()),
+            other => panic!("{other:?}: {said}"),
+        }
+    };
+
+    let says =
+        |role: &str, arguments: &[&str], input: &str| String::from_utf8(keep(role, arguments, input).unwrap()).unwrap();
+
+    let names = ["anchors.pem", "brief", "certificates.pem", "claims.json", "evidence.csr"];
+    for (role, more) in [("signer", &["connect", "listen"][..]), ("checker", &[])] {
+        let mut all: Vec<_> = names.iter().chain(more).map(|name| format!("{name}\n")).collect();
+        all.sort();
+        assert_eq!(says(role, &["files"], ""), all.concat());
+    }
+    let anchors = pem::decode(&says("signer", &["cat", "anchors.pem"], "")).unwrap();
+    let anchor =
+        ParsedCertificate::try_from(&CertificateDer::from(anchors[0].clone())).unwrap().subject_public_key_info();
+    assert_eq!(Digest::of(&anchor).to_string(), site.steward.fact("anchor"));
+    let claims: serde_json::Value = serde_json::from_str(&says("checker", &["cat", "claims.json"], "")).unwrap();
+    assert_eq!(claims["submods"]["keep"]["donjon.role"], "checker");
+
+    // A signature, for whoever has the certificate and the specification, and for another Keep.
+    let answer = says("signer", &["sign", "hello"], "");
+    let (signature, certificates) = answer.split_once('\n').unwrap();
+    let leaf = KeepCertificate::read(&pem::decode(certificates).unwrap()[0]).unwrap();
+    assert_eq!(leaf.id.to_string(), "spiffe://test.internal/exit/signer");
+    let key =
+        aws_lc_rs::signature::ParsedPublicKey::new(&aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1, &leaf.spki).unwrap();
+    let bytes = hex::decode(signature).unwrap();
+    assert!(key.verify_sig(b"donjon-user-signature\x01hello", &bytes).is_ok());
+    assert!(key.verify_sig(b"hello", &bytes).is_err(), "control: the data alone is not signed");
+    let believed = says("checker", &["verify", "hello", signature, "other", "signer"], certificates);
+    let believed: serde_json::Value = serde_json::from_str(&believed).unwrap();
+    assert_eq!(believed["submods"]["keep"]["donjon.role"], "signer");
+    let refused = |role, arguments: &[&str], certificates: &str| {
+        let error = keep(role, &[&["verify"], arguments].concat(), certificates).unwrap_err();
+        error.strip_prefix("error: ").unwrap().to_owned()
+    };
+    let (wrong, untrusted) = (
+        "the signature is not of these bytes by that Keep",
+        "the certificates are of no Keep that this one may believe",
+    );
+    assert_eq!(refused("checker", &["hallo", signature, "signer"], certificates), wrong);
+    assert_eq!(refused("checker", &["hello", &format!("{signature}00"), "signer"], certificates), wrong);
+    assert_eq!(refused("checker", &["hello", signature, "other"], certificates), untrusted, "in another role");
+    assert_eq!(refused("checker", &["hello", signature], certificates), untrusted, "in no role");
+    let root_alone = certificates.split_inclusive("-----END CERTIFICATE-----\n").last().unwrap();
+    assert_eq!(refused("checker", &["hello", signature, "signer"], root_alone), untrusted);
+    let not_a_peer = "the Deployment does not let this Keep talk to that role";
+    assert_eq!(refused("checker", &["hello", signature, "checker"], certificates), not_a_peer);
+    assert_eq!(refused("signer", &["hello", signature, "signer"], certificates), not_a_peer, "not even itself");
+    let malformed = "no chain of certificates in PEM, or no name of a role";
+    assert_eq!(refused("checker", &["hello", signature, "signer"], "x"), malformed);
+    // Whose Steward is another's.
+    let elsewhere = Site::new(true);
+    let project = "program = \"main.wasm\"\nstdout = \"host\"\n";
+    elsewhere.write("project/Donjon.toml", project);
+    elsewhere.write("project/main.wasm", std::fs::read(support::attested(support::Form::Module)).unwrap());
+    done(&words(&elsewhere.push(&["--token-file", &elsewhere.path("token")])));
+    let deployment = elsewhere.path("project/deployment.cose");
+    let theirs =
+        done(&words(&elsewhere.deploy(&elsewhere.location, &["--deployment", &deployment, "--", "sign", "hello"])));
+    let (signature, certificates) = theirs.split_once('\n').unwrap();
+    let certificates = format!("{certificates}\n");
+    assert_eq!(refused("checker", &["hello", signature, "signer", "other"], &certificates), untrusted);
+
+    // Evidence: what the certificate was issued for, and over the program's own words.
+    let policy = site.path("steward.toml");
+    for role in ["signer", "checker"] {
+        let request = site.write("evidence.csr", keep(role, &["cat", "evidence.csr"], "").unwrap());
+        let (code, out, err) = run(&["verify", &request, "--policy", &policy]);
+        assert_eq!(code, Some(0), "{out}{err}");
+        let bundle = says(role, &["evidence", "hello"], "");
+        let file = site.write("own.json", &bundle);
+        let judged = |more: &[&str]| run(&[&["verify", &file, "--policy", &policy][..], more].concat());
+        let (code, out, err) = judged(&[]);
+        assert_eq!(code, Some(0), "{out}{err}");
+        let bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+        let launched = hex::decode(bundle["launch_field"].as_str().unwrap()).unwrap().try_into().unwrap();
+        let binding = |purpose, data: &[u8]| hex::encode(report_data(purpose, &[], &launched, data));
+        assert_eq!(judged(&["--nonce", &binding(Purpose::User, b"hello")]).0, Some(0));
+        assert_eq!(judged(&["--nonce", &binding(Purpose::User, b"hallo")]).0, Some(1), "other words");
+        assert_eq!(judged(&["--nonce", &binding(Purpose::Issue, b"hello")]).0, Some(1), "another purpose");
+    }
 }
 
 #[test]
@@ -652,6 +774,25 @@ fn rule_16_a_certificate_is_renewed_before_its_end() {
     support::eventually("the old connection ends", || !kept.asks());
     let (_, mut last) = Caller::come(address);
     assert!(last.asks(), "the control: others go on");
+}
+
+/// Who opens a file after a renewal finds what is new; who had it open keeps what he had.
+#[test]
+fn rule_16_a_renewed_certificate_is_in_the_files() {
+    let site = Site::new(true);
+    let (token, deployment) = (site.path("token"), site.path("project/deployment.cose"));
+    for form in support::Form::BOTH {
+        site.write("project/main.wasm", std::fs::read(support::probe(form)).unwrap());
+        let manifest = "program = \"main.wasm\"\nstdout = \"host\"\nstderr = \"host\"\n\
+                        args = [\"renewed\", \"/run/donjon/certificates.pem\"]\n\
+                        [identity]\nlifetime = \"5 s\"\nfiles = true\n";
+        site.write("project/Donjon.toml", manifest);
+        done(&words(&site.push(&["--token-file", &token])));
+        let said = done(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
+        let chain = pem::decode(&format!("{said}\n")).unwrap();
+        let [new, old] = [0, 2].map(|leaf| KeepCertificate::read(&chain[leaf]).unwrap());
+        assert!(new.id == old.id && new.spki != old.spki, "{form:?}");
+    }
 }
 
 /// Somebody who takes every certificate, and asks one thing after the other.

@@ -412,7 +412,7 @@ Nobody said, therefore:
   arg0      `main.wasm`, of a native program `program`
   stdin     `run`: from the host; `deploy`: empty
   stderr    `run`: to the host; `deploy`: dropped
-  identity  a certificate is used as long as it is valid
+  identity  a certificate is used as long as it is valid, and is no file
 "#;
     manifest(dir.path(), &["explain"]).assert(0, words, "");
     // What is not said is told by what holds then.

@@ -114,7 +114,8 @@ impl Service {
     /// A sealing key of this process, where it is the platform. Nothing protects it, so that it is only for what exec stores
     /// here: a program would take it for a real one.
     fn key(&self, context: &[u8]) -> Option<[u8; 32]> {
-        let cache = self.host.cache.as_ref().filter(|_| self.who == Caller::Exec)?;
+        let own = self.who == Caller::Exec && !context.starts_with(identity::user::CONTEXT);
+        let cache = self.host.cache.as_ref().filter(|_| own)?;
         let brief = Glance::new(&self.launch.brief)?;
         Some(identity::sealing::key(&cache.key()?, &brief, context))
     }
@@ -380,6 +381,9 @@ mod tests {
         assert_ne!(key(&mut caching(&dir, "a"), Request::SealKey { context: b"" }), first, "another context");
         assert_ne!(key(&mut caching(&tempfile::tempdir().unwrap(), "a"), SEAL), first, "another folder");
         assert_eq!(key(&mut service(true), SEAL), "Unavailable", "no cache");
+        let workloads = [identity::user::CONTEXT, b"disk"].concat();
+        let workloads = key(&mut caching(&dir, "a"), Request::SealKey { context: &workloads });
+        assert_eq!(workloads, "Unavailable", "what exec asks for its workload");
         let mut program = caching(&dir, "a");
         program.who = Caller::Program;
         assert_eq!(key(&mut program, SEAL), "Unavailable");

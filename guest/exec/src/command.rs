@@ -184,7 +184,7 @@ pub(crate) fn link(error: &wasmtime::Error) -> Refusal {
         Step::Program,
         "wasm.import",
         format_args!("the program cannot be linked: {error:#}"),
-        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports, or say `stubs` if the program does without",
+        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http, and donjon:keep 0.1; build without other imports, or say `stubs` if the program does without",
     )
 }
 

@@ -125,10 +125,11 @@ impl Program {
         // A component that could be a service is compiled like one: an interface's name stands in its exports.
         let serves =
             component && HANDLER.iter().any(|name| wasm.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
-        // Of who has a certificate it is to be renewed, however long he computes.
+        // Of who has a certificate, or sees it, it is to be renewed, however long he computes.
         let tls = manifest.listen.iter().map(|listen| listen.protocol);
         let tls = tls.chain(manifest.connect.iter().map(|connect| connect.protocol)).any(Protocol::tls);
-        let turns = serves || tls || manifest.limits.cpu.is_some() || manifest.limits.time.is_some();
+        let turns =
+            serves || tls || manifest.identity.files || manifest.limits.cpu.is_some() || manifest.limits.time.is_some();
         platform.compile(Compile::Begun)?;
         let compiled = |form: Form| {
             let engine = engine(form)?;

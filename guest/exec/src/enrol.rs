@@ -5,18 +5,23 @@
 //! anchors for this key, this brief and this nonce.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+use gate::message::Purpose;
+use identity::chain::ChainError;
 use identity::csr;
 use identity::ear::Class;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
+use identity::pem;
 use rustls::sign::CertifiedKey;
 use workload::brief::StewardRef;
 
 use crate::clock;
 use crate::connect::{Answer, Connection, Endpoint};
+use crate::files::{self, Node};
 use crate::keys::{AwsLc, Key};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
@@ -31,12 +36,18 @@ pub(crate) struct Identity {
     pub(crate) class: Class,
     /// What the owner signed, as the host gave it and the Steward believed it.
     pub(crate) deployment: Option<Vec<u8>>,
+    /// The directory in which a program finds the present one.
+    files: OnceLock<Node>,
 }
 
 /// A key and its checked certificate.
 pub(crate) struct Credential {
     pub(crate) key: Key,
     chain: Vec<Vec<u8>>,
+    /// What it was issued for, PKCS#10.
+    request: Bytes,
+    /// What the Steward found, JSON.
+    claims: Bytes,
     /// The same for TLS.
     pub(crate) tls: Arc<CertifiedKey>,
     class: Class,
@@ -50,6 +61,17 @@ impl Credential {
     pub(crate) fn chain(&self) -> &[Vec<u8>] {
         &self.chain
     }
+
+    /// What a program finds of it, by name (`spec/manifest.md`, "identity").
+    pub(crate) fn files(&self) -> [(&'static str, Bytes); 4] {
+        let root = self.chain.last().map(std::slice::from_ref).unwrap_or_default();
+        [
+            ("anchors.pem", pem::encode(root).into()),
+            ("certificates.pem", pem::encode(&self.chain).into()),
+            ("claims.json", self.claims.clone()),
+            ("evidence.csr", self.request.clone()),
+        ]
+    }
 }
 
 /// Nothing of a key is ever written.
@@ -62,7 +84,19 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     fn new(credential: Credential, deployment: Option<Vec<u8>>) -> Self {
         let class = credential.class;
-        Self { now: RwLock::new(Arc::new(credential)), lifetime: AtomicU64::new(u64::MAX), class, deployment }
+        Self {
+            now: RwLock::new(Arc::new(credential)),
+            lifetime: AtomicU64::new(u64::MAX),
+            class,
+            deployment,
+            files: OnceLock::new(),
+        }
+    }
+
+    /// Puts it into this directory as files, and each that follows: who has a file open keeps what it had.
+    pub(crate) fn show(&self, directory: Node) -> files::Result<()> {
+        let directory = self.files.get_or_init(|| directory);
+        self.now().files().into_iter().try_for_each(|(name, bytes)| directory.place(name, bytes))
     }
 
     /// The present one.
@@ -94,7 +128,10 @@ impl Identity {
             ));
         }
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential);
-        Ok(())
+        // That the names are free was seen at the first time.
+        self.files.get().map_or(Ok(()), |directory| self.show(directory.clone())).map_err(|fault| {
+            Refusal::new(Step::Certificate, "files.defect", fault, "this is a defect of the Keep: report it")
+        })
     }
 }
 
@@ -137,7 +174,7 @@ pub(crate) async fn certify(
 
     let key = Key::generate()?;
     let nonce = &challenge.nonce;
-    let Some(evidence) = platform.attest(key.spki(), nonce.as_bytes())? else {
+    let Some(evidence) = platform.attest(Purpose::Issue, key.spki(), nonce.as_bytes())? else {
         return Err(Refusal::new(
             Step::Evidence,
             "evidence.unavailable",
@@ -162,6 +199,7 @@ pub(crate) async fn certify(
     let (request, awaiting) =
         enrol.certificate_request(nonce, attested, &key).map_err(|error| failed(Step::Request, &error))?;
     tell(platform, Step::Request, &format!("PKCS#10, {} bytes", request.body.len()))?;
+    let sent = Bytes::from(request.body.clone());
 
     // The connection is opened anew: making evidence may have outlasted the Steward's patience with an idle one.
     let to = Endpoint { step: Step::Steward, ..to };
@@ -176,7 +214,11 @@ pub(crate) async fn certify(
     clock::not_before(identity.time);
     tell(platform, Step::Certificate, &identity.certificate.id.to_string())?;
     let certificate = &identity.certificate;
+    let claims = certificate.ear.to_json();
+    let claims = claims.map_err(|error| failed(Step::Certificate, &ChainError::from(error).into()))?;
     Ok(Credential {
+        request: sent,
+        claims: claims.into(),
         tls: tls::shown(&identity.chain, &key)?,
         class: certificate.ear.class,
         begins: Duration::from_secs(certificate.not_before),

@@ -31,6 +31,7 @@ mod network;
 #[cfg(test)]
 mod oracle;
 mod outgoing;
+mod own;
 mod places;
 mod platform;
 mod refusal;
@@ -54,6 +55,7 @@ use workload::pull::Fetch;
 use crate::cache::Cache;
 use crate::enrol::Identity;
 use crate::network::Network;
+use crate::own::Own;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::wasi::World;
@@ -146,13 +148,21 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         (None, Some(Program::Elf(elf))) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
-            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
+            match native::run(
+                platform,
+                (&brief, &brief_bytes),
+                &workload.manifest,
+                elf,
+                &workload.files,
+                identity.as_deref(),
+            )? {}
         }
         (None, None) => {
             let why = "a program was spared, and is not kept";
             return Err(Refusal::new(Step::Delivery, "exec.defect", why, "this is a defect of the Keep: report it"));
         }
     };
+    let own = Arc::new(Own::new(platform.clone(), &brief, &brief_bytes, identity.as_ref()));
     if let (Some(identity), Some(steward)) = (&identity, &brief.steward) {
         if let Some(lifetime) = workload.manifest.identity.lifetime {
             identity.limit(lifetime.duration());
@@ -160,7 +170,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
-    let world = World::new(&brief, &workload.manifest, workload.files, network).map_err(|fault| {
+    let world = World::new(&brief, &workload.manifest, workload.files, network, own).map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",

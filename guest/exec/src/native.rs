@@ -9,12 +9,13 @@
 
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use gate::elf::{Elf, ElfError, Kind};
 use gate::message::CHUNK;
 use gate::program::{ALL_FILES, FILE, FILES, PATH, Path, STACK, Streams, Texts, join};
 use identity::pem;
 use workload::brief::Brief;
-use workload::manifest::{self, Manifest, Stdio};
+use workload::manifest::{self, IDENTITY_FILES, Manifest, Stdio};
 
 use crate::enrol::Identity;
 use crate::platform::Platform;
@@ -28,7 +29,7 @@ const NAME: &str = "program";
 /// Gives the Keep to `program`. Comes back only with why not.
 pub(crate) fn run(
     platform: &mut Platform,
-    brief: &Brief,
+    (brief, brief_bytes): (&Brief, &[u8]),
     manifest: &Manifest,
     program: &[u8],
     files: &[Vec<u8>],
@@ -58,8 +59,8 @@ pub(crate) fn run(
             ));
         }
     }
-    let identity = own_files(identity)?;
-    let own = identity.iter().map(|(path, content)| (*path, content.as_bytes()));
+    let own = own_files(manifest, brief_bytes, identity)?;
+    let own = own.iter().map(|(path, content)| (path.as_str(), &content[..]));
     let given = manifest.file.iter().zip(files).map(|(file, content)| (file.path.as_str(), content.as_slice()));
     for (path, content) in fitting(own.chain(given).collect())? {
         // An empty file is one too.
@@ -142,17 +143,26 @@ fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refus
     ))
 }
 
-/// The Keep's identity, by path.
-fn own_files(identity: Option<&Identity>) -> Result<Vec<(&'static str, String)>, Refusal> {
-    let Some(identity) = identity else { return Ok(Vec::new()) };
+/// The Keep's identity, by path: with its key where such programs have always found it, and what every program finds if the
+/// manifest says so.
+fn own_files(manifest: &Manifest, brief: &[u8], identity: Option<&Identity>) -> Result<Vec<(String, Bytes)>, Refusal> {
+    let mut all = Vec::new();
+    if manifest.identity.files {
+        all.push((format!("{IDENTITY_FILES}/brief"), Bytes::copy_from_slice(brief)));
+    }
+    let Some(identity) = identity else { return Ok(all) };
     let now = identity.now();
-    let chain = now.chain();
-    let root = chain.last().map(std::slice::from_ref).unwrap_or_default();
-    Ok(vec![
-        ("/donjon/identity/certificates.pem", pem::encode(chain)),
-        ("/donjon/identity/key.pem", pem::encode_key(now.key.to_pkcs8()?.secret_pkcs8_der())),
-        ("/donjon/identity/anchors.pem", pem::encode(root)),
-    ])
+    let key = pem::encode_key(now.key.to_pkcs8()?.secret_pkcs8_der());
+    all.push(("/donjon/identity/key.pem".to_owned(), key.into()));
+    for (name, content) in now.files() {
+        if matches!(name, "anchors.pem" | "certificates.pem") {
+            all.push((format!("/donjon/identity/{name}"), content.clone()));
+        }
+        if manifest.identity.files {
+            all.push((format!("{IDENTITY_FILES}/{name}"), content));
+        }
+    }
+    Ok(all)
 }
 
 /// The files, if a platform takes them.

@@ -60,8 +60,8 @@ impl Platform {
     }
 
     /// Evidence for `spki` and `nonce`, or `None` where the platform cannot attest.
-    pub(crate) fn attest(&mut self, spki: &[u8], nonce: &[u8]) -> Result<Option<Evidence>, Refusal> {
-        let (media_type, bytes) = match self.ask(&Request::Attest { purpose: Purpose::Issue, spki, nonce })? {
+    pub(crate) fn attest(&mut self, purpose: Purpose, spki: &[u8], nonce: &[u8]) -> Result<Option<Evidence>, Refusal> {
+        let (media_type, bytes) = match self.ask(&Request::Attest { purpose, spki, nonce })? {
             Reply::Evidence { media_type, evidence } => (media_type.to_owned(), evidence.to_vec()),
             Reply::Unavailable => return Ok(None),
             other => return Err(unexpected("Evidence", &other)),

@@ -8,10 +8,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use identity::chain::verify_chain;
-use identity::deployment::Deployment;
+use identity::chain::{VerifiedKeep, verify_chain};
+use identity::deployment::{Deployment, NotCovered};
 use identity::ear::Class;
 use identity::names::SpiffeId;
+use identity::signed::OpenError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -199,7 +200,7 @@ impl Proof {
         }
         let keeps = self.keeps.as_ref()?;
         let chain: Vec<_> = std::iter::once(end_entity).chain(above).collect();
-        keeps.accept(&chain, now.as_secs()).then_some(())
+        keeps.verified(&chain, now.as_secs()).map(|_| ())
     }
 }
 
@@ -211,27 +212,24 @@ impl Keeps {
         brief: &Brief,
         identity: Option<&Arc<Identity>>,
     ) -> Result<Self, Refusal> {
-        let refused = |message: &dyn std::fmt::Display, hint: &str| {
+        Self::among(roles, brief, identity.map(Arc::as_ref)).map_err(|error| {
             Refusal::new(
                 Step::Program,
                 "trust.steward",
-                format_args!("`{name}` trusts Keeps by their roles, but {message}"),
-                hint,
+                format_args!("`{name}` trusts Keeps by their roles, but {error}"),
+                error.hint(),
             )
-        };
-        let (Some(steward), Some(identity)) = (&brief.steward, identity) else {
-            return Err(refused(&"this Keep has no certificate: no Steward was named", "deploy it with a Steward"));
-        };
-        let Some(deployment) = &identity.deployment else {
-            return Err(refused(&"it was launched without a Deployment", "deploy it with one that has these roles"));
-        };
-        let deployment = Deployment::open(deployment, &AwsLc).map_err(|error| refused(&error, "deploy it again"))?;
-        let own = deployment.covers(brief).map_err(|error| refused(&error, "deploy it with its own Deployment"))?;
+        })
+    }
+
+    /// Those in one of `roles` that the owner's Deployment lets this Keep talk to.
+    pub(crate) fn among(roles: &[Name], brief: &Brief, identity: Option<&Identity>) -> Result<Self, NoPeers> {
+        let (Some(steward), Some(identity)) = (&brief.steward, identity) else { return Err(NoPeers::Certificate) };
+        let deployment = identity.deployment.as_ref().ok_or(NoPeers::Deployment)?;
+        let deployment = Deployment::open(deployment, &AwsLc)?;
+        let own = deployment.covers(brief)?;
         if let Some(role) = roles.iter().find(|role| !own.peers.contains(*role)) {
-            return Err(refused(
-                &format_args!("the Deployment does not let role {} talk to role {role}", brief.role),
-                "add it to the `peers` of the role in the Deployment, and sign that again",
-            ));
+            return Err(NoPeers::Role { own: brief.role.clone(), role: role.clone() });
         }
         Ok(Self {
             anchors: steward.anchors.clone(),
@@ -241,10 +239,39 @@ impl Keeps {
         })
     }
 
-    fn accept(&self, chain: &[&CertificateDer<'_>], now: u64) -> bool {
+    /// The Keep that has this chain, if it is one of them.
+    pub(crate) fn verified<C: AsRef<[u8]>>(&self, chain: &[C], now: u64) -> Option<VerifiedKeep> {
         let Self { anchors, owner, ids, class } = self;
-        verify_chain(chain, anchors, now, &AwsLc)
-            .is_ok_and(|keep| ids.contains(&keep.id) && keep.ear.owner == Some(*owner) && keep.ear.class == *class)
+        let keep = verify_chain(chain, anchors, now, &AwsLc).ok()?;
+        let ours = ids.contains(&keep.id) && keep.ear.owner == Some(*owner) && keep.ear.class == *class;
+        ours.then_some(keep)
+    }
+}
+
+/// Why a Keep recognises no other by its role.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoPeers {
+    #[error("this Keep has no certificate: no Steward was named")]
+    Certificate,
+    #[error("it was launched without a Deployment")]
+    Deployment,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    NotCovered(#[from] NotCovered),
+    #[error("the Deployment does not let role {own} talk to role {role}")]
+    Role { own: Name, role: Name },
+}
+
+impl NoPeers {
+    const fn hint(&self) -> &'static str {
+        match self {
+            Self::Certificate => "deploy it with a Steward",
+            Self::Deployment => "deploy it with one that has these roles",
+            Self::Open(_) => "deploy it again",
+            Self::NotCovered(_) => "deploy it with its own Deployment",
+            Self::Role { .. } => "add it to the `peers` of the role in the Deployment, and sign that again",
+        }
     }
 }
 

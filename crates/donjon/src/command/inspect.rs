@@ -110,12 +110,18 @@ impl<'a> Interface<'a> {
         Some(Self { package, name, version: version.get(..end)? })
     }
 
+    /// Whether it is what a Keep has beside WASI (`spec/keep-interface.md`).
+    fn own(&self) -> bool {
+        (self.package, self.name, self.version) == ("donjon:keep", "attestation", "0.1")
+    }
+
     /// Whether a Keep has it.
     fn offered(&self) -> bool {
         let packages = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:random", "wasi:sockets"];
         match self.version {
             "0.2" => self.package == "wasi:io" || packages.contains(&self.package),
             "0.3" => packages.contains(&self.package),
+            "0.1" => self.own(),
             _ => false,
         }
     }
@@ -123,6 +129,10 @@ impl<'a> Interface<'a> {
 
 /// The module of imports that is WASI 0.1.
 const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// What a Keep has beside it, for modules, with its functions.
+const KEEP: &str = "donjon_keep_0_1";
+const KEEPS: [&str; 4] = ["derive_key", "evidence", "sign", "verify"];
 
 /// Its functions. Some runtimes have more, sockets above all.
 const FUNCTIONS: [&str; 46] = [
@@ -199,7 +209,12 @@ fn webassembly(wasm: &[u8]) -> Inspection {
                     if import.module == PREVIEW1 {
                         found.wasi.insert("0.1".to_owned());
                     }
-                    if import.module != PREVIEW1 || !FUNCTIONS.contains(&import.name) {
+                    let granted = match import.module {
+                        PREVIEW1 => FUNCTIONS.contains(&import.name),
+                        KEEP => KEEPS.contains(&import.name),
+                        _ => false,
+                    };
+                    if !granted {
                         found.missing.insert(format!("{}.{}", import.module, import.name));
                     }
                 }
@@ -214,6 +229,7 @@ fn webassembly(wasm: &[u8]) -> Inspection {
                     let name = import.name.name;
                     found.imports.insert(name.to_owned());
                     match Interface::parse(name).filter(Interface::offered) {
+                        Some(interface) if interface.own() => {}
                         Some(interface) => _ = found.wasi.insert(interface.version.to_owned()),
                         None => _ = found.missing.insert(name.to_owned()),
                     }
@@ -367,6 +383,23 @@ mod tests {
         let found = of(r#"(component (import "wasi:cli/environment@0.2.6" (instance)))"#);
         assert!(found.missing.is_empty(), "control");
         assert_eq!(of(r#"(component (import "wasi:cli/environment@0.4.0" (instance)))"#).missing.len(), 1);
+    }
+
+    #[test]
+    fn what_a_keep_has_beside_wasi_is_granted() {
+        for text in [
+            r#"(module (import "donjon_keep_0_1" "sign" (func)) (func (export "_start")))"#,
+            r#"(component (import "donjon:keep/attestation@0.1.0" (instance)))"#,
+        ] {
+            let found = of(text);
+            assert!(found.missing.is_empty() && found.wasi.is_empty() && found.imports.len() == 1, "{found:?}");
+        }
+        for text in [
+            r#"(module (import "donjon_keep_0_1" "brew" (func)) (func (export "_start")))"#,
+            r#"(component (import "donjon:keep/attestation@0.2.0" (instance)))"#,
+        ] {
+            assert_eq!(of(text).missing.len(), 1, "{text}");
+        }
     }
 
     #[test]

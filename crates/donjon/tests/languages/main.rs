@@ -184,6 +184,54 @@ templates! {
     ruby "ruby" long,
 }
 
+/// The example in C (`sdk/examples/attested-c`), built as the template for C says: what it asks of its Keep on `nil`, and of
+/// hardware where there are micro-VMs.
+#[test]
+fn the_example_in_c_asks_its_keep() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = project("c");
+    for Step { line, .. } in steps(&std::fs::read_to_string(dir.join("README.md")).unwrap()) {
+        if installs(&line) {
+            let output = done(shell(&line, &dir));
+            if !output.status.success() {
+                return skip("languages", &format!("`{line}` fails: {}", last_words(&output)));
+            }
+        }
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/examples/attested-c");
+    let compile = ".venv/bin/python -m ziglang cc -target wasm32-wasi -Os -Wall -Werror -o main.wasm";
+    let output = done(shell(&format!("{compile} {}", example.join("main.c").display()), &dir));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::copy(example.join("Donjon.toml"), dir.join("Donjon.toml")).unwrap();
+
+    let ask = |backend: &str, arguments: &[&str]| {
+        let manifest = std::fs::read_to_string(example.join("Donjon.toml")).unwrap();
+        let manifest = manifest.replace(r#"["cat", "brief"]"#, &format!("{arguments:?}"));
+        std::fs::write(dir.join("Donjon.toml"), manifest).unwrap();
+        run(&dir, ["run", "-q", "--backend", backend], Input::Nothing)
+    };
+    let brief = ask("nil", &["cat", "brief"]);
+    assert!(brief.code() == 0 && workload::Brief::decode(&brief.stdout).is_ok(), "{}", brief.stderr);
+    assert_eq!(ask("nil", &["cat", "key.pem"]).code(), 1, "there is no such file");
+    for arguments in
+        [&["evidence", "hello"][..], &["key", "disk"], &["sign", "hello"], &["verify", "hello", "00", "web"]]
+    {
+        ask("nil", arguments).assert(1, "", "error: this Keep has none\n");
+    }
+    let long = "x".repeat(4097);
+    ask("nil", &["evidence", &long]).assert(1, "", "error: more bytes than are taken\n");
+    if std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+        return skip("kvm", "keys and evidence: /dev/kvm does not open");
+    }
+    let [disk, again, other] = ["disk", "disk", "other"].map(|context| ask("sim-snp", &["key", context]));
+    assert!(disk.code() == 0 && disk.text().len() == 65, "{}", disk.stderr);
+    // The manifest has the context, so that another one is of another workload too; that alone it is in `sim_snp`.
+    assert!(disk.text() == again.text() && disk.text() != other.text());
+    let bundle = ask("sim-snp", &["evidence", "hello"]);
+    assert!(bundle.text().starts_with(r#"{"donjon_evidence_bundle":1,"kind":"snp-report","#), "{}", bundle.stderr);
+    assert_eq!(ask("sim-snp", &["sign", "hello"]).code(), 1, "under `run` there is no certificate");
+}
+
 /// A template without a test would rot; one without a row is not found.
 #[test]
 fn every_template_is_tried_and_described() {

@@ -2,7 +2,8 @@
 //!
 //! Each file takes one promise: [`status`] the exit status, [`streams`] arguments, environment and the standard
 //! streams, [`pack`] the package, [`elf`] native programs, [`files`] the file system, [`cache`] native code that is kept,
-//! [`network`] connections, [`capture`] their packets, [`http`] services, [`limits`] what a program may take, [`crowd`], [`edges`] and [`hostile`] what
+//! [`network`] connections, [`identity`] what a program has of its Keep, [`capture`] packets, [`http`] services, [`limits`]
+//! what a program may take, [`crowd`], [`edges`] and [`hostile`] what
 //! bad callers and bad services cost, [`ends`] that nothing stays behind, [`drain`] how a service ends that is told
 //! to, [`refused`] errors with their hints, [`init`] templates, [`testsuite`] the official tests of WASI.
 
@@ -19,6 +20,7 @@ pub(crate) mod ends;
 mod files;
 mod hostile;
 pub(crate) mod http;
+mod identity;
 mod init;
 mod limits;
 mod network;

@@ -105,7 +105,7 @@ fn a_missing_import() {
         dir.path(),
         &["run", "-q", "main.wasm"],
         "the program cannot be linked: unknown import: `env::abort` has not been defined [wasm.import]",
-        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports, or say `stubs` if the program does without",
+        "a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http, and donjon:keep 0.1; build without other imports, or say `stubs` if the program does without",
     );
 }
 
@@ -129,7 +129,7 @@ fn a_missing_import_of_a_component() {
     assert!(
         ran.stderr.ends_with(
             " [wasm.import]\n\
-             hint: a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http; build without other imports, or say `stubs` if the program does without\n"
+             hint: a Keep offers WASI 0.1, 0.2 and 0.3 with wasi:http, and donjon:keep 0.1; build without other imports, or say `stubs` if the program does without\n"
         ),
         "{}",
         ran.stderr

@@ -72,6 +72,53 @@ fn programs_do_what_they_do_on_nil() {
     assert!(threads.code() == 7 && threads.text().ends_with("a panic: as it should\n"), "{}", threads.text());
 }
 
+/// The hardware's own keys, and its word over a program's: the same for each start of a workload, for none of another.
+#[test]
+fn a_program_gets_keys_and_evidence_of_the_hardware() {
+    let dir = crate::support::folder(&[("ark.pem", silicon::Product::Genoa.ark_pem().as_bytes())]);
+    let run = |program: &Path, manifest: &str, arguments: &[&str]| {
+        let manifest = format!("program = {:?}\n{manifest}", program.to_str().unwrap());
+        std::fs::write(dir.path().join("Donjon.toml"), manifest).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
+        command.args(["run", "-q", "--backend", "sim-snp", "."]).args(arguments).current_dir(dir.path());
+        command.env("DONJON_NO_CACHE", "1");
+        let ran = finish(command, Input::Nothing);
+        assert_eq!(ran.code(), 0, "{}", ran.stderr);
+        ran.text().to_owned()
+    };
+    let mut keys = std::collections::BTreeSet::new();
+    for form in Form::BOTH {
+        let attested = crate::support::attested(form);
+        let key = run(&attested, "", &["key", "disk"]);
+        assert_eq!(key.len(), 65, "{key}");
+        assert_eq!(run(&attested, "", &["key", "disk"]), key, "the next start");
+        let other = run(&attested, "", &["key", "disks"]);
+        // Another manifest is another workload.
+        let workload = run(&attested, "[env]\nA = \"b\"\n", &["key", "disk"]);
+        keys.extend([key, other, workload]);
+
+        let mut reports = std::collections::BTreeSet::new();
+        for data in ["hello", "hallo"] {
+            let bundle = run(&attested, "", &["evidence", data]);
+            std::fs::write(dir.path().join("own.json"), &bundle).unwrap();
+            let bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+            let launched = hex::decode(bundle["launch_field"].as_str().unwrap()).unwrap().try_into().unwrap();
+            for said in ["hello", "hallo"] {
+                let binding = identity::binding::Purpose::User;
+                let binding = hex::encode(identity::binding::report_data(binding, &[], &launched, said.as_bytes()));
+                let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
+                command.args(["verify", "own.json", "--insecure-root", "ark.pem", "--nonce", &binding]);
+                command.current_dir(dir.path());
+                let verified = finish(command, Input::Nothing);
+                assert_eq!(verified.code(), i32::from(said != data), "{}{}", verified.text(), verified.stderr);
+            }
+            reports.insert(bundle["nonce"].to_string());
+        }
+        assert_eq!(reports.len(), 2);
+    }
+    assert_eq!(keys.len(), 6);
+}
+
 /// A program that nobody here wrote.
 #[test]
 fn boolector_answers_what_it_answers_on_nil() {

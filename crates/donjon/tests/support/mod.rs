@@ -242,8 +242,17 @@ pub(crate) fn probe(form: Form) -> PathBuf {
     }
 }
 
+/// `sdk/examples/attested-rust` in this form.
+pub(crate) fn attested(form: Form) -> PathBuf {
+    built("sdk", "attested-rust", "attested.wasm", form)
+}
+
 /// A package of `guest/programs`, and the file that it gives in this form.
 pub(crate) fn program(package: &'static str, file: &'static str, form: Form) -> PathBuf {
+    built("guest/programs", package, file, form)
+}
+
+fn built(workspace: &'static str, package: &'static str, file: &'static str, form: Form) -> PathBuf {
     static BUILT: Mutex<BTreeMap<(&str, Form), PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().expect("no build panicked");
     if let Some(path) = built.get(&(package, form)) {
@@ -251,14 +260,8 @@ pub(crate) fn program(package: &'static str, file: &'static str, form: Form) -> 
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/donjon lies below the root");
     let targets = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").join("programs");
-    let recipe = recipe::Built {
-        package,
-        file,
-        workspace: "guest/programs",
-        target: form.target(),
-        flags: &[],
-        prebuilt: "DONJON_PROGRAMS",
-    };
+    let recipe =
+        recipe::Built { package, file, workspace, target: form.target(), flags: &[], prebuilt: "DONJON_PROGRAMS" };
     let path = recipe.get(root, &targets).expect("the program builds");
     assert!(path.exists(), "there is no {}", path.display());
     built.insert((package, form), path.clone());

@@ -237,9 +237,8 @@ impl Ear {
     /// # Errors
     /// Facts that contradict each other or are too long; a key that does not sign.
     pub fn to_jwt(&self, signer: &dyn Signer) -> Result<String, EarSignError> {
-        self.consistent()?;
+        let claims = self.to_json()?;
         let header = header(signer.algorithm(), &key_digest(signer.spki()));
-        let claims = serde_json::to_string(&Claims::from(self)).map_err(|error| EarError::Claims(error.to_string()))?;
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = keys::sign_fixed(signer, message.as_bytes())?;
         let jwt = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
@@ -247,6 +246,15 @@ impl Ear {
             return Err(EarError::TooLong { limit: EAR_LIMIT, found: jwt.len() }.into());
         }
         Ok(jwt)
+    }
+
+    /// The claims, JSON (RFC 8259): what [`Ear::to_jwt`] signs.
+    ///
+    /// # Errors
+    /// Facts that contradict each other.
+    pub fn to_json(&self) -> Result<String, EarError> {
+        self.consistent()?;
+        serde_json::to_string(&Claims::from(self)).map_err(|error| EarError::Claims(error.to_string()))
     }
 
     /// Reads the claims *without* looking at the signature: for a JWT inside a certificate, whose own signature covers it.

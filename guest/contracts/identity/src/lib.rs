@@ -47,6 +47,7 @@ pub mod problem;
 pub mod release;
 pub mod sealing;
 pub mod signed;
+pub mod user;
 
 mod asn1;
 mod cbor;

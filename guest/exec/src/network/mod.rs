@@ -203,12 +203,35 @@ impl Network {
         target.shield(stream).await
     }
 
+    /// Connects to what a program names by a path: a target of the manifest, or `host:port`.
+    pub(crate) async fn named(&self, name: &str) -> std::io::Result<Stream> {
+        if let Some(target) = self.targets().find(|target| target.connect.name.as_str() == name) {
+            return self.reach(target).await;
+        }
+        let authority = name.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        let (host, port) = authority.ok_or(ErrorKind::NotFound)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let section = self.targets().any(|target| target.connect.to.host() == host && target.connect.to.port() == port);
+        let allowed = if section { Ok(()) } else { self.policy().request(host, port) };
+        if let Err(key) = allowed
+            && !self.allows(&format!("to connect to {name}"), &key)
+        {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        let mut failed = None;
+        for address in self.resolve(host).map_err(unresolved)? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            match self.connect(socket, SocketAddr::new(address, port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
+    }
+
     /// Connects to a name that was allowed.
     async fn dial(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
-        let addresses = self.resolve(host).map_err(|error| match error {
-            NoName::Denied => Error::from(ErrorKind::PermissionDenied),
-            NoName::Invalid | NoName::Unknown => Error::new(ErrorKind::NotFound, "the name has no address"),
-        })?;
+        let addresses = self.resolve(host).map_err(unresolved)?;
         let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         TcpStream::connect(&addresses[..]).await
     }
@@ -399,6 +422,13 @@ async fn handshake(
     let name = ServerName::try_from(host.to_owned()).map_err(|error| Error::new(ErrorKind::InvalidInput, error))?;
     let stream = tokio::time::timeout(PATIENCE, tls.connect(name, stream)).await;
     Stream::tls(stream.map_err(|_| Error::from(ErrorKind::TimedOut))??.into(), ends)
+}
+
+fn unresolved(error: NoName) -> Error {
+    match error {
+        NoName::Denied => ErrorKind::PermissionDenied.into(),
+        NoName::Invalid | NoName::Unknown => Error::new(ErrorKind::NotFound, "the name has no address"),
+    }
 }
 
 /// Numeric only: a Keep resolves no names to listen at.

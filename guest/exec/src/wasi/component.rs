@@ -1,13 +1,16 @@
 //! What the store of a component holds.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::{Files, Preopened, Sockets, World, p2, p3};
+use super::{Files, Preopened, Sockets, World, keep, p2, p3};
 use crate::limits::{Budget, Limited};
 use crate::network::Shared;
 use crate::outgoing::Outgoing;
+use crate::own::Own;
 
 /// The state of one instance of a component.
 pub(crate) struct Component {
@@ -18,6 +21,7 @@ pub(crate) struct Component {
     network: Shared,
     outgoing: Outgoing,
     budget: Budget,
+    own: Arc<Own>,
 }
 
 impl Component {
@@ -36,7 +40,12 @@ impl Component {
             network: Shared::clone(&world.network),
             outgoing: Outgoing::new(&world.network),
             budget,
+            own: Arc::clone(&world.own),
         }
+    }
+
+    pub(super) fn own(&self) -> &Own {
+        &self.own
     }
 
     fn files(&mut self) -> Files<'_> {
@@ -59,6 +68,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Compo
     linker.allow_shadowing(true);
     p2::add(&mut linker, Component::files, Component::sockets)?;
     p3::add(&mut linker, Component::files, Component::sockets)?;
+    keep::add(&mut linker)?;
     Ok(linker)
 }
 

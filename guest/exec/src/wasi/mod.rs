@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   World   arguments, environment, streams, files and connections, as manifest and brief say
+//!   keep    what a Keep has beside WASI (`spec/keep-interface.md`)
 //!   p1      modules: all of it is ours     p2, p3   components: files and connections are ours, the rest is Wasmtime's
 //! ```
 //!
@@ -59,6 +60,7 @@ macro_rules! told {
 }
 
 pub(crate) mod component;
+mod keep;
 pub(crate) mod p1;
 pub(crate) mod p2;
 pub(crate) mod p3;
@@ -70,15 +72,18 @@ use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 use workload::brief::Brief;
-use workload::manifest::{ARG0, Connect, Limits, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams};
+use workload::manifest::{
+    ARG0, Connect, IDENTITY_FILES, Limits, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams,
+};
 
 use crate::clock;
 use crate::files::{Fault, How, Kind, Node, Result, Stat, Tree};
 use crate::limits::Budget;
 use crate::network::{Network, Shared};
+use crate::own::Own;
 use crate::refusal::{Refusal, Step};
 use crate::stdin::Stdin;
-use p1::P1;
+use p1::{Doors, P1};
 
 /// The directories that a program begins with, by the paths that it knows them by.
 pub(crate) type Preopened = Arc<Vec<(String, Node)>>;
@@ -91,22 +96,37 @@ pub(crate) struct World {
     pub(crate) preopened: Preopened,
     pub(crate) network: Shared,
     pub(crate) limits: Limits,
+    pub(crate) own: Arc<Own>,
+    /// The directory of the Keep's identity, if the manifest has it.
+    identity: Option<Node>,
 }
 
 impl World {
     /// `files`: in the manifest's order.
-    pub(crate) fn new(brief: &Brief, manifest: &Manifest, files: Vec<Vec<u8>>, network: Network) -> Result<Self> {
+    pub(crate) fn new(
+        brief: &Brief,
+        manifest: &Manifest,
+        files: Vec<Vec<u8>>,
+        network: Network,
+        own: Arc<Own>,
+    ) -> Result<Self> {
         let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
         let environment = manifest.environment(brief).into_iter().collect();
-        let preopened = Arc::new(directories(manifest, files)?);
+        let preopened = directories(manifest, files)?;
+        let identity = manifest.identity.files.then(|| own.files()).transpose()?;
+        if let Some(identity) = &identity {
+            place(&preopened, IDENTITY_FILES, |above, below| above.mount(below, identity.clone()))?;
+        }
         Ok(Self {
             arguments,
             environment,
             streams: manifest.stdio(brief),
-            preopened,
+            preopened: Arc::new(preopened),
             network: Arc::new(network),
             limits: manifest.limits,
+            own,
+            identity,
         })
     }
 
@@ -122,7 +142,7 @@ impl World {
         let mut names: Vec<_> = ["stdin", "stdout", "stderr"].map(str::to_owned).to_vec();
         names.extend(self.preopened.iter().map(|(path, _)| path.clone()));
         for service in self.network.services() {
-            listeners.push(self.network.open(service)?);
+            listeners.push((service.listen.name.to_string(), self.network.open(service)?));
             names.push(service.listen.name.to_string());
         }
         for target in self.network.targets() {
@@ -143,6 +163,12 @@ impl World {
             environment.push(format!("FD_NAMES={}", names.join(":")));
             environment.push(format!("LISTEN_FDS={}", listeners.len()));
         }
+        let doors = match &self.identity {
+            Some(identity) => Some(Doors::new(identity, &self.network).map_err(|fault| {
+                Refusal::new(Step::Program, "files.defect", fault, "this is a defect of the Keep: report it")
+            })?),
+            None => None,
+        };
         Ok(P1::new(
             self.arguments.clone(),
             environment,
@@ -150,6 +176,7 @@ impl World {
             &self.preopened,
             (listeners, &connections),
             self.budget(),
+            (Arc::clone(&self.own), doors),
         ))
     }
 
@@ -191,7 +218,8 @@ fn directories(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Vec<(String, 
     mounts.sort_by(|one, other| one.path.cmp(&other.path));
     let mut all: Vec<(String, Node)> = Vec::new();
     let root = "/".to_owned();
-    if !(files.is_empty() && mounts.is_empty()) && mounts.first().is_none_or(|mount| mount.path.as_str() != root) {
+    let any = manifest.identity.files || !(files.is_empty() && mounts.is_empty());
+    if any && mounts.first().is_none_or(|mount| mount.path.as_str() != root) {
         all.push((root.clone(), Tree::root(false, 0)));
     }
     for Mount { path, kind: MountKind::Memory, size } in mounts {

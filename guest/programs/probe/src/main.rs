@@ -16,6 +16,9 @@
 //! | `spin N` | says a line, and has N threads compute for ever |
 //! | `echo AT` | accepts a connection, gives back what comes over it until its end, and says how many bytes that were |
 //! | `dial AT TEXT` | connects, says the text and that nothing follows, and copies what comes to standard output |
+//! | `door PATH TEXT` | opens this file, writes the text as a line, and copies the line that comes back to standard output |
+//! | `answer PATH` | opens this file, and writes the line that comes out of it back in capitals |
+//! | `renewed PATH` | waits until this file has another content, and copies what is in it now, and what one that was opened before has |
 //! | `ask AT TEXT` | sends the text as a datagram from any port, and copies the first that comes back to standard output |
 //! | `send AT TEXT` | connects a socket at any port, and sends the text as a datagram |
 //! | `tell AT` | takes a datagram at `HOST:PORT`, gives it back to who sent it in capitals, and says it |
@@ -113,6 +116,37 @@ fn main() -> io::Result<ExitCode> {
             stream.shutdown(Shutdown::Write)?;
             io::copy(&mut stream, &mut io::stdout()).map(|_| ExitCode::SUCCESS)
         }
+        ["door", path, text] => {
+            let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+            if file.stream_position().is_ok() {
+                return Err(io::Error::other("a place in a connection"));
+            }
+            writeln!(file, "{text}")?;
+            println!("{}", line(&mut file)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        ["answer", path] => {
+            let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+            let said = line(&mut file)?;
+            writeln!(file, "{}", said.to_uppercase()).map(|()| ExitCode::SUCCESS)
+        }
+        ["renewed", path] => {
+            let mut before = std::fs::File::open(path)?;
+            let first = std::fs::read(path)?;
+            let now = loop {
+                let now = std::fs::read(path)?;
+                if now != first {
+                    break now;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            let mut kept = Vec::new();
+            before.read_to_end(&mut kept)?;
+            if kept != first {
+                return Err(io::Error::other("an open file changed"));
+            }
+            io::stdout().write_all(&[now, kept].concat()).map(|()| ExitCode::SUCCESS)
+        }
         ["ask", at, text] => {
             let (socket, to) = datagrams(at)?;
             socket.send_to(text.as_bytes(), to)?;
@@ -150,10 +184,17 @@ fn main() -> io::Result<ExitCode> {
 fn usage() -> ExitCode {
     eprintln!(
         "usage: probe exit N | file PATH … | put PATH TEXT | list PATH | name | cat | args … | env | \
-         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | ask AT TEXT | send AT TEXT | tell AT | \
+         trap unreachable|oob|stack | call | sleep MS | spin N | echo AT | dial AT TEXT | door PATH TEXT | answer PATH | renewed PATH | ask AT TEXT | send AT TEXT | tell AT | \
          lookup NAME | get URL | gate"
     );
     ExitCode::from(64)
+}
+
+/// What comes before the end of a line.
+fn line(file: &mut std::fs::File) -> io::Result<String> {
+    let mut line = String::new();
+    io::BufRead::read_line(&mut io::BufReader::new(file), &mut line)?;
+    Ok(line.trim_end().to_owned())
 }
 
 /// The descriptor that `fd:N` names.

@@ -45,7 +45,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         connect,
         network,
         limits,
-        identity: Identity { lifetime },
+        identity: Identity { lifetime, files },
         debug: Debug { insecure_network },
     } = &project.manifest;
     let native = found.form == "elf";
@@ -133,7 +133,10 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     if let Some(lifetime) = lifetime {
         text.line("identity", &format!("deploy: a certificate is used for {:?} at most", lifetime.duration()));
     }
-    text.unsaid("identity", lifetime.is_none());
+    if *files {
+        text.line("identity", "run: the brief is a file in /run/donjon; deploy: certificates, claims and evidence too");
+    }
+    text.unsaid("identity", lifetime.is_none() && !files);
 
     if native {
         text.line("network", "its own sockets, to and from anywhere: no key of a manifest holds a native program");

@@ -348,7 +348,7 @@ pub(crate) const KEYS: &[Key] = &[
         "identity",
         Form::Section,
         "What the workload makes of its certificate. Its names are the Deployment's to say.",
-        "a certificate is used as long as it is valid",
+        "a certificate is used as long as it is valid, and is no file",
     ),
     key(
         "identity.lifetime",
@@ -356,6 +356,13 @@ pub(crate) const KEYS: &[Key] = &[
         "How long a certificate is used at most, 5 s or more. The Keep renews it before, with a new key and new evidence; \
          connections that the earlier one opened end with it.",
         "as long as it is valid",
+    ),
+    key(
+        "identity.files",
+        Form::Flag,
+        "`true`: the program finds brief, certificates, claims and evidence of its Keep in /run/donjon, read-only, and a module \
+         of WASI 0.1 opens connections there by path: connect/NAME, connect/HOST:PORT, listen/NAME.",
+        "no such directory",
     ),
     key(
         "debug",

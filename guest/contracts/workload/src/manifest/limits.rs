@@ -211,6 +211,23 @@ mod tests {
         assert!(read(r#"{"identity":{"lifetime":5000}}"#).is_ok());
         assert_eq!(read(r#"{"identity":{"lifetime":4999}}"#), Err(ManifestError::Lifetime));
         assert_eq!(read(r#"{"identity":{}}"#), Err(ManifestError::NotCanonical));
+        assert_eq!(read(r#"{"identity":{"files":false}}"#), Err(ManifestError::NotCanonical));
+        assert!(read(r#"{"identity":{"lifetime":5000,"files":true}}"#).unwrap().identity.files);
+    }
+
+    #[test]
+    fn the_directory_of_the_identity_is_nobody_elses() {
+        let with = |files: &str, what: &str| read(&format!(r#"{{{what}{files}}}"#));
+        let (files, none) = (r#","identity":{"files":true}"#, "");
+        let file = |path: &str| format!(r#""file":[{{"path":"{path}"}}]"#);
+        let mount = |path: &str| format!(r#""mount":[{{"path":"{path}","kind":"memory"}}]"#);
+        for what in [file("/run/donjon"), file("/run/donjon/brief"), file("/run"), mount("/run/donjon")] {
+            assert!(with(none, &what).is_ok(), "control: {what}");
+            assert!(matches!(with(files, &what), Err(ManifestError::Reserved { .. })), "{what}");
+        }
+        for what in [file("/run/donjons"), file("/run/other"), mount("/run"), mount("/")] {
+            assert!(with(files, &what).is_ok(), "{what}");
+        }
     }
 
     #[test]

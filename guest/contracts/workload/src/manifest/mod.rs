@@ -100,11 +100,34 @@ pub struct Identity {
     /// How long a certificate is used at most; `None` = as long as it is valid. Connections end with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Span>,
+    /// The program finds it as files, in [`IDENTITY_FILES`].
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub files: bool,
 }
+
+/// The directory of [`Identity::files`].
+pub const IDENTITY_FILES: &str = "/run/donjon";
 
 impl Identity {
     const fn is_empty(&self) -> bool {
-        self.lifetime.is_none()
+        self.lifetime.is_none() && !self.files
+    }
+
+    /// Its directory is nobody else's.
+    fn consistent(&self, file: &[File], mount: &[Mount]) -> Result<(), ManifestError> {
+        if self.lifetime.is_some_and(|lifetime| lifetime < IDENTITY_LIFETIME) {
+            return Err(ManifestError::Lifetime);
+        }
+        let own: Place = IDENTITY_FILES.parse().map_err(|_| ManifestError::Root)?;
+        let within = |path: &&Place| path.below(&own).is_some();
+        // A file is no directory that it could lie in; what has a `source` may be one.
+        let above = file.iter().filter(|file| file.source.is_none()).map(|file| &file.path);
+        let above = above.filter(|path| own.below(path).is_some());
+        let paths = file.iter().map(|file| &file.path).chain(mount.iter().map(|mount| &mount.path));
+        match paths.filter(within).chain(above).next() {
+            Some(path) if self.files => Err(ManifestError::Reserved { path: path.clone() }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -295,6 +318,12 @@ pub enum ManifestError {
     /// A certificate that would be used for less than [`IDENTITY_LIFETIME`].
     #[error("`identity.lifetime` is 5 s or more: it takes time to get the next certificate")]
     Lifetime,
+    /// A file or a mount where `identity.files` has its own.
+    #[error("{path} cannot be a file or a mount: `identity.files = true` has /run/donjon for its own")]
+    Reserved {
+        /// The path.
+        path: Place,
+    },
     /// A PEM file that is not in the package.
     #[error("`{what}[{index}]` trusts what is in {path}, which is no `[[file]]`")]
     NoSuchFile {
@@ -334,6 +363,7 @@ impl ManifestError {
             Self::Clear { .. } => Some("say protocol \"tls\" or \"https\""),
             Self::Roles { .. } => Some("name the roles of the Deployment, for example: roles = [\"web\"]"),
             Self::Lifetime => Some("remove the key: without it a certificate is used as long as it is valid"),
+            Self::Reserved { .. } => Some("give it another path, or remove `identity.files`"),
             Self::Zero { .. } => Some("remove the key: without it there is no such limit"),
             Self::NoSuchFile { .. } => Some("add it: [[file]] with `path` and `source`"),
         }
@@ -454,7 +484,7 @@ impl Manifest {
             connect,
             network,
             limits,
-            identity: Identity { lifetime },
+            identity,
             debug: _,
         } = self;
         let http = listen.iter().position(|listen| listen.protocol.http());
@@ -478,9 +508,7 @@ impl Manifest {
         }
         network::consistent(listen, connect, network, file)?;
         limits.consistent()?;
-        if lifetime.is_some_and(|lifetime| lifetime < IDENTITY_LIFETIME) {
-            return Err(ManifestError::Lifetime);
-        }
+        identity.consistent(file, mount)?;
         match (kind, http.and_then(|index| Some((index, listen.get(index)?.protocol)))) {
             (Kind::Command, Some((index, protocol))) => Err(ManifestError::ListenerOfCommand { index, protocol }),
             (Kind::Http, None) if listen.is_empty() => Err(ManifestError::NoListener),

@@ -88,7 +88,9 @@ impl Manifest {
             E::SourceInPackage { index } => key("file", *index, "source"),
             E::NoSource { index } => nth("file", *index),
             E::TooMany { what, limit, found: _ } => what.split('.').map(Key).chain([Index(*limit)]).collect(),
-            E::PathTwice { path } => at(path).map_or_else(Vec::new, |(what, index)| key(what, index, "path")),
+            E::PathTwice { path } | E::Reserved { path } => {
+                at(path).map_or_else(Vec::new, |(what, index)| key(what, index, "path"))
+            }
             E::Invoke { .. } => [Key("invoke")].to_vec(),
             E::Name => [Key("arg0")].to_vec(),
             E::Argument { index } => nth("args", *index),
@@ -123,6 +125,7 @@ mod tests {
         for (text, place) in [
             ("kind = \"http\"\n", "a:1:8: "),
             ("[identity]\nlifetime = \"1 s\"\n", "a:2:12: "),
+            ("[identity]\nfiles = true\n[[mount]]\npath = \"/run/donjon\"\nkind = \"memory\"\n", "a:4:8: "),
             ("[limits]\ntime = \"0 s\"\n", "a:2:8: "),
             ("\narg0 = \"\"\n", "a:2:8: "),
             ("args = [\"x\", \"\\u0000\"]\n", "a:1:14: "),

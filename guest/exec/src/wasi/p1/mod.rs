@@ -5,12 +5,15 @@
 //!
 //! Source: WebAssembly/WASI, branch `wasi-0.1`, `preview1/docs.md`; where it is silent, POSIX.
 
+mod doors;
 mod forms;
+mod keep;
 mod poll;
 mod sockets;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
@@ -29,8 +32,10 @@ use crate::clock;
 use crate::files::{At, How, Kind, Node, Stat};
 use crate::limits::{Budget, Limited};
 use crate::network::{Listener, Reader, Stream, Writer};
+use crate::own::Own;
 use crate::stdin::Stdin;
 
+pub(crate) use doors::Doors;
 use forms::{bytes, filestat, filetype, nanos, rights_of_directory, sizes, text, texts, times};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -42,6 +47,8 @@ pub(crate) struct P1 {
     descriptors: BTreeMap<u32, Descriptor>,
     began: Instant,
     budget: Budget,
+    own: Arc<Own>,
+    doors: Option<Doors>,
 }
 
 enum Descriptor {
@@ -49,7 +56,7 @@ enum Descriptor {
     Output { error: bool, to: Stdio },
     Directory { node: Node, preopened: Option<String>, listing: Vec<(String, Stat)> },
     File(File),
-    Listener { listener: Listener, flags: Fdflags },
+    Listener { name: String, listener: Listener, flags: Fdflags },
     Connection { reader: Reader, writer: Writer, flags: Fdflags },
 }
 
@@ -77,7 +84,8 @@ const BULK: u32 = 1 << 20;
 /// All that a module may import.
 pub(crate) fn add(linker: &mut wasmtime::Linker<P1>) -> wasmtime::Result<()> {
     wasi_snapshot_preview1::add_to_linker(linker, |p1| p1)?;
-    sockets::add(linker)
+    sockets::add(linker)?;
+    keep::add(linker)
 }
 
 impl P1 {
@@ -87,8 +95,9 @@ impl P1 {
         environment: Vec<String>,
         streams: Streams,
         preopened: &[(String, Node)],
-        (listeners, connections): (Vec<Listener>, &[Stream]),
+        (listeners, connections): (Vec<(String, Listener)>, &[Stream]),
         budget: Budget,
+        (own, doors): (Arc<Own>, Option<Doors>),
     ) -> Self {
         let Streams { stdin, stdout, stderr } = streams;
         let input = Descriptor::Input((stdin == Stdio::Host).then(Stdin::new));
@@ -99,11 +108,12 @@ impl P1 {
             listing: Vec::new(),
         });
         let flags = Fdflags::empty();
-        let listeners = listeners.into_iter().map(|listener| Descriptor::Listener { listener, flags });
+        let listeners = listeners.into_iter().map(|(name, listener)| Descriptor::Listener { name, listener, flags });
         let connections = connections.iter().map(|stream| Descriptor::connection(stream, flags));
         let all = [input, output(false, stdout), output(true, stderr)].into_iter();
         let all = all.chain(directories).chain(listeners).chain(connections);
-        Self { arguments, environment, descriptors: (0..).zip(all).collect(), began: Instant::now(), budget }
+        let descriptors = (0..).zip(all).collect();
+        Self { arguments, environment, descriptors, began: Instant::now(), budget, own, doors }
     }
 
     fn get(&mut self, fd: Fd) -> Result<&mut Descriptor> {
@@ -652,7 +662,11 @@ impl WasiSnapshotPreview1 for P1 {
             write,
         };
         self.room()?;
-        let node = directory.open(&text(memory, path)?, how)?;
+        let path = text(memory, path)?;
+        if let Some(door) = self.doors.as_ref().and_then(|doors| doors.at(&directory, &path)) {
+            return self.enter(door, how, file).await;
+        }
+        let node = directory.open(&path, how)?;
         self.push(match node.kind() {
             Kind::Directory => Descriptor::Directory { node, preopened: None, listing: Vec::new() },
             // Of neither right, as every open file of a C library, it can be read.

@@ -74,7 +74,7 @@ pub(super) fn add(linker: &mut Linker<P1>) -> wasmtime::Result<()> {
 }
 
 /// A module's memory, and what it has.
-fn parts<'a>(caller: &'a mut Caller<'_, P1>) -> wasmtime::Result<(GuestMemory<'a>, &'a mut P1)> {
+pub(super) fn parts<'a>(caller: &'a mut Caller<'_, P1>) -> wasmtime::Result<(GuestMemory<'a>, &'a mut P1)> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
         return Err(wasmtime::Error::msg("the module exports no memory"));
     };
@@ -90,20 +90,28 @@ fn status(result: Result<()>) -> wasmtime::Result<u32> {
 }
 
 /// What an error of a connection is to a program.
-fn failed(error: &std::io::Error) -> Error {
+pub(super) fn failed(error: &std::io::Error) -> Error {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::BrokenPipe => Errno::Pipe,
         ErrorKind::ConnectionReset => Errno::Connreset,
         ErrorKind::ConnectionAborted => Errno::Connaborted,
         ErrorKind::TimedOut => Errno::Timedout,
+        ErrorKind::ConnectionRefused => Errno::Connrefused,
+        ErrorKind::HostUnreachable => Errno::Hostunreach,
+        ErrorKind::NetworkUnreachable => Errno::Netunreach,
+        ErrorKind::NotFound => Errno::Noent,
+        ErrorKind::PermissionDenied => Errno::Acces,
         _ => Errno::Io,
     }
     .into()
 }
 
 /// Waits for it, or says that one would have to.
-async fn when<T>(waits: bool, mut poll: impl FnMut(&mut Context<'_>) -> Poll<std::io::Result<T>>) -> Result<T> {
+pub(super) async fn when<T>(
+    waits: bool,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<std::io::Result<T>>,
+) -> Result<T> {
     let done = if waits {
         poll_fn(poll).await
     } else {
@@ -135,7 +143,9 @@ impl P1 {
         if flags.intersects(!Fdflags::NONBLOCK) {
             return Err(Errno::Inval.into());
         }
-        let Descriptor::Listener { listener, flags: own } = self.get(fd)? else { return Err(Errno::Notsock.into()) };
+        let Descriptor::Listener { listener, flags: own, .. } = self.get(fd)? else {
+            return Err(Errno::Notsock.into());
+        };
         let waits = !own.contains(Fdflags::NONBLOCK);
         let stream = when(waits, |context| listener.poll_accept(context)).await?;
         self.push(Descriptor::connection(&stream, flags))
