@@ -14,6 +14,7 @@ use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, H
 use identity::keys::Signer;
 use rustls::sign::CertifiedKey;
 use workload::brief::StewardRef;
+use workload::names::DnsName;
 
 use crate::clock;
 use crate::connect::{Answer, Connection, Endpoint};
@@ -27,6 +28,8 @@ pub(crate) struct Identity {
     now: RwLock<Arc<Credential>>,
     /// What the manifest makes of a certificate's life, in milliseconds.
     lifetime: AtomicU64,
+    /// The names that the manifest wants of every certificate.
+    names: RwLock<Vec<DnsName>>,
     /// How much a certificate says.
     pub(crate) class: Class,
     /// What the owner signed, as the host gave it and the Steward believed it.
@@ -40,6 +43,7 @@ pub(crate) struct Credential {
     /// The same for TLS.
     pub(crate) tls: Arc<CertifiedKey>,
     class: Class,
+    dns: Vec<DnsName>,
     /// Its dates, since 1970.
     begins: Duration,
     ends: Duration,
@@ -49,6 +53,20 @@ impl Credential {
     /// Keep first, root last, DER.
     pub(crate) fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// Whether it has each of these names.
+    fn has(&self, names: &[DnsName]) -> Result<(), Refusal> {
+        let Some(missing) = names.iter().find(|name| !self.dns.contains(name)) else { return Ok(()) };
+        let has: Vec<_> = self.dns.iter().map(DnsName::as_str).collect();
+        let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+        Err(Refusal::new(
+            Step::Certificate,
+            "identity.name",
+            format_args!("the workload needs a certificate with the DNS name {missing}, this one has {has}"),
+            "names are the Deployment's to say: add it to the `names` of this role, sign and deploy that; or take it out of \
+             `identity.names`",
+        ))
     }
 }
 
@@ -62,7 +80,14 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     fn new(credential: Credential, deployment: Option<Vec<u8>>) -> Self {
         let class = credential.class;
-        Self { now: RwLock::new(Arc::new(credential)), lifetime: AtomicU64::new(u64::MAX), class, deployment }
+        let (lifetime, names) = (AtomicU64::new(u64::MAX), RwLock::default());
+        Self { now: RwLock::new(Arc::new(credential)), lifetime, names, class, deployment }
+    }
+
+    /// Takes a certificate only with these names, the present one too.
+    pub(crate) fn require(&self, names: &[DnsName]) -> Result<(), Refusal> {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names.to_vec();
+        self.now().has(names)
     }
 
     /// The present one.
@@ -93,6 +118,7 @@ impl Identity {
                 "a Steward serves one class: check who answers at its URL",
             ));
         }
+        credential.has(&self.names.read().unwrap_or_else(PoisonError::into_inner))?;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential);
         Ok(())
     }
@@ -179,6 +205,7 @@ pub(crate) async fn certify(
     Ok(Credential {
         tls: tls::shown(&identity.chain, &key)?,
         class: certificate.ear.class,
+        dns: certificate.dns.clone(),
         begins: Duration::from_secs(certificate.not_before),
         ends: Duration::from_secs(certificate.not_after),
         chain: identity.chain,

@@ -46,6 +46,7 @@ use gate::message::Outcome;
 use workload::brief::{Brief, Source};
 use workload::manifest::{Kind, Manifest};
 use workload::package::Program;
+use workload::pull::Workload;
 
 use crate::enrol::Identity;
 use crate::network::Network;
@@ -127,12 +128,29 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         }
     };
 
+    let environment = workload.manifest.environment(&brief).map_err(|absent| {
+        Refusal::new(
+            Step::Program,
+            "env.absent",
+            &absent,
+            format_args!("launch with `--env {}=VALUE`, or give it a `default` in the manifest", absent.name),
+        )
+    })?;
+    if let Some(identity) = &identity {
+        identity.require(&workload.manifest.identity.names)?;
+    }
+    for key in workload.manifest.debug.said() {
+        // A launcher that never saw the manifest has nobody else to learn it from.
+        platform.milestone(Step::Digest, &format!("debug.{key}"))?;
+    }
+
     let program = match &workload.program {
         Program::Wasm(wasm) => engine::Program::ready(platform, &brief_bytes, wasm, &workload.manifest)?,
         Program::Elf(elf) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
-            match native::run(platform, &brief, &workload.manifest, elf, &workload.files, identity.as_deref())? {}
+            let Workload { manifest, files, .. } = &workload;
+            match native::run(platform, &brief, manifest, environment, elf, files, identity.as_deref())? {}
         }
     };
     if let (Some(identity), Some(steward)) = (&identity, &brief.steward) {
@@ -142,7 +160,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
-    let world = World::new(&brief, &workload.manifest, workload.files, network).map_err(|fault| {
+    let world = World::new(&brief, &workload.manifest, environment, workload.files, network).map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",

@@ -63,6 +63,7 @@ pub(crate) mod p1;
 pub(crate) mod p2;
 pub(crate) mod p3;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,10 +96,16 @@ pub(crate) struct World {
 
 impl World {
     /// `files`: in the manifest's order.
-    pub(crate) fn new(brief: &Brief, manifest: &Manifest, files: Vec<Vec<u8>>, network: Network) -> Result<Self> {
+    pub(crate) fn new(
+        brief: &Brief,
+        manifest: &Manifest,
+        environment: BTreeMap<String, String>,
+        files: Vec<Vec<u8>>,
+        network: Network,
+    ) -> Result<Self> {
         let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
-        let environment = manifest.environment(brief).into_iter().collect();
+        let environment = environment.into_iter().collect();
         let preopened = Arc::new(directories(manifest, files)?);
         Ok(Self {
             arguments,

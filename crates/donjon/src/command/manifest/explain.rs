@@ -4,7 +4,8 @@
 //! cannot be forgotten here.
 
 use workload::manifest::{
-    ARG0, Connect, Debug, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Stdio, Trust,
+    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Stdio, Trust,
+    Variable,
 };
 use workload::names::Name;
 
@@ -45,7 +46,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         connect,
         network,
         limits,
-        identity: Identity { lifetime },
+        identity: Identity { names, lifetime },
         debug: Debug { insecure_network },
     } = &project.manifest;
     let native = found.form == "elf";
@@ -76,7 +77,17 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     text.unsaid("arg0", arg0.is_none());
     text.unsaid("args", args.is_empty());
     for (name, value) in env {
-        text.line("variable", &format!("{name}={value:?}, whatever the launcher says"));
+        let value = match value {
+            Variable::Text(text) => format!("{name}={text:?}, whatever the launcher says"),
+            Variable::Host(FromHost { host, default }) => {
+                let without = default.as_ref().map_or_else(
+                    || "without it the program does not start".to_owned(),
+                    |default| format!("without it {default:?}"),
+                );
+                format!("{name} is what `--env` says, under run also the host's {host}; {without}")
+            }
+        };
+        text.line("variable", &value);
     }
     text.unsaid("env", env.is_empty());
 
@@ -130,10 +141,13 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         }
     }
     text.unsaid("limits", *limits == Limits::default());
+    for name in names {
+        text.line("identity", &format!("deploy: the certificate has the name {name}, or the program does not start"));
+    }
     if let Some(lifetime) = lifetime {
         text.line("identity", &format!("deploy: a certificate is used for {:?} at most", lifetime.duration()));
     }
-    text.unsaid("identity", lifetime.is_none());
+    text.unsaid("identity", names.is_empty() && lifetime.is_none());
 
     if native {
         text.line("network", "its own sockets, to and from anywhere: no key of a manifest holds a native program");

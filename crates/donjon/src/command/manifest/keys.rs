@@ -26,7 +26,7 @@ pub(crate) enum Form {
     Text(&'static str),
     /// A list of texts of this pattern, and how many at most.
     Texts(&'static str, Option<u32>),
-    /// A table of texts.
+    /// A table of texts, or of names of the host's.
     Variables,
     /// One of these.
     OneOf(&'static [&'static str]),
@@ -71,10 +71,12 @@ macro_rules! ports {
 
 /// Any text that can be handed to a program.
 const ANY: &str = r"^[^\u0000]*$";
+const VARIABLE: &str = r"^[^=\u0000]+$";
 const NOT_EMPTY: &str = r"^[^\u0000]+$";
 const PATH: &str = concat!("^", path!(), "$");
 const NAME: &str = r"^(\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.{3}[A-Za-z0-9._-]{0,60})$";
 const AUTHORITY: &str = concat!("^(", dns!(), "|", ipv4!(), r"|\[", ipv6!(), r"\]):[1-9][0-9]{0,4}$");
+const DNS: &str = concat!("^", dns!(), "$");
 const CLIENT: &str = concat!("^(steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const TRUST: &str = concat!("^(web|steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const DESTINATION: &str =
@@ -145,8 +147,10 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "env",
         Form::Variables,
-        "Environment variables. Where the launcher supplies the same name, the value here wins: what must not be chosen by \
-         whoever launches the workload is said here.",
+        "Environment variables. A text is fixed: where the launcher supplies the same name, the text wins, so what must not be \
+         chosen by whoever launches the workload is said here. { host = \"NAME\" } is the variable of the launcher's host \
+         that has this name, or what `--env VARIABLE=…` says; if there is neither, `default`, and without one the program \
+         does not start.",
         "no variables but the launcher's",
     ),
     key(
@@ -351,6 +355,13 @@ pub(crate) const KEYS: &[Key] = &[
         "a certificate is used as long as it is valid",
     ),
     key(
+        "identity.names",
+        Form::Texts(DNS, Some(64)),
+        "DNS names that its certificate must have, each: else the Keep does not start the program, and renews to no other. \
+         Under `donjon run` there is no certificate, and nothing is asked.",
+        "whatever names the Deployment gives",
+    ),
+    key(
         "identity.lifetime",
         TIME,
         "How long a certificate is used at most, 5 s or more. The Keep renews it before, with a new key and new evidence; \
@@ -393,7 +404,7 @@ impl Key {
             Form::Text(_) => "a text".to_owned(),
             Form::Texts(_, None) => "a list of texts".to_owned(),
             Form::Texts(_, Some(most)) => format!("a list of at most {most} texts"),
-            Form::Variables => "a table of texts".to_owned(),
+            Form::Variables => "a table of texts, or { host = \"NAME\", default = \"text\" }".to_owned(),
             Form::OneOf(values) => values.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(" or "),
             Form::Flag => "true or false".to_owned(),
             Form::Number(most) => format!("a number from 0 to {most}"),
@@ -444,8 +455,15 @@ fn property(key: &Key) -> Value {
         Form::Texts(pattern, most) => list(text(pattern), most),
         Form::Variables => json!({
             "type": "object",
-            "propertyNames": text(r"^[^=\u0000]+$"),
-            "additionalProperties": text(ANY),
+            "propertyNames": text(VARIABLE),
+            "additionalProperties": {
+                "anyOf": [text(ANY), {
+                    "type": "object",
+                    "properties": { "host": text(VARIABLE), "default": text(ANY) },
+                    "required": ["host"],
+                    "additionalProperties": false,
+                }],
+            },
         }),
         Form::OneOf(values) => json!({ "enum": values }),
         Form::Flag => json!({ "type": "boolean" }),

@@ -173,6 +173,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use alloc::format;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::manifest::Manifest;
@@ -211,6 +212,22 @@ mod tests {
         assert!(read(r#"{"identity":{"lifetime":5000}}"#).is_ok());
         assert_eq!(read(r#"{"identity":{"lifetime":4999}}"#), Err(ManifestError::Lifetime));
         assert_eq!(read(r#"{"identity":{}}"#), Err(ManifestError::NotCanonical));
+    }
+
+    #[test]
+    fn a_certificate_has_names() {
+        let names = |count: usize| {
+            let names: Vec<_> = (1..=count).map(|index| format!("\"n{index}.example.org\"")).collect();
+            read(&format!(r#"{{"identity":{{"names":[{}],"lifetime":5000}}}}"#, names.join(",")))
+        };
+        assert_eq!(names(1).unwrap().identity.names, ["n1.example.org"]);
+        assert!(names(64).is_ok());
+        assert_eq!(names(65), Err(ManifestError::TooMany { what: "identity.names", limit: 64, found: 65 }));
+        assert_eq!(names(0), Err(ManifestError::NotCanonical));
+        for name in ["", "*.example.org", "Example.org", "1.2.3.4"] {
+            let json = format!(r#"{{"identity":{{"names":["{name}"]}}}}"#);
+            assert!(matches!(read(&json), Err(ManifestError::Json { .. })), "{name}");
+        }
     }
 
     #[test]
