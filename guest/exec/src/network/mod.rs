@@ -29,7 +29,7 @@ use workload::names::Name;
 
 use crate::clock;
 use crate::enrol::Identity;
-use crate::platform::Platform;
+use crate::platform::{Platform, patiently};
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Keeps, Proof};
 pub(crate) use options::Choice;
@@ -159,7 +159,7 @@ impl Network {
     }
 
     /// The addresses of a name.
-    pub(crate) fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NoName> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NoName> {
         let name = match policy::name(name)? {
             Ok(address) => return Ok(vec![address]),
             Err(name) => name,
@@ -172,7 +172,9 @@ impl Network {
             Err(_) => return Err(NoName::Denied),
         }
         // The port is there because an authority has one; it is not asked for.
-        let found = self.ask(|platform| platform.resolve(&format!("{name}:1"))).map_err(|_| NoName::Unknown)?;
+        let authority = format!("{name}:1");
+        let found = patiently(|| self.ask(|platform| platform.lookup(&authority))).await;
+        let found = found.ok().flatten().ok_or(NoName::Unknown)?;
         let addresses: Vec<_> = found.iter().map(|found| found.ip().to_canonical()).collect();
         self.policy().learn(name, &addresses);
         if addresses.is_empty() { Err(NoName::Unknown) } else { Ok(addresses) }
@@ -202,7 +204,7 @@ impl Network {
 
     /// Connects to a name that was allowed.
     async fn dial(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
-        let addresses = self.resolve(host).map_err(|error| match error {
+        let addresses = self.resolve(host).await.map_err(|error| match error {
             NoName::Denied => Error::from(ErrorKind::PermissionDenied),
             NoName::Invalid | NoName::Unknown => Error::new(ErrorKind::NotFound, "the name has no address"),
         })?;
