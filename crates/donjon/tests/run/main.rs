@@ -19,6 +19,7 @@ mod hostile;
 pub(crate) mod http;
 mod init;
 mod limits;
+mod names;
 mod network;
 mod pack;
 mod refused;

@@ -4,8 +4,8 @@
 //! cannot be forgotten here.
 
 use workload::manifest::{
-    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Stdio, Trust,
-    Variable,
+    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Resolver,
+    ResolverProof, Stdio, Trust, Variable,
 };
 use workload::names::Name;
 
@@ -186,7 +186,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     }
     text.unsaid("connect", connect.is_empty());
 
-    let Network { connect: destinations, listen: ports, resolve, udp } = network;
+    let Network { connect: destinations, listen: ports, resolve, udp, resolver } = network;
     for destination in destinations {
         text.line(
             "reaches",
@@ -200,8 +200,18 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         text.line("datagrams", &format!("to and from {peer}, in the clear"));
     }
     for host in resolve {
-        text.line("looks up", &format!("{host}, as the host answers"));
+        let who = resolver.as_ref().map_or_else(|| "the host".to_owned(), |resolver| format!("{resolver}"));
+        text.line("looks up", &format!("{host}, as {who} answers"));
     }
+    if let Some(Resolver { to, tls }) = resolver {
+        let how = match tls {
+            None => "in the clear: the host reads along, and may answer".to_owned(),
+            Some(ResolverProof::Name(name)) => format!("over TLS, if a public web root names him {name}"),
+            Some(ResolverProof::Pin(key)) => format!("over TLS, if he has the key {key}"),
+        };
+        text.line("names", &format!("are asked of {to}, {how}"));
+    }
+    text.unsaid("network.resolver", resolver.is_none() && *network != Network::default());
     if *insecure_network {
         text.line("reaches", "everybody, and listens everywhere: `debug.insecure_network`");
     }

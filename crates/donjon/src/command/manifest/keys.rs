@@ -63,6 +63,11 @@ macro_rules! ipv6 {
         r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*"
     };
 }
+macro_rules! server {
+    () => {
+        concat!("(", ipv4!(), r"|\[", ipv6!(), r"\]):[1-9][0-9]{0,4}")
+    };
+}
 macro_rules! ports {
     () => {
         r"(\*|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)"
@@ -81,6 +86,7 @@ const CLIENT: &str = concat!("^(steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const TRUST: &str = concat!("^(web|steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const DESTINATION: &str =
     concat!(r"^(\*|(\*\.)?", dns!(), "|", ipv4!(), r"(/[0-9]{1,2})?|\[", ipv6!(), r"\](/[0-9]{1,3})?):", ports!(), "$");
+const RESOLVER: &str = concat!("^(", server!(), "|tls://", server!(), "#(", dns!(), "|sha256:[0-9a-f]{64}))$");
 const PORTS: &str = concat!("^", ports!(), "$");
 const HOST: &str = concat!(r"^(\*|(\*\.)?", dns!(), "|", ipv4!(), "(/[0-9]{1,2})?|", ipv6!(), "(/[0-9]{1,3})?)$");
 
@@ -310,6 +316,14 @@ pub(crate) const KEYS: &[Key] = &[
         "`host:ports`: peers of sockets for UDP. A datagram goes to nobody else, and one from elsewhere is dropped before the \
          program knows of it, unless its socket is bound to a port of `network.listen`.",
         "no datagram leaves or comes in",
+    ),
+    key(
+        "network.resolver",
+        Form::Text(RESOLVER),
+        "The name server that is asked for names: \"9.9.9.9:53\" over UDP, and TCP where an answer is long, in the clear; \
+         \"tls://9.9.9.9:853#dns.quad9.net\" over TLS, with a certificate for this name under a public web root, or, with \
+         \"#sha256:…\", the key of this digest. The program does not reach it by that.",
+        "the host is asked",
     ),
     key(
         "limits",

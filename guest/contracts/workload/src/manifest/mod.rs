@@ -8,6 +8,7 @@ mod env;
 mod files;
 mod limits;
 mod network;
+mod resolver;
 #[cfg(feature = "settings")]
 mod toml;
 
@@ -24,6 +25,7 @@ pub use env::{AbsentVariable, FromHost, Variable};
 pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError};
 pub use limits::{Limits, Size, SizeError, Span, SpanError};
 pub use network::{Connect, Destination, Host, Listen, Network, NetworkError, Ports, Protocol, Trust};
+pub use resolver::{Resolver, ResolverProof};
 
 /// What a WebAssembly program is called if its manifest does not say.
 pub const ARG0: &str = "main.wasm";
