@@ -20,7 +20,7 @@ pub(crate) mod http;
 mod init;
 mod limits;
 mod names;
-mod network;
+pub(crate) mod network;
 mod pack;
 mod refused;
 mod status;
