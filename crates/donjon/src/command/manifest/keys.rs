@@ -306,8 +306,8 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "network.resolve",
         Form::Texts(HOST, Some(1024)),
-        "Names that may be looked up, beside those of `network.connect` and of [[connect]]. The host answers, and may lie: \
-         an address proves nothing.",
+        "Names that may be looked up, beside those of `network.connect` and of [[connect]]. The host answers, or \
+         `network.resolver`, and may lie: an address proves nothing.",
         "no other names",
     ),
     key(
