@@ -26,3 +26,11 @@ pub(crate) fn name(step: u8) -> &'static str {
 pub(crate) fn line(step: u8, detail: &str) -> String {
     format!("{}: {detail}", name(step))
 }
+
+/// What a key of `[debug]` means to whoever runs a workload that says it.
+pub(crate) fn weakness(key: &str) -> String {
+    match key {
+        "insecure_network" => "INSECURE: the program reaches everybody ([debug] insecure_network)".to_owned(),
+        other => format!("INSECURE: the manifest says [debug] {other}"),
+    }
+}

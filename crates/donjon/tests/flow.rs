@@ -128,7 +128,7 @@ impl Site {
             at("steward.toml"),
             format!(
                 "trust_domain = \"test.internal\"\nclass = \"insecure\"\nany_platform = true\n{tee}\
-                 [[name]]\nowner = \"{owner}\"\ndeployment = \"exit\"\n"
+                 [[name]]\nowner = \"{owner}\"\ndeployment = \"exit\"\ndns = \"exit.test.internal\"\n"
             ),
         )
         .unwrap();
@@ -735,6 +735,58 @@ fn keeps_know_each_other_by_their_roles() {
     let mut out = String::new();
     std::io::Read::read_to_string(&mut keep.stdout.take().unwrap(), &mut out).unwrap();
     assert_eq!(out, "6\n", "the server had one connection, with six bytes");
+}
+
+/// What a manifest wants of whoever launches it: values of variables, names of the certificate; and what he is told of it,
+/// though the Keep alone sees the manifest.
+#[test]
+fn a_deployed_manifest_asks_its_launcher() {
+    let site = Site::new(true);
+    site.write("project/main.wasm", std::fs::read(support::probe(support::Form::Component)).unwrap());
+    let plan = |role: &str| {
+        let anchor = site.steward.fact("anchor");
+        format!(
+            "deployment = \"exit\"\ntrust_domain = \"test.internal\"\n[role.main]\n{role}\
+             [release]\nclass = \"insecure\"\nanchors = [\"{anchor}\"]\n"
+        )
+    };
+    let deploy = |manifest: &str, role: &str, extra: &[&str]| {
+        let manifest = format!("program = \"main.wasm\"\nargs = [\"env\"]\nstdout = \"host\"\n{manifest}");
+        site.write("project/Donjon.toml", manifest);
+        site.write("project/Deployment.toml", plan(role));
+        done(&words(&site.push(&["--token-file", &site.path("token")])));
+        let deployment = site.path("project/deployment.cose");
+        let output = donjon(&words(&site.deploy(&site.location, &[&["--deployment", &deployment], extra].concat())))
+            .env("ON_THE_HOST", "of the host")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let weak = "donjon: INSECURE: the program reaches everybody ([debug] insecure_network)\n";
+
+    let wants = "[env]\nA = { host = \"ON_THE_HOST\" }\nB = { host = \"NO_SUCH\", default = \"b\" }\n";
+    let (code, out, err) = deploy(wants, "", &["--env", "A=given"]);
+    assert_eq!((code, out.as_str()), (Some(0), "A=given\nB=b\n"), "{err}");
+    assert!(!err.contains(weak), "{err}");
+    let (code, out, err) = deploy(wants, "", &[]);
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
+    assert!(err.contains("[env.absent]\nhint: launch with `--env A=VALUE`"), "{err}");
+
+    let named = "[identity]\nnames = [\"exit.test.internal\"]\n";
+    let (code, _, err) = deploy(named, "names = [\"exit.test.internal\"]\n", &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = deploy(named, "", &[]);
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
+    assert!(
+        err.contains("the DNS name exit.test.internal, this one has none [identity.name]\nhint: names are"),
+        "{err}"
+    );
+
+    let (code, _, err) = deploy("[debug]\ninsecure_network = true\n", "", &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let (before, _) = err.split_once("step 13").expect("it ran");
+    assert!(before.contains(weak), "{err}");
 }
 
 /// trust.md rule 16: a certificate is followed by another, for another key, without anybody waiting; the connections that it

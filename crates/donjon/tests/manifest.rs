@@ -369,6 +369,8 @@ args = ["serve"]
 stdout = "null"
 [env]
 LANG = "C"
+ONE = { host = "HOST_ONE" }
+TWO = { host = "HOST_TWO", default = "2" }
 [[file]]
 path = "/etc/ca.pem"
 source = "ca.pem"
@@ -390,18 +392,23 @@ protocol = "tls"
 connect = ["10.0.0.0/8:*"]
 [limits]
 time = "30 s"
+[identity]
+names = ["shop.example.org"]
 "#;
     let dir = folder(&[("Donjon.toml", text.as_bytes()), ("ca.pem", b"-"), ("main.wasm", &command())]);
     let words = r#"./Donjon.toml: ./main.wasm is a module, a command
   runs      once, and ends with an exit status
   arguments "main.wasm" "serve", then the launcher's
   variable  LANG="C", whatever the launcher says
+  variable  ONE is what `--env` says, under run also the host's HOST_ONE; without it the program does not start
+  variable  TWO is what `--env` says, under run also the host's HOST_TWO; without it "2"
   stdin     run: from the host, who knows it; deploy: empty
   stdout    run and deploy: dropped
   stderr    run: to the host, who reads it; deploy: dropped
   file      /etc/ca.pem, 1 bytes, only read
   mount     /tmp is written to: the Keep's memory, at most 1024 bytes, gone with the Keep
   limit     at most 30s from start to end
+  identity  deploy: the certificate has the name shop.example.org, or the program does not start
   listens   `admin` at any free port, tls by the Keep's certificate, so not under run; there may come a Keep of the same owner in the role web or ops, or whom a certificate in /etc/ca.pem vouches for
   connects  `db` to db.example.org:5432, tls to whom a public web root names so
   reaches   10.0.0.0/8:*, by sockets of its own, and by requests to whom a public web root names
@@ -413,6 +420,7 @@ Nobody said, therefore:
   stdin     `run`: from the host; `deploy`: empty
   stderr    `run`: to the host; `deploy`: dropped
   identity  a certificate is used as long as it is valid, and is no file
+  network.resolver the host is asked
 "#;
     manifest(dir.path(), &["explain"]).assert(0, words, "");
     // What is not said is told by what holds then.

@@ -11,4 +11,4 @@ mod sim_snp;
 mod suite;
 
 // Its files name each other from the root of their binary.
-use suite::{ends, http, support};
+use suite::{ends, http, network, support};

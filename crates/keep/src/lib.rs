@@ -27,6 +27,7 @@ pub mod launch;
 #[cfg(guest)]
 mod machine;
 pub mod measure;
+mod names;
 mod service;
 #[cfg(guest)]
 mod sys;

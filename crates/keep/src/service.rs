@@ -7,18 +7,18 @@
 //! Unavailable for the program that took its place.
 
 use std::io::{Read, Write};
-use std::net::ToSocketAddrs;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gate::frame;
-use gate::message::{ADDRESSES, CHUNK, Outcome, Purpose, Reply, Request};
+use gate::message::{CHUNK, Outcome, Purpose, Reply, Request};
 use workload::brief::Glance;
 use workload::digest::Digest;
 
 use crate::backend::{Attester, Endorsements};
 use crate::launch::{Caller, End, Event, Host, Launch, RunError};
+use crate::names::Names;
 use crate::task::{HandError, Handed, Judged, Task};
 
 /// How long a Keep may take to end after it said how it ended.
@@ -29,6 +29,7 @@ pub(crate) struct Service {
     host: Host,
     attester: Arc<dyn Attester>,
     who: Caller,
+    names: Names,
     /// `None` where no program takes exec's place.
     handed: Option<Handed>,
 }
@@ -46,7 +47,8 @@ pub(crate) enum Served {
 impl Service {
     /// `replaces`: whether a program can take exec's place.
     pub(crate) fn new(launch: Launch, host: Host, attester: Arc<dyn Attester>, replaces: bool) -> Self {
-        Self { launch, host, attester, who: Caller::Exec, handed: replaces.then(Handed::default) }
+        let handed = replaces.then(Handed::default);
+        Self { launch, host, attester, who: Caller::Exec, names: Names::system(), handed }
     }
 
     /// Serves exec, and the second time the program that took its place.
@@ -172,14 +174,11 @@ impl Service {
                 Some(address) => Reply::Address(address).encode(out),
                 None => Reply::Absent.encode(out),
             },
-            Request::Resolve { authority } => {
-                let found = authority.to_socket_addrs().into_iter().flatten().take(ADDRESSES);
-                let found: Vec<_> = found.map(|address| address.to_string()).collect();
-                match found.join(" ").as_str() {
-                    "" => Reply::Absent.encode(out),
-                    addresses => Reply::Address(addresses).encode(out),
-                }
-            }
+            Request::Resolve { authority } => addresses(&self.names.resolve(authority)).encode(out),
+            Request::Lookup { authority } => match self.names.lookup(authority) {
+                Some(found) => addresses(&found).encode(out),
+                None => Reply::Pending.encode(out),
+            },
             Request::Listening { name, address } => {
                 (self.host.events)(Event::Listening { name: clean(name), address: clean(address) });
                 Reply::Noted.encode(out)
@@ -197,6 +196,11 @@ impl Service {
     }
 }
 
+/// What is known of a name.
+fn addresses(found: &str) -> Reply<'_> {
+    if found.is_empty() { Reply::Absent } else { Reply::Address(found) }
+}
+
 /// What a native program may ask. The rest is between exec and the platform; evidence for a certificate too, because a
 /// Keep has one key.
 fn is_for_programs(request: &Request<'_>) -> bool {
@@ -207,6 +211,7 @@ fn is_for_programs(request: &Request<'_>) -> bool {
         | Request::SealKey { .. }
         | Request::Bind { .. }
         | Request::Resolve { .. }
+        | Request::Lookup { .. }
         | Request::Listening { .. }
         | Request::Attest { purpose: Purpose::Direct | Purpose::User, .. } => true,
         Request::Attest { purpose: Purpose::Issue, .. }
@@ -323,6 +328,43 @@ mod tests {
         assert!(matches!(service.serve(&theirs), Ok(Served::Closed)) && service.who() == Caller::Program);
         drop(theirs);
         assert_eq!(ours.read(&mut frame).unwrap(), 0, "it has no answer");
+    }
+
+    /// A name that takes for ever keeps nobody waiting but whoever asked for it.
+    #[test]
+    fn a_lookup_holds_up_no_other_request() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let told = std::sync::Mutex::new(told);
+        let mut service = service(true);
+        service.names = Names::by(move |authority| {
+            if authority.starts_with("slow") {
+                // An error, which is the end of the test.
+                _ = told.lock().unwrap().recv();
+            }
+            vec!["192.0.2.1:1".parse().unwrap()]
+        });
+        let [slow, quick] = ["slow:1", "quick:1"].map(|authority| Request::Lookup { authority });
+        let (answers, _) = ask(&mut service, &[slow, Request::Brief, quick, slow, Request::Bind { name: "a" }, slow]);
+        assert!(answers[1].starts_with("Brief"), "{answers:?}");
+        assert_eq!(
+            [0, 2, 3, 4, 5].map(|at| answers[at].as_str()),
+            ["Pending", "Pending", "Pending", "Absent", "Pending"]
+        );
+        let until = |service: &mut Service, request| {
+            loop {
+                let answer = ask(service, &[request]).0.concat();
+                if answer != "Pending" {
+                    return answer;
+                }
+            }
+        };
+        let found = "Address(\"192.0.2.1:1\")";
+        assert_eq!(until(&mut service, quick), found);
+        assert_eq!(ask(&mut service, &[slow]).0, ["Pending"]);
+        drop(tell);
+        assert_eq!(until(&mut service, slow), found);
+        // Who wants to wait does.
+        assert_eq!(ask(&mut service, &[Request::Resolve { authority: "quick:1" }]).0, [found]);
     }
 
     #[test]

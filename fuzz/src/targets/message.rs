@@ -103,6 +103,7 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Blob { digest: [7; 32], offset: 4096 },
         Request::Bind { name: "web" },
         Request::Resolve { authority: "steward.example:443" },
+        Request::Lookup { authority: "shop.example:1" },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
         Request::Load { name: [7; 32], offset: 9 },
@@ -131,6 +132,7 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Absent,
         Reply::Address("127.0.0.1:0"),
         Reply::Noted,
+        Reply::Pending,
         Reply::NotReplaced { reason: "reason" },
     ];
     all.iter().map(|reply| written(|to| reply.encode(to)).split_off(HEADER)).collect()

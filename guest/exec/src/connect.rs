@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use workload::digest::Digest;
 
 use crate::enrol::Identity;
-use crate::platform::Platform;
+use crate::platform::{Platform, patiently};
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Proof};
 
@@ -57,7 +57,7 @@ impl Connection {
                 format_args!("check that {} runs and that this host reaches it", to.who),
             )
         };
-        let addresses = platform.resolve(to.authority)?;
+        let addresses = patiently(|| platform.lookup(to.authority)).await?.unwrap_or_default();
         if addresses.is_empty() {
             return Err(failed("connect.name", "has no address", &"the host cannot resolve the name"));
         }

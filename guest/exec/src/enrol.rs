@@ -18,6 +18,7 @@ use identity::keys::Signer;
 use identity::pem;
 use rustls::sign::CertifiedKey;
 use workload::brief::StewardRef;
+use workload::names::DnsName;
 
 use crate::clock;
 use crate::connect::{Answer, Connection, Endpoint};
@@ -32,6 +33,8 @@ pub(crate) struct Identity {
     now: RwLock<Arc<Credential>>,
     /// What the manifest makes of a certificate's life, in milliseconds.
     lifetime: AtomicU64,
+    /// The names that the manifest wants of every certificate.
+    names: RwLock<Vec<DnsName>>,
     /// How much a certificate says.
     pub(crate) class: Class,
     /// What the owner signed, as the host gave it and the Steward believed it.
@@ -51,6 +54,7 @@ pub(crate) struct Credential {
     /// The same for TLS.
     pub(crate) tls: Arc<CertifiedKey>,
     class: Class,
+    dns: Vec<DnsName>,
     /// Its dates, since 1970.
     begins: Duration,
     ends: Duration,
@@ -72,6 +76,20 @@ impl Credential {
             ("evidence.csr", self.request.clone()),
         ]
     }
+
+    /// Whether it has each of these names.
+    fn has(&self, names: &[DnsName]) -> Result<(), Refusal> {
+        let Some(missing) = names.iter().find(|name| !self.dns.contains(name)) else { return Ok(()) };
+        let has: Vec<_> = self.dns.iter().map(DnsName::as_str).collect();
+        let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+        Err(Refusal::new(
+            Step::Certificate,
+            "identity.name",
+            format_args!("the workload needs a certificate with the DNS name {missing}, this one has {has}"),
+            "names are the Deployment's to say: add it to the `names` of this role, sign and deploy that; or take it out of \
+             `identity.names`",
+        ))
+    }
 }
 
 /// Nothing of a key is ever written.
@@ -87,6 +105,7 @@ impl Identity {
         Self {
             now: RwLock::new(Arc::new(credential)),
             lifetime: AtomicU64::new(u64::MAX),
+            names: RwLock::default(),
             class,
             deployment,
             files: OnceLock::new(),
@@ -97,6 +116,12 @@ impl Identity {
     pub(crate) fn show(&self, directory: Node) -> files::Result<()> {
         let directory = self.files.get_or_init(|| directory);
         self.now().files().into_iter().try_for_each(|(name, bytes)| directory.place(name, bytes))
+    }
+
+    /// Takes a certificate only with these names, the present one too.
+    pub(crate) fn require(&self, names: &[DnsName]) -> Result<(), Refusal> {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names.to_vec();
+        self.now().has(names)
     }
 
     /// The present one.
@@ -127,6 +152,7 @@ impl Identity {
                 "a Steward serves one class: check who answers at its URL",
             ));
         }
+        credential.has(&self.names.read().unwrap_or_else(PoisonError::into_inner))?;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential);
         // That the names are free was seen at the first time.
         self.files.get().map_or(Ok(()), |directory| self.show(directory.clone())).map_err(|fault| {
@@ -221,6 +247,7 @@ pub(crate) async fn certify(
         claims: claims.into(),
         tls: tls::shown(&identity.chain, &key)?,
         class: certificate.ear.class,
+        dns: certificate.dns.clone(),
         begins: Duration::from_secs(certificate.not_before),
         ends: Duration::from_secs(certificate.not_after),
         chain: identity.chain,

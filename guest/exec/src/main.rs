@@ -50,7 +50,7 @@ use gate::message::Outcome;
 use workload::brief::{Brief, Source};
 use workload::manifest::{Kind, Manifest};
 use workload::package::Program;
-use workload::pull::Fetch;
+use workload::pull::{Fetch, Workload};
 
 use crate::cache::Cache;
 use crate::enrol::Identity;
@@ -140,6 +140,22 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         }
     };
 
+    let environment = workload.manifest.environment(&brief).map_err(|absent| {
+        Refusal::new(
+            Step::Program,
+            "env.absent",
+            &absent,
+            format_args!("launch with `--env {}=VALUE`, or give it a `default` in the manifest", absent.name),
+        )
+    })?;
+    if let Some(identity) = &identity {
+        identity.require(&workload.manifest.identity.names)?;
+    }
+    for key in workload.manifest.debug.said() {
+        // A launcher that never saw the manifest has nobody else to learn it from.
+        platform.milestone(Step::Digest, &format!("debug.{key}"))?;
+    }
+
     let program = match (kept, &workload.program) {
         (Some(program), _) => program,
         (None, Some(Program::Wasm(wasm))) => {
@@ -148,14 +164,9 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         (None, Some(Program::Elf(elf))) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
-            match native::run(
-                platform,
-                (&brief, &brief_bytes),
-                &workload.manifest,
-                elf,
-                &workload.files,
-                identity.as_deref(),
-            )? {}
+            let Workload { manifest, files, .. } = &workload;
+            let brief = (&brief, brief_bytes.as_slice());
+            match native::run(platform, brief, manifest, environment, elf, files, identity.as_deref())? {}
         }
         (None, None) => {
             let why = "a program was spared, and is not kept";
@@ -170,7 +181,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
-    let world = World::new(&brief, &workload.manifest, workload.files, network, own).map_err(|fault| {
+    let world = World::new(&brief, &workload.manifest, environment, workload.files, network, own).map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",

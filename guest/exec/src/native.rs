@@ -7,6 +7,7 @@
 //! Invariant: what is handed over is exactly the bytes whose digest is in the brief, and all that exec had goes away
 //! with exec.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub(crate) fn run(
     platform: &mut Platform,
     (brief, brief_bytes): (&Brief, &[u8]),
     manifest: &Manifest,
+    environment: BTreeMap<String, String>,
     program: &[u8],
     files: &[Vec<u8>],
     identity: Option<&Identity>,
@@ -44,7 +46,7 @@ pub(crate) fn run(
             error.hint(),
         )
     })?;
-    let (arguments, environment) = texts(brief, manifest)?;
+    let (arguments, environment) = texts(brief, manifest, &environment)?;
     let invalid = || defect("texts without an end");
     let arguments = Texts::new(&arguments).ok_or_else(invalid)?;
     let environment = Texts::new(&environment).ok_or_else(invalid)?;
@@ -125,11 +127,15 @@ fn no_webassembly(manifest: &Manifest) -> Result<(), Refusal> {
 }
 
 /// Arguments and environment, as they will stand on the program's stack.
-fn texts(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+fn texts(
+    brief: &Brief,
+    manifest: &Manifest,
+    environment: &BTreeMap<String, String>,
+) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let given = manifest.arguments(brief);
     let name = manifest.arg0.as_deref().unwrap_or(NAME);
     let arguments = join([name].into_iter().chain(given.iter().map(String::as_str)));
-    let environment = join(manifest.environment(brief).iter().map(|(name, value)| format!("{name}={value}")));
+    let environment = join(environment.iter().map(|(name, value)| format!("{name}={value}")));
     let room = [&arguments, &environment].map(|texts| Texts::new(texts).map_or(usize::MAX, Texts::room));
     let found = room[0].saturating_add(room[1]);
     if found <= STACK {
@@ -221,6 +227,10 @@ mod tests {
         }
     }
 
+    fn given(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+        texts(brief, manifest, &manifest.environment(brief).unwrap())
+    }
+
     fn code(refusal: &Refusal) -> (u8, String, String) {
         match refusal.outcome() {
             Outcome::Refused { step, code, message: _, hint } => (step, code.to_owned(), hint.to_owned()),
@@ -248,7 +258,7 @@ mod tests {
     #[test]
     fn a_program_is_called_with_what_manifest_and_brief_say() {
         let manifest = manifest(r#"{"args":["a"],"env":{"A":"publisher"}}"#);
-        let (arguments, environment) = texts(&brief(vec!["b c".to_owned()]), &manifest).unwrap();
+        let (arguments, environment) = given(&brief(vec!["b c".to_owned()]), &manifest).unwrap();
         assert_eq!(arguments, b"program\0a\0b c\0");
         assert_eq!(environment, b"A=publisher\0B=\0");
     }
@@ -257,7 +267,7 @@ mod tests {
     fn more_than_a_stack_holds_is_refused() {
         // Beside the name and two variables, each with its end and its pointer.
         let rest = ["program", "A=launcher", "B="].iter().map(|text| text.len() + 9).sum::<usize>() + 9;
-        let of = |length: usize| texts(&brief(vec!["x".repeat(length)]), &Manifest::default());
+        let of = |length: usize| given(&brief(vec!["x".repeat(length)]), &Manifest::default());
         assert!(of(STACK - rest).is_ok(), "control");
         assert_eq!(code(&of(STACK - rest + 1).unwrap_err()).1, "elf.arguments");
     }

@@ -4,18 +4,24 @@
 //! platform that breaks the protocol ends the Keep.
 //!
 //! The calls block. In a TEE the shim answers them at once; under `nil` and `sim` they wait for the host process, which
-//! is as much in the way as any other system call.
+//! is as much in the way as any other system call. What takes the host long is not asked so: see [`patiently`].
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gate::frame;
 use gate::message::{ADDRESSES, Compile, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
+
+/// A name that has no answer by then has none.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Before the host is asked again: the first pause, which doubles, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// As much as most replies have, in bytes.
 const SHORT: usize = 4096;
@@ -122,17 +128,18 @@ impl Platform {
         }
     }
 
-    /// The addresses of `host:port`, as far as the host knows, best first.
-    pub(crate) fn resolve(&mut self, authority: &str) -> Result<Vec<SocketAddr>, Refusal> {
-        match self.ask(&Request::Resolve { authority })? {
+    /// The addresses of `host:port`, as far as the host knows, best first; `None` while it looks. See [`patiently`].
+    pub(crate) fn lookup(&mut self, authority: &str) -> Result<Option<Vec<SocketAddr>>, Refusal> {
+        match self.ask(&Request::Lookup { authority })? {
+            Reply::Pending => Ok(None),
             Reply::Address(addresses) => {
                 let addresses: Vec<_> = addresses.split(' ').map(str::parse).take(ADDRESSES + 1).collect();
                 if addresses.len() > ADDRESSES {
                     return Err(broken("more addresses than a name has"));
                 }
-                addresses.into_iter().collect::<Result<_, _>>().map_err(broken)
+                addresses.into_iter().collect::<Result<_, _>>().map(Some).map_err(broken)
             }
-            Reply::Absent => Ok(Vec::new()),
+            Reply::Absent => Ok(Some(Vec::new())),
             other => Err(unexpected("Address", &other)),
         }
     }
@@ -228,6 +235,19 @@ impl Platform {
     }
 }
 
+/// Asks until there is an answer, with pauses in which everybody else goes on; none, if there is none in time.
+pub(crate) async fn patiently<T, E>(mut ask: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    let begun = Instant::now();
+    let [mut pause, longest] = PAUSES;
+    loop {
+        match ask()? {
+            None if begun.elapsed() < PATIENCE => tokio::time::sleep(pause).await,
+            answer => return Ok(answer),
+        }
+        pause = pause.saturating_mul(2).min(longest);
+    }
+}
+
 fn some(bytes: &[u8]) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then(|| bytes.to_vec())
 }
@@ -254,6 +274,7 @@ fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
         Reply::Address(_) => "Address",
         Reply::Noted => "Noted",
         Reply::NotReplaced { .. } => "NotReplaced",
+        Reply::Pending => "Pending",
     };
     broken(format_args!("expected {expected}, found {found}"))
 }

@@ -378,6 +378,6 @@ fn older() -> rustls::Error {
     rustls::Error::General("TLS 1.2 is not spoken".to_owned())
 }
 
-fn broken(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn broken(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(Step::Certificate, "tls.defect", error, "this is a defect of the Keep: report it")
 }

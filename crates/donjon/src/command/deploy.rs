@@ -49,7 +49,8 @@ pub(crate) struct Deploy {
     /// Believe only Stewards under this root key (sha256:… of its SPKI), whatever the Drawbridge names.
     #[arg(long = "anchor", value_name = "DIGEST")]
     anchors: Vec<Digest>,
-    /// Set an environment variable; it becomes part of the brief.
+    /// Set an environment variable; it becomes part of the brief. What the manifest wants of the host is given so: the manifest is
+    /// in the Keep alone.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// Bind a listener of the manifest here, such as web=127.0.0.1:8443; without it at the manifest's port on all interfaces.
@@ -133,6 +134,10 @@ impl Deploy {
                     // An error, once whoever stopped the Keep has dropped the other end.
                     _ = wait.recv();
                 }
+            }
+            // Only the Keep has seen the manifest: it tells before the program begins.
+            Event::Milestone { step: _, detail } if detail.starts_with("debug.") => {
+                eprintln!("donjon: {}", crate::steps::weakness(detail.trim_start_matches("debug.")));
             }
             Event::Milestone { step, detail } => {
                 eprintln!("donjon: step {step:2}  {}", crate::steps::line(step, &detail))

@@ -1,6 +1,7 @@
 //! `donjon run`: a program in a Keep of this machine, at this terminal, without a Steward or a Drawbridge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::VarError;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
@@ -12,7 +13,7 @@ use keep::backend::{MicroVm, Nil, Sim};
 use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
-use workload::manifest::{self as policy, Destination, Manifest, Network, Ports};
+use workload::manifest::{self as policy, Destination, FromHost, Manifest, Network, Ports, Variable};
 use workload::package::Built;
 
 use crate::code::{Caching, Waiting};
@@ -28,7 +29,7 @@ pub(crate) struct Run {
     /// arguments for the program, which follow those of the manifest.
     #[arg(trailing_var_arg = true, value_name = "PROJECT [ARGS]")]
     program: Vec<String>,
-    /// Set an environment variable; those that the manifest fixes win.
+    /// Set an environment variable; those that the manifest fixes win, those that it wants of this host do not.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// Bind a listener of the manifest here, such as web=0.0.0.0:8080 (port 0: any free one); loopback without it.
@@ -68,6 +69,8 @@ impl Run {
         project.manifest.debug.insecure_network |= self.learn;
         let weak = project.manifest.debug.insecure_network;
         let listen = self.listeners(&project.manifest)?;
+        let env = self.environment(&project.manifest)?;
+        let weaknesses: Vec<_> = project.manifest.debug.said().map(crate::steps::weakness).collect();
         let built = project.pack()?;
         let backend: Box<dyn Backend> = match self.backend {
             Kind::Nil => Box::new(Nil),
@@ -77,11 +80,11 @@ impl Run {
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         }
-        if weak {
-            eprintln!("donjon: INSECURE: the program reaches everybody ([debug] insecure_network)");
+        for weakness in weaknesses {
+            eprintln!("donjon: {weakness}");
         }
         let args = self.program.get(1..).unwrap_or_default().to_vec();
-        let launch = launch(&built, args, self.env.clone())?;
+        let launch = launch(&built, args, env)?;
         let quiet = self.quiet;
         let learned = Arc::new(Mutex::new(Network::default()));
         let learns = Arc::clone(&learned);
@@ -124,6 +127,32 @@ impl Run {
                 .map_err(|error| Failure::caused(format_args!("cannot write {}", file.display()), &error))?;
         }
         ended(end)
+    }
+
+    /// What the command line says, and what the manifest wants of this host. Whoever runs the program of another is told what of
+    /// his own it gets. Of a name that is not there the Keep speaks: it knows the defaults.
+    #[allow(clippy::print_stderr, reason = "what a program gets is talk")]
+    fn environment(&self, manifest: &Manifest) -> Result<Vec<(String, String)>, Failure> {
+        let mut env = self.env.clone();
+        for (name, value) in &manifest.env {
+            let Variable::Host(FromHost { host, default: _ }) = value else { continue };
+            if self.env.iter().any(|(given, _)| given == name) {
+                continue;
+            }
+            match std::env::var(host) {
+                Ok(value) => env.push((name.clone(), value)),
+                Err(VarError::NotPresent) => continue,
+                Err(VarError::NotUnicode(_)) => {
+                    let message =
+                        format_args!("the variable `{host}` of this host, which the program gets, is not UTF-8");
+                    return Err(Failure::new(message).hint(format_args!("say --env {name}=VALUE")));
+                }
+            }
+            if !self.quiet {
+                eprintln!("donjon: the program gets `{host}` of this host, as `{name}`");
+            }
+        }
+        Ok(env)
     }
 
     /// Where each listener of the manifest is bound: on loopback, unless the command line says otherwise. A name that the
@@ -173,7 +202,8 @@ fn needed(network: &Network) -> String {
         }
         format!("{name} = [{}]\n", entries.into_iter().collect::<Vec<_>>().join(", "))
     }
-    let Network { connect, listen, resolve, udp } = network;
+    // Whom to ask is nobody's to learn.
+    let Network { connect, listen, resolve, udp, resolver: _ } = network;
     let lists = [list("connect", connect), list("listen", listen), list("resolve", resolve), list("udp", udp)].concat();
     if lists.is_empty() { "# nothing is missing in [network]\n".to_owned() } else { format!("[network]\n{lists}") }
 }

@@ -136,6 +136,7 @@ pub(crate) fn read(shown: &str, text: &str) -> Result<(Manifest, Vec<Note>), Fai
             hint: "say them in this order: [[files]] kind = \"stdin\", kind = \"stdout\", kind = \"stderr\"".to_owned(),
         });
     }
+    let env = env.into_iter().map(|(name, text)| (name, text.into())).collect();
     let mut manifest = Manifest { program: Some(PROGRAM.to_owned()), args, env, ..Manifest::default() };
     let mut streams = [Stdio::Null; 3];
     for (index, file) in files.iter().enumerate() {
@@ -444,7 +445,7 @@ mod tests {
         assert!(failure.message().starts_with("Enarx.toml:9:8: "), "{}", failure.message());
         refused(
             "[env]\n\"A=B\" = \"x\"\n",
-            "Enarx.toml:2:9: `env.A=B`: a name is not empty and has no `=`, and neither name nor value has a NUL character",
+            "Enarx.toml:2:9: `env.A=B`: a name, the host's too, is not empty and has no `=`, and neither name nor value has a NUL character",
             "",
         );
     }

@@ -224,11 +224,13 @@ fn what_is_not_for_programs_is_unavailable() {
         Request::Brief,
         Request::Bind { name: "web" },
         Request::Resolve { authority: "127.0.0.1:80" },
+        Request::Lookup { authority: "127.0.0.1:80" },
         Request::Listening { name: "web", address: "127.0.0.1:80" },
     ];
     let found = answers(SETTING, &requests.map(one));
     let brief = SETTING.brief();
-    let expected = [Reply::Brief { brief: &brief }, Reply::Absent, Reply::Address("127.0.0.1:80"), Reply::Noted];
+    let address = Reply::Address("127.0.0.1:80");
+    let expected = [Reply::Brief { brief: &brief }, Reply::Absent, address, Reply::Pending, Reply::Noted];
     assert_eq!(found.iter().map(Answer::reply).collect::<Vec<_>>(), expected);
 }
 

@@ -160,4 +160,10 @@ fn not_one_packet_beyond_the_list() {
     probed(&["lookup", "example.org"], &allow("example.org:443"));
     let asked = wire.seen(&answers);
     assert!(!asked.is_empty() && asked.iter().all(|(protocol, _, port)| (*protocol, *port) == (UDP, 53)), "{asked:?}");
+    // A name server of the manifest is asked, and nobody else.
+    let named = format!("{}resolver = \"10.99.0.1:5353\"\n", allow("example.org:443"));
+    assert_ne!(probed(&["lookup", "example.org"], &named).code(), 0, "nobody answers");
+    assert_eq!(wire.seen(&answers), [(UDP, [10, 99, 0, 1].into(), 5353)].into());
+    probed(&["lookup", "example.net"], &named);
+    assert_eq!(wire.seen(&answers), BTreeSet::new(), "for names of the list alone");
 }

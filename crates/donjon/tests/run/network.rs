@@ -23,7 +23,7 @@ fn project(form: Form, args: &[&str], sections: &str, files: &[(&str, &[u8])]) -
     folder(&[&[("Donjon.toml", manifest.as_bytes())], files].concat())
 }
 
-fn probed(form: Form, args: &[&str], sections: &str) -> Ran {
+pub(crate) fn probed(form: Form, args: &[&str], sections: &str) -> Ran {
     run(project(form, args, sections, &[]).path(), ["run", "-q"], Input::Nothing)
 }
 
@@ -95,7 +95,7 @@ fn a_module_is_told_which_descriptors_it_has() {
 }
 
 /// The hint that a refusal brings.
-fn hint(what: &str, key: &str) -> String {
+pub(crate) fn hint(what: &str, key: &str) -> String {
     format!("denied: {what}\nhint: the manifest does not allow it; add: [network] {key}\n")
 }
 
@@ -128,13 +128,13 @@ fn ports_that_nobody_listed_are_refused() {
 }
 
 /// Somebody to connect to, who gives back what he is told, in capitals, and counts who came.
-struct Other {
-    address: SocketAddr,
+pub(crate) struct Other {
+    pub(crate) address: SocketAddr,
     came: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Other {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::over(|stream| Some(Box::new(stream)))
     }
 
@@ -350,14 +350,14 @@ fn datagrams_at_a_listed_port() {
 }
 
 /// A certificate authority of one certificate, for `localhost` and 127.0.0.1.
-struct Identity {
+pub(crate) struct Identity {
     ca: rcgen::Certificate,
     leaf: rcgen::Certificate,
     key: rcgen::KeyPair,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -373,12 +373,12 @@ impl Identity {
         pem::encode(&[self.ca.der()])
     }
 
-    fn pin(&self) -> String {
+    pub(crate) fn pin(&self) -> String {
         let leaf = rustls::server::ParsedCertificate::try_from(self.leaf.der()).unwrap();
         Digest::of(&leaf.subject_public_key_info()).to_string()
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
         let chain = vec![self.leaf.der().clone()];
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

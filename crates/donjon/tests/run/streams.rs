@@ -54,6 +54,48 @@ fn the_environment_of_the_manifest_wins() {
     }
 }
 
+/// A value of the host reaches the program by the name that the manifest says, and no other does.
+#[test]
+fn the_manifest_takes_variables_of_the_host() {
+    let env = "args = [\"env\"]\n[env]\nA = { host = \"HOST_A\" }\nB = { host = \"HOST_B\", default = \"b\" }\n";
+    for form in [Form::Module, Form::Component, Form::Native] {
+        let dir = project(form, env);
+        let ran = |said: &[&str], host: &[(&str, &str)]| {
+            let mut command = donjon(dir.path(), [&["run", "-q"], said, &["."]].concat());
+            command.env("SECRET_OF_THE_HOST", "1").env("A", "by its own name").envs(host.iter().copied());
+            finish(command, Input::Nothing)
+        };
+        ran(&[], &[("HOST_A", "1"), ("HOST_B", "")]).assert(0, "A=1\nB=\n", "");
+        ran(&[], &[("HOST_A", "1")]).assert(0, "A=1\nB=b\n", "");
+        ran(&["--env", "A=said", "--env", "B=too"], &[("HOST_A", "1"), ("HOST_B", "2")]).assert(
+            0,
+            "A=said\nB=too\n",
+            "",
+        );
+        ran(&[], &[("HOST_B", "2")]).assert(
+            125,
+            "",
+            "error: the manifest wants the variable `A` from the host's `HOST_A`, and the launcher gave none [env.absent]\n\
+             hint: launch with `--env A=VALUE`, or give it a `default` in the manifest\n",
+        );
+    }
+    // Whoever runs the program of another is told.
+    let dir = project(Form::Module, env);
+    let mut command = donjon(dir.path(), ["run", "--env", "B=said"]);
+    command.env("HOST_A", "1").env("HOST_B", "2");
+    let ran = finish(command, Input::Nothing);
+    assert_eq!((ran.code(), ran.text()), (0, "A=1\nB=said\n"));
+    assert!(ran.stderr.contains("donjon: the program gets `HOST_A` of this host, as `A`\n"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("HOST_B"), "{}", ran.stderr);
+}
+
+/// There is no certificate under `run`, and so nothing is asked of it.
+#[test]
+fn names_of_a_certificate_are_not_asked_for_without_a_steward() {
+    let dir = project(Form::Module, "args = [\"args\", \"x\"]\n[identity]\nnames = [\"shop.example.org\"]\n");
+    run(dir.path(), ["run", "-q"], Input::Nothing).assert(0, "x\n", "");
+}
+
 #[test]
 fn the_manifest_can_close_the_streams() {
     for form in Form::BOTH {

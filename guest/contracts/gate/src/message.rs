@@ -93,6 +93,11 @@ pub enum Request<'a> {
         /// `host:port`.
         authority: &'a str,
     },
+    /// The same without waiting: [`Reply::Pending`] as long as the host has no answer.
+    Lookup {
+        /// `host:port`.
+        authority: &'a str,
+    },
     /// A listener accepts connections at this address.
     Listening {
         /// The listener's name in the manifest.
@@ -213,15 +218,17 @@ pub enum Reply<'a> {
         /// At most [`CHUNK`] bytes from the offset asked for.
         bytes: &'a [u8],
     },
-    /// To [`Request::Blob`] and [`Request::Load`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]: no such
-    /// name.
+    /// To [`Request::Blob`] and [`Request::Load`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]
+    /// and [`Request::Lookup`]: no such name.
     Absent,
-    /// To [`Request::Bind`] and [`Request::Resolve`]: `address:port`, the address numeric; to the latter up to
-    /// [`ADDRESSES`], joined by spaces, best first.
+    /// To [`Request::Bind`], [`Request::Resolve`] and [`Request::Lookup`]: `address:port`, the address numeric; to the latter
+    /// two up to [`ADDRESSES`], joined by spaces, best first.
     Address(&'a str),
     /// To [`Request::Listening`], [`Request::Milestone`], [`Request::Compile`], [`Request::Store`], [`Request::Part`],
     /// [`Request::File`] and [`Request::Outcome`].
     Noted,
+    /// To [`Request::Lookup`]: the host has no answer yet; ask again.
+    Pending,
     /// To [`Request::Replace`], if there is an answer at all.
     NotReplaced {
         /// What is wrong with the program, for people.
@@ -269,6 +276,9 @@ impl<'a> Request<'a> {
             }
             Self::Resolve { authority } => {
                 w.u8(10).bytes(authority.as_bytes());
+            }
+            Self::Lookup { authority } => {
+                w.u8(18).bytes(authority.as_bytes());
             }
             Self::Milestone { step, detail } => {
                 w.u8(8).u8(step).bytes(detail.as_bytes());
@@ -346,6 +356,7 @@ impl<'a> Request<'a> {
                 3 => Compile::Spared,
                 found => return Err(FrameError::Unknown { what: "stage", found }),
             }),
+            18 => Self::Lookup { authority: r.text()? },
             found => return Err(FrameError::Unknown { what: "request", found }),
         };
         r.end()?;
@@ -420,6 +431,9 @@ impl<'a> Reply<'a> {
             Self::Noted => {
                 w.u8(7);
             }
+            Self::Pending => {
+                w.u8(12);
+            }
             Self::NotReplaced { reason } => {
                 w.u8(11).bytes(reason.as_bytes());
             }
@@ -464,6 +478,7 @@ impl<'a> Reply<'a> {
             6 => Self::Address(r.text()?),
             7 => Self::Noted,
             11 => Self::NotReplaced { reason: r.text()? },
+            12 => Self::Pending,
             found => return Err(FrameError::Unknown { what: "reply", found }),
         };
         r.end()?;

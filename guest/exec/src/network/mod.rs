@@ -1,13 +1,15 @@
 //! Whom a program talks to: the one way in and out, for every version of WASI.
 //!
 //! Owns the manifest's policy (`spec/manifest.md`, "listen", "connect", "network"), the TLS that the Keep speaks in the
-//! program's place, and names, which the host resolves. Refuses what no key of the manifest allows, and says which would.
+//! program's place, and names, which the host or a name server resolves. Refuses what no key of the manifest allows, and says which would.
 //!
 //! Invariant: no packet leaves for a destination, and no question for a name, that the manifest does not list. An address
-//! is allowed by itself, or because the host gave it for a name that is: the host can lead packets anywhere, names or not.
+//! is allowed by itself, or because it was given for a name that is: the host can lead packets anywhere, names or not. The
+//! Keep itself asks the name server, which is nobody that the program reaches by that.
 
 mod options;
 mod policy;
+mod resolver;
 mod socket;
 mod stream;
 mod udp;
@@ -29,12 +31,13 @@ use workload::names::Name;
 
 use crate::clock;
 use crate::enrol::Identity;
-use crate::platform::Platform;
+use crate::platform::{Platform, patiently};
 use crate::refusal::{Refusal, Step};
 use crate::tls::{self, Keeps, Proof};
 pub(crate) use options::Choice;
 pub(crate) use policy::NoName;
 use policy::{Key, Policy, Way};
+use resolver::Resolver;
 pub(crate) use socket::Socket;
 pub(crate) use stream::{CHUNK, Reader, Stream, Writer};
 pub(crate) use udp::{Datagram, Datagrams};
@@ -55,6 +58,7 @@ const TOLD: usize = 64;
 pub(crate) struct Network {
     platform: Mutex<Platform>,
     policy: Mutex<Policy>,
+    resolver: Option<Resolver>,
     listen: Vec<Arc<Service>>,
     connect: Vec<Target>,
     web: OnceLock<TlsConnector>,
@@ -127,6 +131,7 @@ impl Network {
         Ok(Self {
             platform: Mutex::new(platform),
             policy: Mutex::new(Policy::new(manifest)),
+            resolver: manifest.network.resolver.as_ref().map(Resolver::new).transpose()?,
             listen,
             connect,
             web: OnceLock::new(),
@@ -162,7 +167,7 @@ impl Network {
     }
 
     /// The addresses of a name.
-    pub(crate) fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NoName> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NoName> {
         let name = match policy::name(name)? {
             Ok(address) => return Ok(vec![address]),
             Err(name) => name,
@@ -174,9 +179,16 @@ impl Network {
             Err(key) if self.allows(&format!("to look up {name}"), &key) => {}
             Err(_) => return Err(NoName::Denied),
         }
-        // The port is there because an authority has one; it is not asked for.
-        let found = self.ask(|platform| platform.resolve(&format!("{name}:1"))).map_err(|_| NoName::Unknown)?;
-        let addresses: Vec<_> = found.iter().map(|found| found.ip().to_canonical()).collect();
+        let addresses: Vec<_> = match &self.resolver {
+            Some(resolver) => resolver.lookup(&name).await.map_err(|_| NoName::Unknown)?,
+            None => {
+                // The port is there because an authority has one; it is not asked for.
+                let authority = format!("{name}:1");
+                let found = patiently(|| self.ask(|platform| platform.lookup(&authority))).await;
+                found.ok().flatten().ok_or(NoName::Unknown)?.iter().map(SocketAddr::ip).collect()
+            }
+        };
+        let addresses: Vec<_> = addresses.iter().map(IpAddr::to_canonical).collect();
         self.policy().learn(name, &addresses);
         if addresses.is_empty() { Err(NoName::Unknown) } else { Ok(addresses) }
     }
@@ -219,7 +231,7 @@ impl Network {
             return Err(ErrorKind::PermissionDenied.into());
         }
         let mut failed = None;
-        for address in self.resolve(host).map_err(unresolved)? {
+        for address in self.resolve(host).await.map_err(unresolved)? {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             match self.connect(socket, SocketAddr::new(address, port)).await {
                 Ok(stream) => return Ok(stream),
@@ -231,7 +243,7 @@ impl Network {
 
     /// Connects to a name that was allowed.
     async fn dial(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
-        let addresses = self.resolve(host).map_err(unresolved)?;
+        let addresses = self.resolve(host).await.map_err(unresolved)?;
         let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         TcpStream::connect(&addresses[..]).await
     }

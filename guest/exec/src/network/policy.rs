@@ -93,7 +93,7 @@ impl Policy {
 
     /// What is known of a name, if it may be asked for; else the key that would allow it.
     pub(super) fn known(&self, name: &DnsName) -> Result<Option<Vec<IpAddr>>, Key> {
-        let Network { connect, listen: _, resolve, udp } = &self.network;
+        let Network { connect, listen: _, resolve, udp, resolver: _ } = &self.network;
         let listed = self.connect.iter().any(|section| section.to.host() == name.as_str())
             || connect.iter().chain(udp).any(|rule| rule.host.has_name(name))
             || resolve.iter().any(|host| host.has_name(name));

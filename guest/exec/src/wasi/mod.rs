@@ -65,6 +65,7 @@ pub(crate) mod p1;
 pub(crate) mod p2;
 pub(crate) mod p3;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,13 +107,14 @@ impl World {
     pub(crate) fn new(
         brief: &Brief,
         manifest: &Manifest,
+        environment: BTreeMap<String, String>,
         files: Vec<Vec<u8>>,
         network: Network,
         own: Arc<Own>,
     ) -> Result<Self> {
         let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
-        let environment = manifest.environment(brief).into_iter().collect();
+        let environment = environment.into_iter().collect();
         let preopened = directories(manifest, files)?;
         let identity = manifest.identity.files.then(|| own.files()).transpose()?;
         if let Some(identity) = &identity {

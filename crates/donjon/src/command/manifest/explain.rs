@@ -4,7 +4,8 @@
 //! cannot be forgotten here.
 
 use workload::manifest::{
-    ARG0, Connect, Debug, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Stdio, Trust,
+    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Resolver,
+    ResolverProof, Stdio, Trust, Variable,
 };
 use workload::names::Name;
 
@@ -45,7 +46,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         connect,
         network,
         limits,
-        identity: Identity { lifetime, files },
+        identity: Identity { names, lifetime, files },
         debug: Debug { insecure_network },
     } = &project.manifest;
     let native = found.form == "elf";
@@ -76,7 +77,17 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     text.unsaid("arg0", arg0.is_none());
     text.unsaid("args", args.is_empty());
     for (name, value) in env {
-        text.line("variable", &format!("{name}={value:?}, whatever the launcher says"));
+        let value = match value {
+            Variable::Text(text) => format!("{name}={text:?}, whatever the launcher says"),
+            Variable::Host(FromHost { host, default }) => {
+                let without = default.as_ref().map_or_else(
+                    || "without it the program does not start".to_owned(),
+                    |default| format!("without it {default:?}"),
+                );
+                format!("{name} is what `--env` says, under run also the host's {host}; {without}")
+            }
+        };
+        text.line("variable", &value);
     }
     text.unsaid("env", env.is_empty());
 
@@ -130,13 +141,16 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         }
     }
     text.unsaid("limits", *limits == Limits::default());
+    for name in names {
+        text.line("identity", &format!("deploy: the certificate has the name {name}, or the program does not start"));
+    }
     if let Some(lifetime) = lifetime {
         text.line("identity", &format!("deploy: a certificate is used for {:?} at most", lifetime.duration()));
     }
     if *files {
         text.line("identity", "run: the brief is a file in /run/donjon; deploy: certificates, claims and evidence too");
     }
-    text.unsaid("identity", lifetime.is_none() && !files);
+    text.unsaid("identity", names.is_empty() && lifetime.is_none() && !files);
 
     if native {
         text.line("network", "its own sockets, to and from anywhere: no key of a manifest holds a native program");
@@ -175,7 +189,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
     }
     text.unsaid("connect", connect.is_empty());
 
-    let Network { connect: destinations, listen: ports, resolve, udp } = network;
+    let Network { connect: destinations, listen: ports, resolve, udp, resolver } = network;
     for destination in destinations {
         text.line(
             "reaches",
@@ -189,8 +203,18 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         text.line("datagrams", &format!("to and from {peer}, in the clear"));
     }
     for host in resolve {
-        text.line("looks up", &format!("{host}, as the host answers"));
+        let who = resolver.as_ref().map_or_else(|| "the host".to_owned(), |resolver| format!("{resolver}"));
+        text.line("looks up", &format!("{host}, as {who} answers"));
     }
+    if let Some(Resolver { to, tls }) = resolver {
+        let how = match tls {
+            None => "in the clear: the host reads along, and may answer".to_owned(),
+            Some(ResolverProof::Name(name)) => format!("over TLS, if a public web root names him {name}"),
+            Some(ResolverProof::Pin(key)) => format!("over TLS, if he has the key {key}"),
+        };
+        text.line("names", &format!("are asked of {to}, {how}"));
+    }
+    text.unsaid("network.resolver", resolver.is_none() && *network != Network::default());
     if *insecure_network {
         text.line("reaches", "everybody, and listens everywhere: `debug.insecure_network`");
     }

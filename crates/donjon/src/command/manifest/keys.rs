@@ -26,7 +26,7 @@ pub(crate) enum Form {
     Text(&'static str),
     /// A list of texts of this pattern, and how many at most.
     Texts(&'static str, Option<u32>),
-    /// A table of texts.
+    /// A table of texts, or of names of the host's.
     Variables,
     /// One of these.
     OneOf(&'static [&'static str]),
@@ -63,6 +63,11 @@ macro_rules! ipv6 {
         r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*"
     };
 }
+macro_rules! server {
+    () => {
+        concat!("(", ipv4!(), r"|\[", ipv6!(), r"\]):[1-9][0-9]{0,4}")
+    };
+}
 macro_rules! ports {
     () => {
         r"(\*|[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)"
@@ -71,14 +76,17 @@ macro_rules! ports {
 
 /// Any text that can be handed to a program.
 const ANY: &str = r"^[^\u0000]*$";
+const VARIABLE: &str = r"^[^=\u0000]+$";
 const NOT_EMPTY: &str = r"^[^\u0000]+$";
 const PATH: &str = concat!("^", path!(), "$");
 const NAME: &str = r"^(\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\.{3}[A-Za-z0-9._-]{0,60})$";
 const AUTHORITY: &str = concat!("^(", dns!(), "|", ipv4!(), r"|\[", ipv6!(), r"\]):[1-9][0-9]{0,4}$");
+const DNS: &str = concat!("^", dns!(), "$");
 const CLIENT: &str = concat!("^(steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const TRUST: &str = concat!("^(web|steward|", path!(), "|sha256:[0-9a-f]{64})$");
 const DESTINATION: &str =
     concat!(r"^(\*|(\*\.)?", dns!(), "|", ipv4!(), r"(/[0-9]{1,2})?|\[", ipv6!(), r"\](/[0-9]{1,3})?):", ports!(), "$");
+const RESOLVER: &str = concat!("^(", server!(), "|tls://", server!(), "#(", dns!(), "|sha256:[0-9a-f]{64}))$");
 const PORTS: &str = concat!("^", ports!(), "$");
 const HOST: &str = concat!(r"^(\*|(\*\.)?", dns!(), "|", ipv4!(), "(/[0-9]{1,2})?|", ipv6!(), "(/[0-9]{1,3})?)$");
 
@@ -145,8 +153,10 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "env",
         Form::Variables,
-        "Environment variables. Where the launcher supplies the same name, the value here wins: what must not be chosen by \
-         whoever launches the workload is said here.",
+        "Environment variables. A text is fixed: where the launcher supplies the same name, the text wins, so what must not be \
+         chosen by whoever launches the workload is said here. { host = \"NAME\" } is the variable of the launcher's host \
+         that has this name, or what `--env VARIABLE=…` says; if there is neither, `default`, and without one the program \
+         does not start.",
         "no variables but the launcher's",
     ),
     key(
@@ -296,8 +306,8 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "network.resolve",
         Form::Texts(HOST, Some(1024)),
-        "Names that may be looked up, beside those of `network.connect` and of [[connect]]. The host answers, and may lie: \
-         an address proves nothing.",
+        "Names that may be looked up, beside those of `network.connect` and of [[connect]]. The host answers, or \
+         `network.resolver`, and may lie: an address proves nothing.",
         "no other names",
     ),
     key(
@@ -306,6 +316,14 @@ pub(crate) const KEYS: &[Key] = &[
         "`host:ports`: peers of sockets for UDP. A datagram goes to nobody else, and one from elsewhere is dropped before the \
          program knows of it, unless its socket is bound to a port of `network.listen`.",
         "no datagram leaves or comes in",
+    ),
+    key(
+        "network.resolver",
+        Form::Text(RESOLVER),
+        "The name server that is asked for names: \"9.9.9.9:53\" over UDP, and TCP where an answer is long, in the clear; \
+         \"tls://9.9.9.9:853#dns.quad9.net\" over TLS, with a certificate for this name under a public web root, or, with \
+         \"#sha256:…\", the key of this digest. The program does not reach it by that.",
+        "the host is asked",
     ),
     key(
         "limits",
@@ -349,6 +367,13 @@ pub(crate) const KEYS: &[Key] = &[
         Form::Section,
         "What the workload makes of its certificate. Its names are the Deployment's to say.",
         "a certificate is used as long as it is valid, and is no file",
+    ),
+    key(
+        "identity.names",
+        Form::Texts(DNS, Some(64)),
+        "DNS names that its certificate must have, each: else the Keep does not start the program, and renews to no other. \
+         Under `donjon run` there is no certificate, and nothing is asked.",
+        "whatever names the Deployment gives",
     ),
     key(
         "identity.lifetime",
@@ -400,7 +425,7 @@ impl Key {
             Form::Text(_) => "a text".to_owned(),
             Form::Texts(_, None) => "a list of texts".to_owned(),
             Form::Texts(_, Some(most)) => format!("a list of at most {most} texts"),
-            Form::Variables => "a table of texts".to_owned(),
+            Form::Variables => "a table of texts, or { host = \"NAME\", default = \"text\" }".to_owned(),
             Form::OneOf(values) => values.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(" or "),
             Form::Flag => "true or false".to_owned(),
             Form::Number(most) => format!("a number from 0 to {most}"),
@@ -451,8 +476,15 @@ fn property(key: &Key) -> Value {
         Form::Texts(pattern, most) => list(text(pattern), most),
         Form::Variables => json!({
             "type": "object",
-            "propertyNames": text(r"^[^=\u0000]+$"),
-            "additionalProperties": text(ANY),
+            "propertyNames": text(VARIABLE),
+            "additionalProperties": {
+                "anyOf": [text(ANY), {
+                    "type": "object",
+                    "properties": { "host": text(VARIABLE), "default": text(ANY) },
+                    "required": ["host"],
+                    "additionalProperties": false,
+                }],
+            },
         }),
         Form::OneOf(values) => json!({ "enum": values }),
         Form::Flag => json!({ "type": "boolean" }),

@@ -16,6 +16,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Blob { digest: [7; 32], offset: u64::MAX },
         Request::Bind { name: "web" },
         Request::Resolve { authority: "steward.example:443" },
+        Request::Lookup { authority: "shop.example:1" },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
         Request::Load { name: [7; 32], offset: 1 },
@@ -51,6 +52,7 @@ fn replies() -> Vec<Reply<'static>> {
         Reply::Absent,
         Reply::Address("127.0.0.1:0"),
         Reply::Noted,
+        Reply::Pending,
         Reply::NotReplaced { reason: "r" },
     ]
 }
@@ -89,10 +91,10 @@ fn every_first_byte_is_a_known_kind_or_refused() {
         let payload = [kind];
         let request = Request::decode(&payload);
         let reply = Reply::decode(&payload);
-        if !matches!(kind, 1..=17) {
+        if !matches!(kind, 1..=18) {
             assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
         }
-        if !matches!(kind, 1..=11) {
+        if !matches!(kind, 1..=12) {
             assert_eq!(reply, Err(FrameError::Unknown { what: "reply", found: kind }));
         }
     }

@@ -173,6 +173,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use alloc::format;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::manifest::Manifest;
@@ -227,6 +228,22 @@ mod tests {
         }
         for what in [file("/run/donjons"), file("/run/other"), mount("/run"), mount("/")] {
             assert!(with(files, &what).is_ok(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_has_names() {
+        let names = |count: usize| {
+            let names: Vec<_> = (1..=count).map(|index| format!("\"n{index}.example.org\"")).collect();
+            read(&format!(r#"{{"identity":{{"names":[{}],"lifetime":5000}}}}"#, names.join(",")))
+        };
+        assert_eq!(names(1).unwrap().identity.names, ["n1.example.org"]);
+        assert!(names(64).is_ok());
+        assert_eq!(names(65), Err(ManifestError::TooMany { what: "identity.names", limit: 64, found: 65 }));
+        assert_eq!(names(0), Err(ManifestError::NotCanonical));
+        for name in ["", "*.example.org", "Example.org", "1.2.3.4"] {
+            let json = format!(r#"{{"identity":{{"names":["{name}"]}}}}"#);
+            assert!(matches!(read(&json), Err(ManifestError::Json { .. })), "{name}");
         }
     }
 

@@ -4,9 +4,11 @@
 //! default in a package (one value, one encoding), and keys that do not go together.
 //! Invariant: [`Manifest::from_json`] gives back its input byte for byte through [`Manifest::to_json`].
 
+mod env;
 mod files;
 mod limits;
 mod network;
+mod resolver;
 #[cfg(feature = "settings")]
 mod toml;
 
@@ -17,11 +19,13 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{Brief, is_argument, is_variable};
-use crate::names::Name;
+use crate::names::{DnsName, Name};
 use crate::package::Object;
+pub use env::{AbsentVariable, FromHost, Variable};
 pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError};
 pub use limits::{Limits, Size, SizeError, Span, SpanError};
 pub use network::{Connect, Destination, Host, Listen, Network, NetworkError, Ports, Protocol, Trust};
+pub use resolver::{Resolver, ResolverProof};
 
 /// What a WebAssembly program is called if its manifest does not say.
 pub const ARG0: &str = "main.wasm";
@@ -52,9 +56,9 @@ pub struct Manifest {
     /// Arguments after the program's name, before the brief's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Environment; wins over the brief's.
+    /// Environment; what it fixes wins over the brief's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Variable>,
     /// Where standard input comes from; `None` = not said, see [`Manifest::stdio`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Stdio>,
@@ -94,9 +98,12 @@ pub struct Manifest {
 pub const IDENTITY_LIFETIME: Span = Span::milliseconds(5000);
 
 /// What a workload makes of its certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
+    /// DNS names that its certificate must have; without one of them the program does not run under a Steward.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<DnsName>,
     /// How long a certificate is used at most; `None` = as long as it is valid. Connections end with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Span>,
@@ -108,14 +115,23 @@ pub struct Identity {
 /// The directory of [`Identity::files`].
 pub const IDENTITY_FILES: &str = "/run/donjon";
 
+/// The most names that a workload may ask for.
+pub const IDENTITY_NAMES: usize = 64;
+
 impl Identity {
     const fn is_empty(&self) -> bool {
-        self.lifetime.is_none() && !self.files
+        let Self { names, lifetime, files } = self;
+        names.is_empty() && lifetime.is_none() && !*files
     }
 
     /// Its directory is nobody else's.
     fn consistent(&self, file: &[File], mount: &[Mount]) -> Result<(), ManifestError> {
-        if self.lifetime.is_some_and(|lifetime| lifetime < IDENTITY_LIFETIME) {
+        let Self { names, lifetime, files } = self;
+        if names.len() > IDENTITY_NAMES {
+            let found = names.len();
+            return Err(ManifestError::TooMany { what: "identity.names", limit: IDENTITY_NAMES, found });
+        }
+        if lifetime.is_some_and(|lifetime| lifetime < IDENTITY_LIFETIME) {
             return Err(ManifestError::Lifetime);
         }
         let own: Place = IDENTITY_FILES.parse().map_err(|_| ManifestError::Root)?;
@@ -125,7 +141,7 @@ impl Identity {
         let above = above.filter(|path| own.below(path).is_some());
         let paths = file.iter().map(|file| &file.path).chain(mount.iter().map(|mount| &mount.path));
         match paths.filter(within).chain(above).next() {
-            Some(path) if self.files => Err(ManifestError::Reserved { path: path.clone() }),
+            Some(path) if *files => Err(ManifestError::Reserved { path: path.clone() }),
             _ => Ok(()),
         }
     }
@@ -144,6 +160,12 @@ impl Debug {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     const fn is_empty(&self) -> bool {
         !self.insecure_network
+    }
+
+    /// The keys that are said.
+    pub fn said(self) -> impl Iterator<Item = &'static str> {
+        let Self { insecure_network } = self;
+        [("insecure_network", insecure_network)].into_iter().filter_map(|(key, said)| said.then_some(key))
     }
 }
 
@@ -247,7 +269,9 @@ pub enum ManifestError {
         index: usize,
     },
     /// An environment variable whose name is empty or has `=`, or a NUL anywhere.
-    #[error("`env.{name}`: a name is not empty and has no `=`, and neither name nor value has a NUL character")]
+    #[error(
+        "`env.{name}`: a name, the host's too, is not empty and has no `=`, and neither name nor value has a NUL character"
+    )]
     Variable {
         /// Its name.
         name: String,
@@ -352,7 +376,7 @@ impl ManifestError {
             Self::Invoke { .. } => Some("remove `invoke`, or `kind` and [[listen]]"),
             Self::Name => Some("remove it, and the program is called main.wasm"),
             Self::Argument { .. } => Some("remove it: to many programs a NUL is the end of a text"),
-            Self::Variable { .. } => Some("write NAME = \"value\""),
+            Self::Variable { .. } => Some("write NAME = \"value\", or NAME = { host = \"NAME\" }"),
             Self::ListenerOfCommand { .. } => Some("say protocol \"tcp\" or \"tls\", or remove `kind`"),
             Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
             Self::Listeners { .. } => Some("keep one `[[listen]]` section; sockets are for commands"),
@@ -432,10 +456,24 @@ impl Manifest {
         self.args.iter().chain(&brief.args).cloned().collect()
     }
 
-    /// The program's environment: what the publisher fixed wins over what the launcher supplies.
-    #[must_use]
-    pub fn environment(&self, brief: &Brief) -> BTreeMap<String, String> {
-        brief.env.iter().cloned().chain(self.env.clone()).collect()
+    /// The program's environment: what the publisher fixed wins over what the launcher supplies, and that over a default.
+    ///
+    /// # Errors
+    /// A variable that the host was to give, and did not, without a default.
+    pub fn environment(&self, brief: &Brief) -> Result<BTreeMap<String, String>, AbsentVariable> {
+        let mut all: BTreeMap<_, _> = brief.env.iter().cloned().collect();
+        for (name, value) in &self.env {
+            let value = match value {
+                Variable::Text(text) => text,
+                Variable::Host(_) if all.contains_key(name) => continue,
+                Variable::Host(FromHost { default: Some(default), .. }) => default,
+                Variable::Host(FromHost { host, default: None }) => {
+                    return Err(AbsentVariable { name: name.clone(), host: host.clone() });
+                }
+            };
+            all.insert(name.clone(), value.clone());
+        }
+        Ok(all)
     }
 
     /// Where the streams lead. What is not said leads to the host when the Keep has no Steward (`donjon run`, where there
@@ -503,7 +541,13 @@ impl Manifest {
         if let Some(index) = args.iter().position(|arg| !is_argument(arg)) {
             return Err(ManifestError::Argument { index });
         }
-        if let Some((name, _)) = env.iter().find(|(name, value)| !is_variable(name, value)) {
+        let right = |(name, value): &(&String, &Variable)| match value {
+            Variable::Text(text) => is_variable(name, text),
+            Variable::Host(FromHost { host, default }) => {
+                is_variable(name, default.as_deref().unwrap_or_default()) && is_variable(host, "")
+            }
+        };
+        if let Some((name, _)) = env.iter().find(|variable| !right(variable)) {
             return Err(ManifestError::Variable { name: name.clone() });
         }
         network::consistent(listen, connect, network, file)?;
@@ -746,7 +790,7 @@ mod tests {
     fn the_publisher_wins() {
         let manifest = read(FULL).unwrap();
         assert_eq!(manifest.arguments(&brief(false)), ["serve", "--name=\"x\"", "launcher"]);
-        let environment = manifest.environment(&brief(false));
+        let environment = manifest.environment(&brief(false)).unwrap();
         let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "ü"), ("C", "launcher")]);
     }

@@ -14,7 +14,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{File, ManifestError, Place};
+use super::{File, ManifestError, Place, Resolver};
 use crate::digest::Digest;
 use crate::names::{Authority, DnsName, Name};
 
@@ -103,6 +103,9 @@ pub struct Network {
     /// Where datagrams may go to and come from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub udp: Vec<Destination>,
+    /// Who is asked for names; `None` = the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Resolver>,
 }
 
 /// `host:ports`.
@@ -166,6 +169,11 @@ pub enum NetworkError {
     /// Of [`Ports`].
     #[error("ports are a number from 1 to 65535, two of them as \"8000-8010\", or \"*\"")]
     Ports,
+    /// Of [`Resolver`].
+    #[error(
+        "a resolver is \"ADDRESS:PORT\", or \"tls://ADDRESS:PORT#NAME\" with the name of its certificate or the \"sha256:…\" of its key"
+    )]
+    Resolver,
 }
 
 impl Protocol {
@@ -403,8 +411,8 @@ text!(Trust Destination Host Ports);
 
 impl Network {
     pub(super) const fn is_empty(&self) -> bool {
-        let Self { connect, listen, resolve, udp } = self;
-        connect.is_empty() && listen.is_empty() && resolve.is_empty() && udp.is_empty()
+        let Self { connect, listen, resolve, udp, resolver } = self;
+        connect.is_empty() && listen.is_empty() && resolve.is_empty() && udp.is_empty() && resolver.is_none()
     }
 }
 

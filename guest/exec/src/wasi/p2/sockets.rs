@@ -1,6 +1,7 @@
 //! `wasi:sockets` 0.2 over the Keep's own connections: TCP and names; for UDP see [`super::udp`].
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -48,7 +49,40 @@ enum Begun {
     Listen,
 }
 
-struct Addresses(std::vec::IntoIter<IpAddr>);
+/// A question for a name and its answer.
+enum Addresses {
+    Asked(Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, NoName>> + Send>>),
+    Known(std::vec::IntoIter<IpAddr>),
+    None(NoName),
+}
+
+impl Addresses {
+    fn answered(answer: Result<Vec<IpAddr>, NoName>) -> Self {
+        answer.map_or_else(Self::None, |addresses| Self::Known(addresses.into_iter()))
+    }
+
+    fn next(&mut self) -> SocketResult<Option<IpAddress>> {
+        if let Self::Asked(asked) = self {
+            *self = match asked.as_mut().poll(&mut once()) {
+                Poll::Ready(answer) => Self::answered(answer),
+                Poll::Pending => return Err(ErrorCode::WouldBlock.into()),
+            };
+        }
+        match self {
+            Self::Known(addresses) => Ok(addresses.next().map(IpAddress::from)),
+            Self::None(error) => Err(code(*error).into()),
+            Self::Asked(_) => Err(ErrorCode::WouldBlock.into()),
+        }
+    }
+}
+
+const fn code(error: NoName) -> ErrorCode {
+    match error {
+        NoName::Invalid => ErrorCode::InvalidArgument,
+        NoName::Denied => ErrorCode::AccessDenied,
+        NoName::Unknown => ErrorCode::NameUnresolvable,
+    }
+}
 
 /// Who asks once, and is not told later.
 fn once() -> Context<'static> {
@@ -305,19 +339,20 @@ impl tcp::HostTcpSocket for Sockets<'_> {
 impl ip_name_lookup::Host for Sockets<'_> {
     fn resolve_addresses(&mut self, right: Resource<Network>, name: String) -> SocketResult<Lookup> {
         self.table.get(&right)?;
-        let found = self.network.resolve(&name).map_err(|error| match error {
-            NoName::Invalid => ErrorCode::InvalidArgument,
-            NoName::Denied => ErrorCode::AccessDenied,
-            NoName::Unknown => ErrorCode::NameUnresolvable,
-        })?;
-        Ok(Resource::new_own(self.table.push(Addresses(found.into_iter()))?.rep()))
+        let network = self.network.clone();
+        let mut asked: Pin<Box<_>> = Box::pin(async move { network.resolve(&name).await });
+        // What needs no answer of others is refused, or there, at once.
+        let addresses = match asked.as_mut().poll(&mut once()) {
+            Poll::Ready(answer) => Addresses::answered(Ok(answer.map_err(code)?)),
+            Poll::Pending => Addresses::Asked(asked),
+        };
+        Ok(Resource::new_own(self.table.push(addresses)?.rep()))
     }
 }
 
 impl ip_name_lookup::HostResolveAddressStream for Sockets<'_> {
     fn resolve_next_address(&mut self, of: Lookup) -> SocketResult<Option<IpAddress>> {
-        let addresses = self.table.get_mut(&Resource::<Addresses>::new_borrow(of.rep()))?;
-        Ok(addresses.0.next().map(IpAddress::from))
+        self.table.get_mut(&Resource::<Addresses>::new_borrow(of.rep()))?.next()
     }
 
     fn subscribe(&mut self, of: Lookup) -> wasmtime::Result<Resource<DynPollable>> {
@@ -332,8 +367,11 @@ impl ip_name_lookup::HostResolveAddressStream for Sockets<'_> {
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Addresses {
-    /// They are there: the host was asked at once.
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        if let Self::Asked(asked) = self {
+            *self = Self::answered(asked.await);
+        }
+    }
 }
 
 /// What comes; the socket has the same, to shut it down.

@@ -331,8 +331,8 @@ impl<U> ip_name_lookup::HostWithStore<U> for Connections {
         store: &Accessor<U, Self>,
         name: String,
     ) -> wasmtime::Result<Result<Vec<IpAddress>, ip_name_lookup::ErrorCode>> {
-        let found = store.with(|mut store| store.get().network.resolve(&name));
-        Ok(match found {
+        let network = store.with(|mut store| store.get().network.clone());
+        Ok(match network.resolve(&name).await {
             Ok(addresses) => Ok(addresses.into_iter().map(IpAddress::from).collect()),
             Err(NoName::Invalid) => Err(ip_name_lookup::ErrorCode::InvalidArgument),
             Err(NoName::Denied) => Err(ip_name_lookup::ErrorCode::AccessDenied),
