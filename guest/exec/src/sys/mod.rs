@@ -1,8 +1,10 @@
-//! The only unsafe code of exec: the descriptors it inherited, and native code that it sealed itself.
+//! The only unsafe code of exec: the descriptors it inherited, native code that it sealed itself, and how bytes are moved.
 //!
 //! Refuses native code from anywhere else: [`Opened`] is the only form in which it comes here.
 
 #![allow(unsafe_code, reason = "neither an inherited descriptor nor compiled code has a safe constructor")]
+
+mod copy;
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
