@@ -149,7 +149,8 @@ fn compare(what: &str, theirs: &Server, ours: &Server) -> Result<()> {
     let idle = (theirs.memory(), ours.memory());
     let (mut their_loads, mut our_loads) = (Vec::new(), Vec::new());
     // Once, for what is only slow at first.
-    (theirs.load()?, ours.load()?);
+    theirs.load()?;
+    ours.load()?;
     for round in 0..LOADS {
         if round % 2 == 0 {
             their_loads.push(theirs.load()?);

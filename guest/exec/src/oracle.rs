@@ -12,7 +12,7 @@ use wasmtime::{Engine, ExternType, Instance, Module, Ref, Store, Trap, UpdateDea
 use crate::engine::{self, Form};
 use crate::limits::Pulse;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 50;
 /// Turns of the loops and calls of a module together.
 const FUEL: u32 = 20_000;
 
@@ -161,6 +161,5 @@ fn random_modules_come_to_the_same_as_in_plain_wasmtime() {
             assert!(full[0] != full[1] || found.len() == expected.len(), "seed {seed}, {form:?}");
         }
     }
-    println!("{compared} of {count} modules compared, in {trapped} of them something trapped");
-    assert!(compared > count / 2, "the generator makes nothing to compare");
+    assert!(compared > count / 2 && trapped > 0, "{compared} modules compared, of which {trapped} trapped");
 }

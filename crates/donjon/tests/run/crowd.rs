@@ -81,7 +81,6 @@ fn ten_thousand_connections_keep_nobody_from_being_served() {
         crowd(&service, count);
     }
     if let (Some(first), Some(last)) = (first, memory(&service)) {
-        println!("{count} connections: {first} KiB, after two such crowds more: {last} KiB");
         assert!(last < first + first / 4, "{first} KiB, then {last} KiB");
     }
     assert_eq!(service.end(), "");

@@ -169,9 +169,7 @@ mod tests {
                 for (to, from) in [(40, 40 + apart), (40 + apart, 40)] {
                     let (mut found, mut expected) = (fresh.clone(), fresh.clone());
                     moved(&mut found, to, from, count);
-                    for at in 0..count {
-                        expected[to + at] = fresh[from + at];
-                    }
+                    expected[to..to + count].copy_from_slice(&fresh[from..from + count]);
                     assert!(found == expected, "{count} bytes from {from} to {to}");
                 }
             }
