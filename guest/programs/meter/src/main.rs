@@ -27,7 +27,9 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         ["host", rounds_of] => rounds(rounds_of).and_then(host),
         ["bulk"] => Some(bulk()),
-        [kernel, rounds_of] => kernels::named(kernel).zip(rounds(rounds_of)).map(|(kernel, rounds)| each(rounds, kernel)),
+        [kernel, rounds_of] => {
+            kernels::named(kernel).zip(rounds(rounds_of)).map(|(kernel, rounds)| each(rounds, kernel))
+        }
         _ => None,
     };
     match nanos {
