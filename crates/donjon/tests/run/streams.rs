@@ -8,7 +8,7 @@ use std::thread;
 
 use workload::Digest;
 
-use crate::support::{Form, Input, donjon, finish, folder, probe, read, run, wait};
+use crate::support::{BACKEND, Form, Input, donjon, finish, folder, probe, read, run, skip, wait};
 
 const MIB: usize = 1024 * 1024;
 
@@ -138,6 +138,68 @@ fn stdin_of_100_mib_pipes_through() {
             assert_eq!((ran.code(), ran.stderr.as_str()), (0, "104857600\n"), "{form:?}");
             assert_eq!((ran.stdout.len(), Digest::of(&ran.stdout)), (100 * MIB, digest), "{form:?}");
         }
+    }
+}
+
+/// Numbers that do not repeat, so that a lost or doubled piece shows.
+struct Numbers(u64);
+
+impl Numbers {
+    fn fill(&mut self, room: &mut [u8]) {
+        for eight in room.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            eight.copy_from_slice(&self.0.to_le_bytes());
+        }
+    }
+}
+
+/// More than a Keep has memory for. In a micro-VM whose ring 0 is interpreted it takes minutes.
+#[test]
+fn stdin_of_a_gibibyte_pipes_through() {
+    const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+    if BACKEND != "nil" && std::env::var_os("DONJON_LONG").is_none() {
+        return skip("long", "1 GiB through a micro-VM: DONJON_LONG=1 does it");
+    }
+    let probe = probe(Form::Module);
+    let mut command = donjon(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "cat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let writer = thread::spawn(move || {
+        let (mut numbers, mut room) = (Numbers(SEED), vec![0; MIB]);
+        for _ in 0..1024 {
+            numbers.fill(&mut room);
+            to.write_all(&room).unwrap();
+        }
+    });
+    let (mut numbers, mut expected, mut found) = (Numbers(SEED), vec![0; MIB], vec![0; MIB]);
+    for part in 0..1024 {
+        numbers.fill(&mut expected);
+        from.read_exact(&mut found).unwrap();
+        assert!(found == expected, "in MiB {part}");
+    }
+    assert_eq!(from.read(&mut found).unwrap(), 0, "nothing more");
+    writer.join().unwrap();
+    assert_eq!(wait(&mut child).code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "1073741824\n");
+}
+
+/// As many as a manifest of this size has, and a brief: each arrives, once.
+#[test]
+fn thousands_of_variables_arrive() {
+    let fixed: Vec<_> = (0..5000).map(|number| format!("FIXED_{number:05} = \"{number}\"\n")).collect();
+    for form in Form::BOTH {
+        let dir = project(form, &format!("args = [\"env\"]\n[env]\n{}", fixed.concat()));
+        let given: Vec<_> = (0..2000).map(|number| format!("GIVEN_{number:05}={number}")).collect();
+        let options = given.iter().flat_map(|variable| ["--env", variable]);
+        let args: Vec<&str> = ["run", "-q"].into_iter().chain(options).chain(["."]).collect();
+        let fixed = (0..5000).map(|number| format!("FIXED_{number:05}={number}\n"));
+        let expected: String = fixed.chain(given.iter().map(|variable| format!("{variable}\n"))).collect();
+        run(dir.path(), args, Input::Nothing).assert(0, &expected, "");
     }
 }
 
