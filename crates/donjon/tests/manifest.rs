@@ -419,7 +419,6 @@ Nobody said, therefore:
   arg0      `main.wasm`, of a native program `program`
   stdin     `run`: from the host; `deploy`: empty
   stderr    `run`: to the host; `deploy`: dropped
-  identity  a certificate is used as long as it is valid, and is no file
   network.resolver the host is asked
 "#;
     manifest(dir.path(), &["explain"]).assert(0, words, "");
