@@ -107,7 +107,7 @@ fn a_callers_answer_has_nothing_of_the_services_error() {
     assert_eq!((answer.status, answer.text()), (500, "the program answered with an error\n"));
 }
 
-/// A program that waits for an hour before it answers.
+/// A program that takes 64 MiB of memory, and waits for an hour before it answers.
 fn sleeper() -> (Service, tempfile::TempDir) {
     service(
         "",
@@ -124,18 +124,20 @@ fn sleeper() -> (Service, tempfile::TempDir) {
         r#"(core module $m
             (import "lowered" "block" (func $block (param i32)))
             (import "lowered" "after" (func $after (param i64) (result i32)))
-            (memory 1)
-            (func (export "handle") (param i32 i32) (call $block (call $after (i64.const 3600000000000)))))"#,
+            (memory 1024)
+            (func (export "handle") (param i32 i32)
+                (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x4000000))
+                (call $block (call $after (i64.const 3600000000000)))))"#,
         r#"(with "lowered" (instance $lowered))"#,
         "",
     )
 }
 
-/// The addresses that the Keep has reserved, in KiB: each instance takes 4 GiB of them for its memory.
-fn reserved(service: &Service) -> u64 {
+/// The memory that the Keep has, in KiB.
+fn memory(service: &Service) -> u64 {
     let size = |pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     };
     children(service.donjon.id()).into_iter().filter_map(size).sum()
@@ -144,18 +146,18 @@ fn reserved(service: &Service) -> u64 {
 /// A caller who leaves takes the instance along; else everybody could fill the Keep with them.
 #[test]
 fn an_instance_ends_when_its_caller_leaves() {
-    const GIB: u64 = 1 << 20;
+    const MIB: u64 = 1 << 10;
     if BACKEND != "nil" {
-        // What exec reserves is seen from outside only where it is a process.
+        // What exec has is seen from outside only where it is a process.
         return;
     }
     let (service, _dir) = sleeper();
-    let without = reserved(&service);
+    let without = memory(&service);
     let mut caller = TcpStream::connect(service.address).unwrap();
     caller.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    eventually("an instance runs", || reserved(&service) > without + 3 * GIB);
+    eventually("an instance runs", || memory(&service) > without + 48 * MIB);
     drop(caller);
-    eventually("the instance is gone", || reserved(&service) < without + GIB);
+    eventually("the instance is gone", || memory(&service) < without + 16 * MIB);
 }
 
 /// A frame of HTTP/2 (RFC 9113 section 4.1) of stream 0.
