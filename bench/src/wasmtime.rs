@@ -318,19 +318,17 @@ impl Server {
         let ended = wrk.arg(&self.url).output()?;
         let cpu = self.cpu() - before;
         let said = String::from_utf8(ended.stdout)?;
-        let found = |of: &str| -> Option<&str> {
-            let line = said.lines().find(|line| line.contains(of))?;
-            let line = line.trim().trim_start_matches(of).trim_end_matches(of).trim();
-            line.split_whitespace().next()
-        };
+        // A line's value stands behind its name, but for the count of requests.
+        let line = |name: &str| said.lines().map(str::trim).find_map(|line| Some(line.strip_prefix(name)?.trim()));
+        let requests = said.lines().find_map(|line| Some(line.trim().split_once(" requests in ")?.0));
         if !ended.status.success() || said.contains("Non-2xx") || said.contains("Socket errors") {
             return Err(format!("wrk at {}: {said}", self.url).into());
         }
         Ok(Load {
-            requests: found("requests in").ok_or("wrk counts no requests")?.parse()?,
-            rate: found("Requests/sec:").ok_or("wrk tells no rate")?.parse()?,
+            requests: requests.ok_or("wrk counts no requests")?.parse()?,
+            rate: line("Requests/sec:").ok_or("wrk tells no rate")?.parse()?,
             cpu,
-            p99: time(found("99%").ok_or("wrk tells no latency")?)?,
+            p99: time(line("99%").ok_or("wrk tells no latency")?)?,
         })
     }
 
