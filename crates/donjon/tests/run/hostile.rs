@@ -134,7 +134,7 @@ fn sleeper() -> (Service, tempfile::TempDir) {
 }
 
 /// The memory that the Keep has, in KiB.
-fn memory(service: &Service) -> u64 {
+pub(super) fn memory(service: &Service) -> u64 {
     let size = |pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

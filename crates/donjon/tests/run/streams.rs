@@ -110,22 +110,26 @@ fn the_manifest_can_close_the_streams() {
     }
 }
 
-/// 100 MiB that do not repeat, so that a lost or doubled piece shows.
-fn bytes() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(100 * MIB);
-    while bytes.len() < 100 * MIB {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+/// Numbers that do not repeat, so that a lost or doubled piece shows.
+struct Numbers(u64);
+
+impl Numbers {
+    fn fill(&mut self, room: &mut [u8]) {
+        for eight in room.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            eight.copy_from_slice(&self.0.to_le_bytes());
+        }
     }
-    bytes
 }
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[test]
 fn stdin_of_100_mib_pipes_through() {
-    let bytes = bytes();
+    let mut bytes = vec![0; 100 * MIB];
+    Numbers(SEED).fill(&mut bytes);
     let digest = Digest::of(&bytes);
     let dir = folder(&[("input", &bytes)]);
     drop(bytes);
@@ -141,24 +145,9 @@ fn stdin_of_100_mib_pipes_through() {
     }
 }
 
-/// Numbers that do not repeat, so that a lost or doubled piece shows.
-struct Numbers(u64);
-
-impl Numbers {
-    fn fill(&mut self, room: &mut [u8]) {
-        for eight in room.chunks_exact_mut(8) {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            eight.copy_from_slice(&self.0.to_le_bytes());
-        }
-    }
-}
-
 /// More than a Keep has memory for. In a micro-VM whose ring 0 is interpreted it takes minutes.
 #[test]
 fn stdin_of_a_gibibyte_pipes_through() {
-    const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
     if BACKEND != "nil" && std::env::var_os("DONJON_LONG").is_none() {
         return skip("long", "1 GiB through a micro-VM: DONJON_LONG=1 does it");
     }

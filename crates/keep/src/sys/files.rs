@@ -11,6 +11,9 @@ use std::os::unix::fs::FileExt;
 use gate::elf::HEAD;
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
 
+/// How often a kernel is asked again.
+const PATIENCE: usize = 20;
+
 /// A file that grows.
 #[derive(Debug)]
 pub(crate) struct MemoryFile {
@@ -64,8 +67,14 @@ impl MemoryFile {
 
     pub(crate) fn seal(self) -> io::Result<OwnedFd> {
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&self.file, all)?;
-        Ok(self.file.into())
+        let mut patience = PATIENCE;
+        loop {
+            match rustix::fs::fcntl_add_seals(&self.file, all) {
+                // A kernel that moves pages about holds some of them for a moment. It waited 150 ms before it said so.
+                Err(rustix::io::Errno::BUSY) if patience > 0 => patience -= 1,
+                sealed => return Ok(sealed.map(|()| self.file.into())?),
+            }
+        }
     }
 }
 
