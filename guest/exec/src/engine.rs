@@ -62,6 +62,9 @@ pub(crate) const INSTANCES: u32 = 512;
 const PARTS: u32 = 2 * INSTANCES;
 /// What a table of a service may grow to. Programs with more are run without a pool.
 const ELEMENTS: usize = 100_000;
+/// How many bytes of a memory, and of a table, are cleared for the next instance by writing. Beyond, pages are given back
+/// and come anew: to ask for that, and the faults after it, cost more than to write this much.
+const RESIDENT: usize = 2 << 20;
 
 /// Magic and version of a component (Component Model, Binary.md); `workload` has told it apart from everything but a module.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -93,7 +96,9 @@ pub(crate) fn engine(form: Form) -> Result<Engine, Refusal> {
             .max_tables_per_module(PARTS)
             .table_elements(ELEMENTS)
             .total_gc_heaps(INSTANCES)
-            .total_stacks(INSTANCES);
+            .total_stacks(INSTANCES)
+            .linear_memory_keep_resident(RESIDENT)
+            .table_keep_resident(RESIDENT);
         config.allocation_strategy(pool);
     }
     Engine::new(&config).map_err(|error| {
