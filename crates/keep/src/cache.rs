@@ -41,6 +41,8 @@ pub struct Cache {
     most: u64,
     /// What was asked for last.
     reading: Option<(Name, File)>,
+    /// What was read last.
+    room: Vec<u8>,
     /// What is not whole yet, and how many bytes it lacks.
     writing: Option<(Name, NamedTempFile, u64)>,
 }
@@ -49,11 +51,11 @@ impl Cache {
     /// The folder is made when something is stored there.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, most: MOST, reading: None, writing: None }
+        Self { dir, most: MOST, reading: None, room: Vec::new(), writing: None }
     }
 
     /// Bytes under this name from `offset`, at most `most`, and the length of all; `None` if there is nothing.
-    pub(crate) fn read(&mut self, name: Name, offset: u64, most: usize) -> Option<(u64, Vec<u8>)> {
+    pub(crate) fn read(&mut self, name: Name, offset: u64, most: usize) -> Option<(u64, &[u8])> {
         // Once a file is being read it may be replaced or removed: the open one stays as it is.
         let file = match self.reading.take().filter(|(open, _)| *open == name && offset > 0) {
             Some((_, file)) => file,
@@ -66,10 +68,10 @@ impl Cache {
         };
         let total = file.metadata().ok()?.len();
         let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; rest.min(most)];
-        file.read_exact_at(&mut bytes, offset).ok()?;
+        self.room.resize(rest.min(most), 0);
+        file.read_exact_at(&mut self.room, offset).ok()?;
         self.reading = Some((name, file));
-        Some((total, bytes))
+        Some((total, &self.room))
     }
 
     /// The next bytes for this name, before `rest` more; whether it goes on.
@@ -206,12 +208,13 @@ mod tests {
         assert_eq!(first.read([1; 32], 0, 9), None);
         assert!(first.write([1; 32], 3, b"seal") && first.write([1; 32], 0, b"ed!"));
         let mut next = cache(&dir);
-        assert_eq!(next.read([1; 32], 0, 4), Some((7, b"seal".to_vec())));
-        assert_eq!(next.read([1; 32], 4, 4), Some((7, b"ed!".to_vec())));
-        assert_eq!(next.read([1; 32], 7, 4), Some((7, Vec::new())));
-        assert_eq!((next.read([1; 32], 8, 4), next.read([2; 32], 0, 4)), (Some((7, Vec::new())), None));
+        assert_eq!(next.read([1; 32], 0, 4), Some((7, b"seal".as_slice())));
+        assert_eq!(next.read([1; 32], 4, 4), Some((7, b"ed!".as_slice())));
+        assert_eq!(next.read([1; 32], 7, 4), Some((7, [].as_slice())));
+        assert_eq!(next.read([1; 32], 8, 4), Some((7, [].as_slice())));
+        assert_eq!(next.read([2; 32], 0, 4), None);
         assert!(next.write([1; 32], 0, b"anew"));
-        assert_eq!(next.read([1; 32], 0, 9), Some((4, b"anew".to_vec())));
+        assert_eq!(next.read([1; 32], 0, 9), Some((4, b"anew".as_slice())));
     }
 
     #[test]
@@ -219,9 +222,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reader, mut writer) = (cache(&dir), cache(&dir));
         assert!(writer.write([1; 32], 0, b"before"));
-        assert_eq!(reader.read([1; 32], 0, 3), Some((6, b"bef".to_vec())));
+        assert_eq!(reader.read([1; 32], 0, 3), Some((6, b"bef".as_slice())));
         assert!(writer.write([1; 32], 0, b"another"));
-        assert_eq!(reader.read([1; 32], 3, 9), Some((6, b"ore".to_vec())));
+        assert_eq!(reader.read([1; 32], 3, 9), Some((6, b"ore".as_slice())));
     }
 
     #[test]
@@ -233,7 +236,7 @@ mod tests {
         // Another name, another place in the same: each begins anew.
         assert!(cache.write([2; 32], 9, b"half") && cache.write([2; 32], 0, b"whole"));
         assert_eq!((files(&cache), cache.read([1; 32], 0, 9)), (1, None));
-        assert_eq!(cache.read([2; 32], 0, 9), Some((5, b"whole".to_vec())));
+        assert_eq!(cache.read([2; 32], 0, 9), Some((5, b"whole".as_slice())));
     }
 
     #[test]

@@ -49,14 +49,14 @@ impl Launch {
 /// Blobs the host can hand to a Keep, by digest. The Keep checks them; a wrong answer is refused there.
 pub trait Blobs: Send {
     /// Bytes of the blob from `offset`, at most `most`, and the blob's whole length; `None` if there is no such blob.
-    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, Vec<u8>)>;
+    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, &[u8])>;
 }
 
 impl Blobs for BTreeMap<Digest, Vec<u8>> {
-    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, Vec<u8>)> {
+    fn read(&mut self, digest: Digest, offset: u64, most: usize) -> Option<(u64, &[u8])> {
         let blob = self.get(&digest)?;
         let rest = blob.get(usize::try_from(offset).ok()?..)?;
-        Some((u64::try_from(blob.len()).ok()?, rest.get(..most.min(rest.len()))?.to_vec()))
+        Some((u64::try_from(blob.len()).ok()?, rest.get(..most.min(rest.len()))?))
     }
 }
 

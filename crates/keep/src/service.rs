@@ -154,7 +154,7 @@ impl Service {
             },
             Request::Load { name, offset } => {
                 match self.host.cache.as_mut().and_then(|cache| cache.read(name, offset, CHUNK)) {
-                    Some((total, bytes)) => Reply::Blob { total, bytes: &bytes }.encode(out),
+                    Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
                     None => Reply::Absent.encode(out),
                 }
             }
@@ -167,7 +167,7 @@ impl Service {
                 Reply::Noted.encode(out)
             }
             Request::Blob { digest, offset } => match self.host.blobs.read(Digest::from(digest), offset, CHUNK) {
-                Some((total, bytes)) => Reply::Blob { total, bytes: &bytes }.encode(out),
+                Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
                 None => Reply::Absent.encode(out),
             },
             Request::Bind { name } => match self.host.listen.get(name) {

@@ -19,6 +19,7 @@ use workload::digest::Digest;
 use crate::engine::{Code, Form};
 use crate::platform::Platform;
 use crate::refusal::Refusal;
+use crate::sys::Pages;
 
 /// What the context of the key and the bound bytes begin with: what for, and the version of the form below.
 const DOMAIN: &[u8] = b"donjon-code\x02";
@@ -40,24 +41,16 @@ pub(crate) struct Cache {
 
 /// What the host has under the name, with the form that it says.
 pub(crate) struct Sealed {
-    bytes: Vec<u8>,
+    bytes: Pages,
     pub(crate) form: Form,
 }
 
-/// Native code that was sealed by [`Cache::store`] under the same key, for the same program and engine.
-pub(crate) struct Opened<'a> {
-    code: &'a [u8],
-    form: Form,
-}
-
-impl Opened<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.code
-    }
-
-    pub(crate) fn form(&self) -> Form {
-        self.form
-    }
+/// Native code that was sealed by [`Cache::store`] under the same key, for the same program and engine: where these pages
+/// begin, with this length.
+pub(crate) struct Opened {
+    pub(crate) pages: Pages,
+    pub(crate) length: usize,
+    pub(crate) form: Form,
 }
 
 impl Cache {
@@ -83,35 +76,38 @@ impl Cache {
 
     /// As much as the host has under the name, and no more than it said at first.
     pub(crate) fn load(&self, platform: &mut Platform) -> Result<Option<Sealed>, Refusal> {
-        let (mut bytes, mut whole) = (Vec::new(), 0);
+        let (mut pages, mut held) = (None::<Pages>, 0);
         loop {
-            let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let fed = platform.load(self.name, offset, |total, chunk| {
-                if bytes.is_empty() {
-                    whole = usize::try_from(total).ok().filter(|whole| *whole >= BEHIND && total <= STORED)?;
-                    // Once and for all: what grows is copied, and there may be hundreds of megabytes.
-                    bytes.try_reserve_exact(whole).ok()?;
+            let fed = platform.load(self.name, held as u64, |total, chunk| {
+                if pages.is_none() {
+                    let whole = usize::try_from(total).ok().filter(|whole| *whole > BEHIND && total <= STORED)?;
+                    pages = Pages::new(whole);
                 }
-                let fits = !chunk.is_empty() && chunk.len() <= whole - bytes.len();
-                fits.then(|| bytes.extend_from_slice(chunk)).map(|()| bytes.len() == whole)
+                let room = pages.as_mut()?.get_mut(held..)?;
+                let last = room.len() == chunk.len();
+                room.get_mut(..chunk.len()).filter(|room| !room.is_empty())?.copy_from_slice(chunk);
+                held += chunk.len();
+                Some(last)
             })?;
             match fed.flatten() {
                 Some(false) => {}
-                last => {
-                    let form = last.and_then(|_| Form::of(bytes.pop()?));
-                    return Ok(form.map(|form| Sealed { bytes, form }));
+                Some(true) => {
+                    let form = |pages: &Pages| Form::of(*pages.last()?);
+                    return Ok(pages.and_then(|bytes| Some(Sealed { form: form(&bytes)?, bytes })));
                 }
+                None => return Ok(None),
             }
         }
     }
 
     /// Opens it in its place, for the engine of its form.
-    pub(crate) fn open<'a>(&self, sealed: &'a mut Sealed, engine: &Engine) -> Option<Opened<'a>> {
-        let form = sealed.form;
-        let (sealed, nonce) = sealed.bytes.split_last_chunk_mut::<NONCE_LEN>()?;
+    pub(crate) fn open(&self, sealed: Sealed, engine: &Engine) -> Option<Opened> {
+        let Sealed { bytes: mut pages, form } = sealed;
+        let (_, sealed) = pages.split_last_mut()?;
+        let (sealed, nonce) = sealed.split_last_chunk_mut::<NONCE_LEN>()?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let code = self.key.open_in_place(nonce, Aad::from(self.all(form, engine)), sealed).ok()?;
-        Some(Opened { code, form })
+        let length = self.key.open_in_place(nonce, Aad::from(self.all(form, engine)), sealed).ok()?.len();
+        Some(Opened { pages, length, form })
     }
 
     /// Seals it, and gives it to the host.
@@ -228,11 +224,11 @@ mod tests {
             let bytes = stored.chunks(CHUNK).nth(usize::try_from(offset).unwrap() / CHUNK).unwrap_or_default();
             Reply::Blob { total: says(offset), bytes }.encode(out).unwrap();
         };
-        let mut sealed = with(host, |platform| cache.load(platform).unwrap())?;
+        let sealed = with(host, |platform| cache.load(platform).unwrap())?;
         let engine = engine::engine(sealed.form).unwrap();
-        let opened = cache.open(&mut sealed, &engine)?;
-        assert_eq!(opened.form(), FORM);
-        Some(opened.bytes().to_vec())
+        let opened = cache.open(sealed, &engine)?;
+        assert_eq!(opened.form, FORM);
+        Some(opened.pages[..opened.length].to_vec())
     }
 
     /// More than a chunk, so that it travels in several.
@@ -268,11 +264,15 @@ mod tests {
     fn another_engine_does_not_open_it() {
         let cache = cache(1, b"a");
         let stored = given(&cache, b"native", 99);
-        let sealed = || Sealed { bytes: stored[..stored.len() - 1].to_vec(), form: FORM };
+        let sealed = || {
+            let mut bytes = Pages::new(stored.len()).unwrap();
+            bytes.copy_from_slice(&stored);
+            Sealed { bytes, form: FORM }
+        };
         let other = Engine::new(wasmtime::Config::new().memory_init_cow(false).consume_fuel(true)).unwrap();
-        assert!(cache.open(&mut sealed(), &engine::engine(FORM).unwrap()).is_some(), "control");
-        assert!(cache.open(&mut sealed(), &engine::engine(Form { turns: false, ..FORM }).unwrap()).is_none());
-        assert!(cache.open(&mut sealed(), &other).is_none());
+        assert!(cache.open(sealed(), &engine::engine(FORM).unwrap()).is_some(), "control");
+        assert!(cache.open(sealed(), &engine::engine(Form { turns: false, ..FORM }).unwrap()).is_none());
+        assert!(cache.open(sealed(), &other).is_none());
     }
 
     #[test]

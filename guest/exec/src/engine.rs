@@ -84,6 +84,7 @@ pub(crate) fn engine(form: Form) -> Result<Engine, Refusal> {
     // Files and lines, where the program brings them.
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     config.epoch_interruption(form.turns);
+    config.with_custom_code_memory(Some(Arc::new(sys::Executable)));
     if form.pool {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(INSTANCES)
@@ -109,11 +110,11 @@ pub(crate) fn engine(form: Form) -> Result<Engine, Refusal> {
 impl Program {
     /// What an earlier start compiled it to, if the host still has that.
     pub(crate) fn kept(platform: &mut Platform, cache: &Cache) -> Result<Option<Self>, Refusal> {
-        let Some(mut sealed) = cache.load(platform)? else { return Ok(None) };
+        let Some(sealed) = cache.load(platform)? else { return Ok(None) };
         let form = sealed.form;
         let engine = engine(form)?;
         // What this engine does not take, whatever it is, is compiled.
-        let code = cache.open(&mut sealed, &engine).and_then(|code| sys::code(&engine, &code).ok());
+        let code = cache.open(sealed, &engine).and_then(|code| sys::code(&engine, code).ok());
         let Some(code) = code else { return Ok(None) };
         platform.compile(Compile::Spared)?;
         Self::ready(engine, code, form).map(Some)

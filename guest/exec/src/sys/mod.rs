@@ -7,12 +7,15 @@
 mod copy;
 
 use std::fs::File;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::FromRawFd;
+use std::ptr::NonNull;
 
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wasmtime::component::Component;
-use wasmtime::{Engine, Module};
+use wasmtime::{CustomCodeMemory, Engine, Module};
 
 use crate::cache::Opened;
 use crate::engine::Code;
@@ -41,18 +44,90 @@ pub(crate) fn readable(stdin: std::io::Stdin) -> Option<AsyncFd<std::io::Stdin>>
     unsafe { AsyncFd::register_with_interest(stdin, Interest::READABLE) }.ok()
 }
 
-/// A compiled program, as Wasmtime's `serialize` gave it at an earlier start.
-pub(crate) fn code(engine: &Engine, code: &Opened<'_>) -> wasmtime::Result<Code> {
-    // SAFETY: the bytes must be what `serialize` of this Wasmtime gave, unchanged. An `Opened` is made by `Cache::open` alone,
-    // of what AES-GCM found to be sealed under a key that the platform gives to this image and brief only. Under that key
-    // `Cache::store` seals what `serialize` gave and nothing else is sealed, and the digest of the program and all that
-    // Wasmtime compares between engines are bound to it. The bytes are copied here, so nobody changes them after. Where the
+/// Whole pages of this process alone, zero at first: for native code, which comes to run where it was read.
+pub(crate) struct Pages {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Pages {
+    /// None if there is no room, or nothing to have room for.
+    pub(crate) fn new(length: usize) -> Option<Self> {
+        let private = MapFlags::PRIVATE;
+        // SAFETY: no address is asked for, so this takes the place of nothing.
+        let start =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, private) };
+        let start = NonNull::new(start.ok()?.cast::<u8>())?;
+        // There may be hundreds of megabytes. Where that is not known it is slower, no more.
+        // SAFETY: the pages were just mapped. What they have stays.
+        _ = unsafe { madvise(start.as_ptr().cast(), length, Advice::LinuxHugepage) };
+        Some(Self { start, length })
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped by `new` with this length, to be read and written, until this is dropped.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; and nobody else has the address.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: nobody has the address any more: what borrowed from this is gone.
+        _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+// SAFETY: memory that one value owns, as a `Vec` does.
+unsafe impl Send for Pages {}
+
+/// A compiled program, as Wasmtime's `serialize` gave it at an earlier start, in the pages where it lies.
+pub(crate) fn code(engine: &Engine, code: Opened) -> wasmtime::Result<Code> {
+    let (pages, length, component) = (code.pages, code.length, code.form.component);
+    let native = NonNull::slice_from_raw_parts(pages.start, length.min(pages.length));
+    // SAFETY: the pages are this function's, and nobody writes there any more. The bytes must be what `serialize` of this
+    // Wasmtime gave, unchanged. An `Opened` is made by `Cache::open` alone, of what AES-GCM found to be sealed under a key that
+    // the platform gives to this image and brief only. Under that key `Cache::store` seals what `serialize` gave and nothing
+    // else is sealed, and the digest of the program and all that Wasmtime compares between engines are bound to it. Where the
     // platform is the host process (`nil`, `sim`) the host has that key, and with or without it this whole process.
-    unsafe {
-        if code.form().component {
-            Component::deserialize(engine, code.bytes()).map(Code::Component)
+    let code = unsafe {
+        mprotect(pages.start.as_ptr().cast(), pages.length, MprotectFlags::READ)?;
+        if component {
+            Component::deserialize_raw(engine, native).map(Code::Component)
         } else {
-            Module::deserialize(engine, code.bytes()).map(Code::Module)
+            Module::deserialize_raw(engine, native).map(Code::Module)
         }
+    }?;
+    // There they stay: a program lives as long as exec.
+    std::mem::forget(pages);
+    Ok(code)
+}
+
+/// Lets code run: Wasmtime does so itself only in pages that it mapped.
+pub(crate) struct Executable;
+
+impl CustomCodeMemory for Executable {
+    fn required_alignment(&self) -> usize {
+        4096
+    }
+
+    fn publish_executable(&self, code: *const u8, length: usize) -> wasmtime::Result<()> {
+        // SAFETY: Wasmtime says which pages are code. No page is written and executed at once.
+        Ok(unsafe { mprotect(code.cast_mut().cast(), length, MprotectFlags::READ | MprotectFlags::EXEC) }?)
+    }
+
+    fn unpublish_executable(&self, code: *const u8, length: usize) -> wasmtime::Result<()> {
+        // SAFETY: as above; and nothing runs there any more.
+        Ok(unsafe { mprotect(code.cast_mut().cast(), length, MprotectFlags::READ) }?)
     }
 }
