@@ -15,8 +15,15 @@ use std::process::Stdio;
 use crate::call::{Call, Failed, Repository, Workspace, required, step};
 use crate::wasm;
 
-/// How often tests about chance and growth do in a long run what they do once in a short one.
-const ROUNDS: &str = "10";
+/// What makes a run long: how often tests about chance and growth do what they else do once, whether what takes minutes is
+/// done, how many seeds there are, and how many minutes of what is bad.
+const LONGER: [(&str, &str); 5] = [
+    ("DONJON_ROUNDS", "10"),
+    ("DONJON_LONG", "1"),
+    ("DONJON_SEEDS", "1000"),
+    ("DONJON_EDGES", "20000"),
+    ("DONJON_SOAK", "60"),
+];
 
 /// Lines that a failure may take at the end.
 const SAID: usize = 25;
@@ -61,7 +68,7 @@ pub(crate) fn run(repository: &Repository, skips: Vec<String>, long: bool) -> Re
         tests.push((what.to_owned(), repository.cargo(Workspace::Root, &test)));
     }
     if long {
-        let longer = |call: Call| call.env("DONJON_ROUNDS", ROUNDS).env("DONJON_LONG", "1");
+        let longer = |call| LONGER.into_iter().fold(call, |call: Call, (name, value)| call.env(name, value));
         tests = tests.into_iter().map(|(what, call)| (what, longer(call))).collect();
     }
     all(tests, &mut tally, &mut failures);

@@ -1,15 +1,15 @@
 //! A service among ten thousand connections that want nothing, or want it slowly: it answers everybody else, ends nowhere,
-//! and holds no more afterwards than before.
+//! and holds no more afterwards than before. `DONJON_SOAK=N` goes on with all that is bad for N minutes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::hostile::memory;
 use super::http::Service;
-use crate::support::BACKEND;
+use crate::support::{BACKEND, Form, program};
 
 const CROWD: usize = 10_000;
 /// A micro-VM has 1024 descriptors.
@@ -117,5 +117,44 @@ fn slow_requests_have_to_go_when_others_come() {
         gone += usize::from(ended);
     }
     assert!((20..SLOW).contains(&gone), "{gone} of {SLOW}");
+    assert_eq!(service.end(), "");
+}
+
+/// Callers that want nothing or leave in the middle, and requests that trap, take all memory or never end.
+#[test]
+fn what_is_bad_leaves_nothing_behind() {
+    let rogue = program("rogue", "rogue.wasm", Form::Component);
+    let limits = "stderr = \"null\"\n[limits]\nmemory = \"32 MiB\"\ncpu = \"1 s\"\ntime = \"20 s\"\n";
+    let (service, _dir) = Service::of(&rogue, limits);
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+        stream
+    };
+    let round = || {
+        let idle: Vec<_> = (0..200).map(|number| join(service.address, KINDS[number % KINDS.len()])).collect();
+        let left: Vec<_> = ["/spin", "/sleep", "/half"].into_iter().map(ask).collect();
+        for path in ["/trap", "/silent", "/memory"].repeat(5) {
+            assert_eq!(service.get(path).status, 500, "{path}");
+        }
+        drop((idle, left));
+        assert_eq!(service.get("/").text(), "well\n");
+    };
+    let rounds = || {
+        (0..if BACKEND == "nil" { 5 } else { 1 }).for_each(|_| round());
+        memory(&service)
+    };
+    let minutes = std::env::var("DONJON_SOAK").ok().map_or(0, |minutes| minutes.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    rounds();
+    let first = rounds();
+    let last = loop {
+        let last = rounds();
+        if Instant::now() >= end {
+            break last;
+        }
+    };
+    // Of a machine it is its own affair.
+    assert!(BACKEND != "nil" || last < first + first / 10, "{first} KiB, then {last} KiB");
     assert_eq!(service.end(), "");
 }
