@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, Blobs, Host, Image, Launch, Stdio};
+use keep::{Backend, Blobs, Folders, Host, Image, Launch, Stdio};
 use silicon::amd::{Amd, Product};
 use workload::Digest;
 use workload::brief::{Brief, Source};
@@ -49,7 +49,14 @@ fn launch(image: Image) -> Result<Launch> {
 }
 
 fn host(blobs: Box<dyn Blobs>) -> Host {
-    Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events: Box::new(|_| {}) }
+    Host {
+        blobs,
+        listen: BTreeMap::new(),
+        folders: Folders::default(),
+        cache: None,
+        stdio: Stdio::Null,
+        events: Box::new(|_| {}),
+    }
 }
 
 /// Until exec asks for its workload.

@@ -82,6 +82,7 @@ fn the_document_has_the_bounds_of_the_code() {
         ("text", message::TEXT),
         ("addresses", message::ADDRESSES),
         ("endorsements", usize::from(endorsements.unwrap())),
+        ("entries", message::ENTRIES),
         ("attested", message::ATTESTED),
         ("context", message::CONTEXT),
         ("stored", usize::try_from(message::STORED).unwrap()),

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 
 use drawbridge::client::{Client, ClientError, Trust};
 use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
 use identity::signed::OwnerSigned;
-use keep::{Backend, Cache, Event, Host, Image, Launch, Running, StartError, Stdio};
+use keep::{Backend, Cache, Event, Folders, Host, Image, Launch, Running, StartError, Stdio};
 use steward::signer::AwsLc;
 use workload::Digest;
 use workload::brief::{Brief, BriefError, Source, StewardRef};
@@ -38,6 +39,7 @@ pub(crate) struct Request {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) listen: BTreeMap<String, String>,
+    pub(crate) folders: Folders,
     pub(crate) cache: Option<Cache>,
     pub(crate) stdio: Stdio,
 }
@@ -122,6 +124,7 @@ fn launch(
     let host = Host {
         blobs: Box::new(BTreeMap::new()),
         listen: request.listen,
+        folders: request.folders,
         cache: request.cache,
         stdio: request.stdio,
         events: Box::new(steps),
@@ -135,6 +138,17 @@ fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {
         Failure::caused("this is not a Deployment that its owner signed", &error)
             .hint("`donjon push` writes one as deployment.cose")
     })
+}
+
+/// Opens what is given as `PATH=FOLDER`.
+pub(crate) fn folders(given: &[(String, String)]) -> Result<Folders, Failure> {
+    let mut folders = Folders::default();
+    for (mount, folder) in given {
+        folders.give(mount, Path::new(folder)).map_err(|error| {
+            Failure::caused(format_args!("cannot read the folder {folder} for the mount {mount}"), &error)
+        })?;
+    }
+    Ok(folders)
 }
 
 /// Why there is no Keep, and what to do.

@@ -424,7 +424,10 @@ Nobody said, therefore:
     manifest(dir.path(), &["explain"]).assert(0, words, "");
     // What is not said is told by what holds then.
     let bare = manifest(dir.path(), &["explain", "main.wasm"]);
-    for line in ["  mount     nowhere to write to\n", "  network   nothing else leaves the Keep or comes in\n"] {
+    for line in [
+        "  mount     nowhere to write to, and nothing of the host\n",
+        "  network   nothing else leaves the Keep or comes in\n",
+    ] {
         assert!(bare.text().contains(line) && !words.contains(line), "{}", bare.text());
     }
     let native = manifest(Path::new("/"), &["explain", probe(Form::Native).to_str().unwrap()]);

@@ -16,6 +16,7 @@ use workload::digest::Digest;
 
 use crate::backend::NoKvm;
 use crate::cache::Cache;
+use crate::folders::Folders;
 use crate::image::{Image, Unsupported};
 use crate::sys;
 
@@ -75,6 +76,8 @@ pub struct Host {
     pub blobs: Box<dyn Blobs>,
     /// Where to bind listeners, by name in the manifest; those not named go where the manifest says.
     pub listen: BTreeMap<String, String>,
+    /// What it may read of this host: for each mount of kind `host` in the manifest a folder.
+    pub folders: Folders,
     /// Where Keeps store what they want to have at their next start; `None`: nowhere.
     pub cache: Option<Cache>,
     /// The standard streams.

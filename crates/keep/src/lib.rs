@@ -21,6 +21,7 @@
 pub mod attack;
 pub mod backend;
 mod cache;
+mod folders;
 pub mod id_block;
 pub mod image;
 pub mod launch;
@@ -38,6 +39,7 @@ mod task;
 
 pub use backend::Backend;
 pub use cache::Cache;
+pub use folders::Folders;
 pub use gate::end::Signal;
 pub use image::Image;
 pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio, Stop};

@@ -179,6 +179,14 @@ impl Service {
                 Some(found) => addresses(&found).encode(out),
                 None => Reply::Pending.encode(out),
             },
+            Request::Folder { mount, path, after } => match self.host.folders.list(mount, path, after) {
+                Some(listing) => Reply::Folder { entries: listing.entries(), more: listing.more }.encode(out),
+                None => Reply::Absent.encode(out),
+            },
+            Request::Read { mount, path, offset } => match self.host.folders.read(mount, path, offset, CHUNK) {
+                Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
+                None => Reply::Absent.encode(out),
+            },
             Request::Listening { name, address } => {
                 (self.host.events)(Event::Listening { name: clean(name), address: clean(address) });
                 Reply::Noted.encode(out)
@@ -216,6 +224,8 @@ fn is_for_programs(request: &Request<'_>) -> bool {
         | Request::Attest { purpose: Purpose::Direct | Purpose::User, .. } => true,
         Request::Attest { purpose: Purpose::Issue, .. }
         | Request::Blob { .. }
+        | Request::Folder { .. }
+        | Request::Read { .. }
         | Request::Milestone { .. }
         | Request::Compile(_)
         | Request::Load { .. }
@@ -257,6 +267,7 @@ mod tests {
     use super::*;
     use crate::backend::Nil;
     use crate::cache::Cache;
+    use crate::folders::Folders;
     use crate::launch::Stdio;
     use crate::task::tiny;
 
@@ -271,7 +282,14 @@ mod tests {
         let launch = Launch { image, brief: Arc::from(*b"brief"), brief_hash: [0; 32], deployment: None };
         let events = Box::new(|_| {});
         let blobs = Box::new(BTreeMap::new());
-        let host = Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events };
+        let host = Host {
+            blobs,
+            listen: BTreeMap::new(),
+            folders: Folders::default(),
+            cache: None,
+            stdio: Stdio::Null,
+            events,
+        };
         Service::new(launch, host, Arc::new(Nil), replaces)
     }
 

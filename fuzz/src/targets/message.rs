@@ -4,7 +4,7 @@
 //! nothing of it reaches past its frame or over its bound.
 
 use gate::frame::{self, FrameError, HEADER, MAX};
-use gate::message::{ATTESTED, CHUNK, CONTEXT, Compile, Outcome, Purpose, Reply, Request};
+use gate::message::{ATTESTED, CHUNK, CONTEXT, Compile, Entry, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, STACK, Streams, Texts};
 
 use crate::{Defect, Target, magnitude, number, shape};
@@ -104,6 +104,8 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Bind { name: "web" },
         Request::Resolve { authority: "steward.example:443" },
         Request::Lookup { authority: "shop.example:1" },
+        Request::Folder { mount: "/data", path: "a/b", after: "c" },
+        Request::Read { mount: "/data", path: "a/b", offset: 4096 },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
         Request::Load { name: [7; 32], offset: 9 },
@@ -134,6 +136,7 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Noted,
         Reply::Pending,
         Reply::NotReplaced { reason: "reason" },
+        Reply::Folder { entries: vec![Entry { name: "a", size: Some(9), modified: 7 }], more: true },
     ];
     all.iter().map(|reply| written(|to| reply.encode(to)).split_off(HEADER)).collect()
 }

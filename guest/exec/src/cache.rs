@@ -165,37 +165,11 @@ impl Hasher for Notes {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-
-    use gate::frame;
     use gate::message::{Reply, Request};
 
     use super::*;
     use crate::engine;
-
-    /// What comes of this with a host that answers so.
-    fn with<R>(mut host: impl FnMut(&Request<'_>, &mut Vec<u8>) + Send, keep: impl FnOnce(&mut Platform) -> R) -> R {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut platform = Platform::new(OwnedFd::from(ours).into());
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let mut header = [0; frame::HEADER];
-                while theirs.read_exact(&mut header).is_ok() {
-                    let mut payload = vec![0; frame::length(header).unwrap()];
-                    theirs.read_exact(&mut payload).unwrap();
-                    let mut out = Vec::new();
-                    host(&Request::decode(&payload).unwrap(), &mut out);
-                    theirs.write_all(&out).unwrap();
-                }
-            });
-            let kept = keep(&mut platform);
-            // Else the host waits for ever.
-            drop(platform);
-            kept
-        })
-    }
+    use crate::platform::tests::with;
 
     fn cache(key: u8, bound: &[u8]) -> Cache {
         Cache::bound(&[key; 32], bound.to_vec()).unwrap()

@@ -23,6 +23,7 @@ mod deliver;
 mod engine;
 mod enrol;
 mod files;
+mod folder;
 mod idle;
 mod keys;
 mod limits;
@@ -181,7 +182,9 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
-    let world = World::new(&brief, &workload.manifest, environment, workload.files, network, own).map_err(|fault| {
+    let folders = folder::all(platform, &workload.manifest.mount)?;
+    let world = World::new(&brief, &workload.manifest, environment, workload.files, folders, network, own);
+    let world = world.map_err(|fault| {
         Refusal::new(
             Step::Program,
             "files.place",

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gate::frame;
-use gate::message::{ADDRESSES, Compile, Outcome, Purpose, Reply, Request};
+use gate::message::{ADDRESSES, Compile, Entry, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
@@ -99,6 +99,33 @@ impl Platform {
         use_bytes: impl FnOnce(u64, &[u8]) -> T,
     ) -> Result<Option<T>, Refusal> {
         self.bytes(&Request::Load { name, offset }, use_bytes)
+    }
+
+    /// What is in a folder of the host's, after a name, given to `use_entries`, with whether there is more; `None` if the host has no
+    /// such folder.
+    pub(crate) fn folder<T>(
+        &mut self,
+        mount: &str,
+        path: &str,
+        after: &str,
+        use_entries: impl FnOnce(&[Entry<'_>], bool) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        match self.ask(&Request::Folder { mount, path, after })? {
+            Reply::Folder { entries, more } => Ok(Some(use_entries(&entries, more))),
+            Reply::Absent => Ok(None),
+            other => Err(unexpected("Folder", &other)),
+        }
+    }
+
+    /// The bytes of a file there.
+    pub(crate) fn read<T>(
+        &mut self,
+        mount: &str,
+        path: &str,
+        offset: u64,
+        use_bytes: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        self.bytes(&Request::Read { mount, path, offset }, use_bytes)
     }
 
     /// The next bytes to store under this name, before so many more; whether the host goes on storing them.
@@ -252,7 +279,7 @@ fn some(bytes: &[u8]) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then(|| bytes.to_vec())
 }
 
-fn broken(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn broken(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(
         Step::Launch,
         "gate.broken",
@@ -270,6 +297,7 @@ fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
         Reply::Key { .. } => "Key",
         Reply::Unavailable => "Unavailable",
         Reply::Blob { .. } => "Blob",
+        Reply::Folder { .. } => "Folder",
         Reply::Absent => "Absent",
         Reply::Address(_) => "Address",
         Reply::Noted => "Noted",
@@ -280,13 +308,39 @@ fn unexpected(expected: &str, found: &Reply<'_>) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
     use gate::message::TEXT;
 
     use super::*;
+
+    /// What comes of this with a host that answers so.
+    pub(crate) fn with<R>(
+        mut host: impl FnMut(&Request<'_>, &mut Vec<u8>) + Send,
+        keep: impl FnOnce(&mut Platform) -> R,
+    ) -> R {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let end = ours.try_clone().unwrap();
+        let mut platform = Platform::new(OwnedFd::from(ours).into());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut header = [0; frame::HEADER];
+                while theirs.read_exact(&mut header).is_ok() {
+                    let mut payload = vec![0; frame::length(header).unwrap()];
+                    theirs.read_exact(&mut payload).unwrap();
+                    let mut out = Vec::new();
+                    host(&Request::decode(&payload).unwrap(), &mut out);
+                    theirs.write_all(&out).unwrap();
+                }
+            });
+            let kept = keep(&mut platform);
+            // Else the host waits for ever.
+            end.shutdown(std::net::Shutdown::Both).unwrap();
+            kept
+        })
+    }
 
     /// What goes over the wire, to a platform that notes it.
     fn told(detail: &str) -> String {

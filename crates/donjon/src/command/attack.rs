@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use keep::attack::{Attack as Attacked, Outcome, Plan, Run, Scope, Sum, judge};
-use keep::{Host, Stdio};
+use keep::{Folders, Host, Stdio};
 use silicon::{Amd, Product};
 
 use super::run;
@@ -79,6 +79,7 @@ impl Attack {
         let host = || Host {
             blobs: Box::new(blobs.clone()),
             listen: BTreeMap::new(),
+            folders: Folders::default(),
             cache: None,
             stdio: Stdio::Null,
             events: Box::new(|_| {}),

@@ -17,7 +17,7 @@ use workload::reference::Location;
 use crate::code::{Caching, Waiting};
 use crate::command::run::{ended, pair};
 use crate::command::{hand_on, runtime};
-use crate::deploy::{Request, deploy};
+use crate::deploy::{self, Request, deploy};
 use crate::failure::Failure;
 
 /// Deploy a workload from a Drawbridge into a Keep that proves itself first.
@@ -57,6 +57,9 @@ pub(crate) struct Deploy {
     /// Given once, it must be given for each listener of the manifest.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
+    /// Let the program read a folder of this host, at a mount of kind `host` in the manifest.
+    #[arg(long = "mount", value_name = "PATH=FOLDER", value_parser = pair)]
+    mount: Vec<(String, String)>,
     #[command(flatten)]
     caching: Caching,
     /// Arguments for the program; they become part of the brief.
@@ -118,6 +121,7 @@ impl Deploy {
             args: self.args,
             env: self.env,
             listen: self.listen.into_iter().collect(),
+            folders: deploy::folders(&self.mount)?,
             cache: self.caching.open(),
             stdio: Stdio::Inherit,
         };

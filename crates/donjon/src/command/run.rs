@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::message::Compile;
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, Caller, End, Event, Host, Image, Launch, RunError, Signal, Stdio};
+use keep::{Backend, Caller, End, Event, Folders, Host, Image, Launch, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
-use workload::manifest::{self as policy, Destination, FromHost, Manifest, Network, Ports, Variable};
+use workload::manifest::{self as policy, Destination, FromHost, Manifest, MountKind, Network, Ports, Variable};
 use workload::package::Built;
 
 use crate::code::{Caching, Waiting};
 use crate::command::wait;
-use crate::deploy::{name, not_started};
+use crate::deploy::{folders, name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
 
@@ -35,6 +35,9 @@ pub(crate) struct Run {
     /// Bind a listener of the manifest here, such as web=0.0.0.0:8080 (port 0: any free one); loopback without it.
     #[arg(long = "listen", value_name = "NAME=ADDRESS", value_parser = pair)]
     listen: Vec<(String, String)>,
+    /// Let the program read a folder of this host, at a mount of kind `host` in the manifest.
+    #[arg(long = "mount", value_name = "PATH=FOLDER", value_parser = pair)]
+    mount: Vec<(String, String)>,
     /// What the Keep is made of: `nil` is a process, `kvm` a micro-VM, `sim-snp` a micro-VM on simulated SEV-SNP; none
     /// protects it from this host.
     #[arg(long, value_enum, default_value_t = Kind::Nil, env = "DONJON_BACKEND")]
@@ -70,6 +73,7 @@ impl Run {
         let weak = project.manifest.debug.insecure_network;
         let listen = self.listeners(&project.manifest)?;
         let env = self.environment(&project.manifest)?;
+        let folders = self.folders(&project.manifest)?;
         let weaknesses: Vec<_> = project.manifest.debug.said().map(crate::steps::weakness).collect();
         let built = project.pack()?;
         let backend: Box<dyn Backend> = match self.backend {
@@ -93,6 +97,7 @@ impl Run {
         let host = Host {
             blobs: Box::new(blobs(built)),
             listen,
+            folders,
             cache: self.caching.open(),
             stdio: Stdio::Inherit,
             events: Box::new(move |event| match event {
@@ -153,6 +158,24 @@ impl Run {
             }
         }
         Ok(env)
+    }
+
+    /// The folders of this host that the program reads: all that the manifest has, and no other.
+    fn folders(&self, manifest: &Manifest) -> Result<Folders, Failure> {
+        let mounts = manifest.mount.iter().filter(|mount| mount.kind == MountKind::Host);
+        let mounts: Vec<_> = mounts.map(|mount| mount.path.as_str()).collect();
+        if let Some((path, folder)) = self.mount.iter().find(|(path, _)| !mounts.contains(&path.as_str())) {
+            let message = format_args!("--mount {path}={folder}: the manifest has no mount of the host at `{path}`");
+            return Err(Failure::new(message).hint(match mounts.first() {
+                Some(mount) => format!("it has one at `{mount}`"),
+                None => format!("it has one with\n\n[[mount]]\npath = \"{path}\"\nkind = \"host\""),
+            }));
+        }
+        if let Some(mount) = mounts.iter().find(|mount| self.mount.iter().all(|(path, _)| path != *mount)) {
+            return Err(Failure::new(format_args!("the program reads a folder of this host at {mount}"))
+                .hint(format_args!("give it one with --mount {mount}=FOLDER")));
+        }
+        folders(&self.mount)
     }
 
     /// Where each listener of the manifest is bound: on loopback, unless the command line says otherwise. A name that the

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, End, Host, Image, Launch, RunError, Running};
+use keep::{Backend, End, Folders, Host, Image, Launch, RunError, Running};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::digest::Digest;
@@ -130,7 +130,14 @@ pub(crate) fn start(backend: &str, machine: u8, built: Built, brief: Vec<u8>, st
     let mut blobs: BTreeMap<_, _> =
         built.blobs.into_iter().map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
     blobs.insert(built.digest, built.manifest);
-    let host = Host { blobs: Box::new(blobs), listen: BTreeMap::new(), cache: None, stdio, events: Box::new(|_| {}) };
+    let host = Host {
+        blobs: Box::new(blobs),
+        listen: BTreeMap::new(),
+        folders: Folders::default(),
+        cache: None,
+        stdio,
+        events: Box::new(|_| {}),
+    };
     let image = Image::built_in().expect("there is an image");
     let launch = Launch::new(image, brief, None).expect("a brief");
     of_name(backend, machine).start(&launch, host).expect("the Keep starts")

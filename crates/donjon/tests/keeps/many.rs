@@ -39,6 +39,7 @@ impl Life {
                 let host = Host {
                     blobs: Box::new(BTreeMap::new()),
                     listen: BTreeMap::new(),
+                    folders: keep::Folders::default(),
                     cache: None,
                     stdio: keep::Stdio::Null,
                     events: Box::new(|_| {}),

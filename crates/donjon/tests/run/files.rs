@@ -125,3 +125,54 @@ fn a_reactor_is_entered_by_name() {
         assert!(ran.stderr.contains(code) && ran.stderr.contains(hint), "{}", ran.stderr);
     }
 }
+
+const DATA: &str = "[[mount]]\npath = \"/data\"\nkind = \"host\"\n";
+
+/// The probe with these arguments, where the manifest has these sections and the launcher gives a folder like this.
+fn reading(form: Form, args: &[&str], sections: &str, mount: &[&str]) -> Ran {
+    let manifest = format!("program = {:?}\nargs = {args:?}\n{sections}", probe(form).to_str().unwrap());
+    let dir = folder(&[("Donjon.toml", manifest.as_bytes()), ("secret", b"secret")]);
+    std::fs::create_dir_all(dir.path().join("given/sub")).unwrap();
+    let large = "0123456789abcdef".repeat(40_000);
+    for (name, content) in [("a", "of the host"), ("sub/b", "below"), ("large", &large)] {
+        std::fs::write(dir.path().join("given").join(name), content).unwrap();
+    }
+    std::os::unix::fs::symlink("../secret", dir.path().join("given/link")).unwrap();
+    run(dir.path(), [&["run", "-q"], mount, &["."]].concat(), Input::Nothing)
+}
+
+#[test]
+fn a_folder_of_the_host_is_read() {
+    let given = ["--mount", "/data=given"];
+    for form in Form::BOTH {
+        reading(form, &["file", "/data/a", "/data/sub/b"], DATA, &given).assert(0, "of the hostbelow", "");
+        reading(form, &["list", "/data"], DATA, &given).assert(0, "a\nlarge\nsub\n", "");
+        let large = reading(form, &["file", "/data/large"], DATA, &given);
+        assert!(large.code() == 0 && large.text() == "0123456789abcdef".repeat(40_000), "{}", large.stderr);
+        failed(&reading(form, &["put", "/data/a", "x"], DATA, &given), "Read-only file system");
+        failed(&reading(form, &["put", "/data/new", "x"], DATA, &given), "Read-only file system");
+        for path in ["/data/link", "/data/../secret", "/secret"] {
+            assert_eq!(reading(form, &["file", path], DATA, &given).code(), 1, "{path}");
+        }
+        // What the package has is not the host's.
+        let both = format!("{DATA}[[file]]\npath = \"/data/a\"\nsource = \"secret\"\n");
+        reading(form, &["file", "/data/a"], &both, &given).assert(0, "secret", "");
+        let small = format!("{DATA}size = \"64 KiB\"\n");
+        assert_eq!(reading(form, &["file", "/data/large"], &small, &given).code(), 1);
+    }
+}
+
+#[test]
+fn the_launcher_gives_the_folders_that_the_manifest_has() {
+    let refused = |sections: &str, mount: &[&str], says: &str| {
+        let ran = reading(Form::Module, &["list", "/"], sections, mount);
+        assert_eq!(ran.code(), 125, "{}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    };
+    refused(DATA, &[], "hint: give it one with --mount /data=FOLDER");
+    refused("", &["--mount", "/data=given"], "has no mount of the host at `/data`");
+    refused(TMP, &["--mount", "/tmp=given"], "has no mount of the host at `/tmp`");
+    refused(DATA, &["--mount", "/date=given"], "hint: it has one at `/data`");
+    refused(DATA, &["--mount", "/data=absent"], "cannot read the folder absent for the mount /data");
+    refused(DATA, &["--mount", "/data=secret"], "cannot read the folder secret for the mount /data");
+}

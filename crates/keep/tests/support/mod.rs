@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use keep::{Host, Stdio};
+use keep::{Folders, Host, Stdio};
 use workload::brief::{Brief, Source};
 use workload::digest::Digest;
 
@@ -62,7 +62,14 @@ pub(crate) fn brief() -> Vec<u8> {
 }
 
 pub(crate) fn host(stdio: Stdio) -> Host {
-    Host { blobs: Box::new(BTreeMap::new()), listen: BTreeMap::new(), cache: None, stdio, events: Box::new(|_| {}) }
+    Host {
+        blobs: Box::new(BTreeMap::new()),
+        listen: BTreeMap::new(),
+        folders: Folders::default(),
+        cache: None,
+        stdio,
+        events: Box::new(|_| {}),
+    }
 }
 
 /// What cargo's own test harness would say last.

@@ -28,6 +28,20 @@ pub const ATTESTED: usize = 4096;
 /// The most bytes that are stored under one name ([`Request::Store`]).
 pub const STORED: u64 = 512 * 1024 * 1024;
 
+/// The most entries of a folder in one [`Reply::Folder`].
+pub const ENTRIES: usize = 1024;
+
+/// What a host says of something in a folder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// One name, which the reader checks.
+    pub name: &'a str,
+    /// The length of a file in bytes; `None`: it is a folder.
+    pub size: Option<u64>,
+    /// Nanoseconds since 1970.
+    pub modified: u64,
+}
+
 /// What becomes of a WebAssembly program's native code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -97,6 +111,24 @@ pub enum Request<'a> {
     Lookup {
         /// `host:port`.
         authority: &'a str,
+    },
+    /// What is in a folder of the host's, which it gave for a mount.
+    Folder {
+        /// The mount's path in the manifest.
+        mount: &'a str,
+        /// Names from there on, with `/` between them; empty: the mount itself.
+        path: &'a str,
+        /// The names after this one, in the order of bytes; empty: all.
+        after: &'a str,
+    },
+    /// Bytes of a file there.
+    Read {
+        /// As above.
+        mount: &'a str,
+        /// As above.
+        path: &'a str,
+        /// Where to go on.
+        offset: u64,
     },
     /// A listener accepts connections at this address.
     Listening {
@@ -211,15 +243,22 @@ pub enum Reply<'a> {
     /// To [`Request::Attest`], [`Request::SealKey`] and [`Request::Part`]: this platform cannot. To [`Request::Store`]:
     /// the host stores no more of it. To a program: not for it.
     Unavailable,
-    /// To [`Request::Blob`] and [`Request::Load`].
+    /// To [`Request::Blob`], [`Request::Load`] and [`Request::Read`].
     Blob {
         /// The whole length.
         total: u64,
         /// At most [`CHUNK`] bytes from the offset asked for.
         bytes: &'a [u8],
     },
-    /// To [`Request::Blob`] and [`Request::Load`]: the host does not have it. To [`Request::Bind`]: no wish. To [`Request::Resolve`]
-    /// and [`Request::Lookup`]: no such name.
+    /// To [`Request::Folder`].
+    Folder {
+        /// In the order of the bytes of their names.
+        entries: Vec<Entry<'a>>,
+        /// Whether there are others after them.
+        more: bool,
+    },
+    /// To [`Request::Blob`], [`Request::Load`], [`Request::Folder`] and [`Request::Read`]: the host does not have it. To
+    /// [`Request::Bind`]: no wish. To [`Request::Resolve`] and [`Request::Lookup`]: no such name.
     Absent,
     /// To [`Request::Bind`], [`Request::Resolve`] and [`Request::Lookup`]: `address:port`, the address numeric; to the latter
     /// two up to [`ADDRESSES`], joined by spaces, best first.
@@ -239,6 +278,7 @@ pub enum Reply<'a> {
 /// The most endorsements that travel with one evidence.
 const ENDORSEMENTS: usize = 8;
 const OF_ENDORSEMENTS: &str = "endorsements";
+const OF_A_FOLDER: &str = "entries of a folder";
 
 impl<'a> Request<'a> {
     /// Appends the request as one frame.
@@ -270,6 +310,12 @@ impl<'a> Request<'a> {
             }
             Self::Bind { name } => {
                 w.u8(4).bytes(name.as_bytes());
+            }
+            Self::Folder { mount, path, after } => {
+                w.u8(19).bytes(mount.as_bytes()).bytes(path.as_bytes()).bytes(after.as_bytes());
+            }
+            Self::Read { mount, path, offset } => {
+                w.u8(20).bytes(mount.as_bytes()).bytes(path.as_bytes()).u64(offset);
             }
             Self::Listening { name, address } => {
                 w.u8(5).bytes(name.as_bytes()).bytes(address.as_bytes());
@@ -357,6 +403,8 @@ impl<'a> Request<'a> {
                 found => return Err(FrameError::Unknown { what: "stage", found }),
             }),
             18 => Self::Lookup { authority: r.text()? },
+            19 => Self::Folder { mount: r.text()?, path: r.text()?, after: r.text()? },
+            20 => Self::Read { mount: r.text()?, path: r.text()?, offset: r.u64()? },
             found => return Err(FrameError::Unknown { what: "request", found }),
         };
         r.end()?;
@@ -434,6 +482,15 @@ impl<'a> Reply<'a> {
             Self::Pending => {
                 w.u8(12);
             }
+            Self::Folder { entries, more } => {
+                w.u8(13).u8(u8::from(*more)).u64(entries.len() as u64);
+                for Entry { name, size, modified } in entries {
+                    w.bytes(name.as_bytes()).u64(*modified).u8(u8::from(size.is_none()));
+                    if let Some(size) = size {
+                        w.u64(*size);
+                    }
+                }
+            }
             Self::NotReplaced { reason } => {
                 w.u8(11).bytes(reason.as_bytes());
             }
@@ -445,6 +502,7 @@ impl<'a> Reply<'a> {
         let (what, found, most) = match self {
             Self::Endorsements { certificates, crl: _ } => (OF_ENDORSEMENTS, certificates.len(), ENDORSEMENTS),
             Self::Blob { total: _, bytes } => ("bytes of a blob", bytes.len(), CHUNK),
+            Self::Folder { entries, more: _ } => (OF_A_FOLDER, entries.len(), ENTRIES),
             _ => return Ok(()),
         };
         if found > most { Err(FrameError::Over { what, found, most }) } else { Ok(()) }
@@ -479,12 +537,30 @@ impl<'a> Reply<'a> {
             7 => Self::Noted,
             11 => Self::NotReplaced { reason: r.text()? },
             12 => Self::Pending,
+            13 => {
+                let more = flag(r.u8()?)?;
+                // Before as many are read: the count is an allegation.
+                let count = r.u64()?;
+                if count > ENTRIES as u64 {
+                    return Err(FrameError::Invalid { what: "count" });
+                }
+                Self::Folder { entries: (0..count).map(|_| entry(&mut r)).collect::<Result<_, _>>()?, more }
+            }
             found => return Err(FrameError::Unknown { what: "reply", found }),
         };
         r.end()?;
         reply.bounded()?;
         Ok(reply)
     }
+}
+
+fn entry<'a>(r: &mut Reader<'a>) -> Result<Entry<'a>, FrameError> {
+    let (name, modified, folder) = (r.text()?, r.u64()?, flag(r.u8()?)?);
+    Ok(Entry { name, size: if folder { None } else { Some(r.u64()?) }, modified })
+}
+
+fn flag(found: u8) -> Result<bool, FrameError> {
+    if found > 1 { Err(FrameError::Unknown { what: "flag", found }) } else { Ok(found == 1) }
 }
 
 fn purpose(found: u8) -> Result<Purpose, FrameError> {

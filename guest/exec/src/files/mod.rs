@@ -1,4 +1,5 @@
-//! The files a program sees: trees in the Keep's own memory. A Keep has no file system of its host.
+//! The files a program sees: trees in the Keep's own memory. Of its host's files a Keep has what [`folder`](crate::folder)
+//! asks for.
 //!
 //! ```text
 //!   Tree   one mount: whether it is written to, and how much it may hold
@@ -24,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock;
+pub(crate) use data::Bring;
 use data::Data;
 use path::Place;
 
@@ -37,6 +39,8 @@ pub(crate) enum Fault {
     Busy,
     Exist,
     Invalid,
+    /// The host does not give what it said it has.
+    Io,
     IsDirectory,
     Loop,
     NameTooLong,
@@ -196,7 +200,7 @@ impl Node {
     fn made(&self, name: &str, content: Content) -> Result<Self> {
         self.writable()?;
         let target = if let Content::Link(target) = &content { target.len() } else { 0 };
-        let cost = NODE.saturating_add(u64::try_from(name.len().saturating_add(target)).unwrap_or(u64::MAX));
+        let cost = cost(name.len().saturating_add(target));
         self.0.tree.take(cost)?;
         Ok(Self::new(&self.0.tree, content, cost))
     }
@@ -248,8 +252,8 @@ impl Node {
         if i64::try_from(offset).is_err() {
             return Err(Fault::Invalid);
         }
-        match &self.state().content {
-            Content::File(data) => Ok(data.read(offset, into)),
+        match &mut self.state().content {
+            Content::File(data) => data.read(offset, into, |bytes| self.0.tree.take(bytes)),
             Content::Directory(_) => Err(Fault::IsDirectory),
             Content::Link(_) => Err(Fault::Invalid),
         }
@@ -333,6 +337,19 @@ impl Node {
     /// Puts a file here that came with the package, with all directories on the way to it.
     pub(crate) fn place(&self, path: &str, content: Bytes) -> Result<()> {
         self.mount(path, Self::new(&self.0.tree, Content::File(Data::fixed(content)), 0))
+    }
+
+    /// Puts here what the host says that it has: a file of this size, or a directory.
+    pub(crate) fn told(&self, name: &str, modified: Duration, file: Option<(u64, Bring)>) -> Result<Self> {
+        self.0.tree.take(cost(name.len()))?;
+        let content = match file {
+            Some((size, bring)) => Content::File(Data::far(size, bring)),
+            None => Content::Directory(BTreeMap::new()),
+        };
+        let node = Self::new(&self.0.tree, content, cost(name.len()));
+        node.state().times = Times { accessed: modified, modified, changed: modified };
+        self.insert(name.to_owned(), node.clone())?;
+        Ok(node)
     }
 
     /// Puts something here that is of no program's making, with all directories on the way to it.
@@ -525,6 +542,11 @@ impl Node {
             Place::Entry { parent, name, node: None, slash } => Ok((parent, name, slash)),
         }
     }
+}
+
+/// What a node takes whose name, and target, have so many bytes.
+fn cost(bytes: usize) -> u64 {
+    NODE.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
 impl State {

@@ -19,6 +19,7 @@ macro_rules! told {
                     Fault::Busy => Self::Busy,
                     Fault::Exist => Self::Exist,
                     Fault::Invalid => Self::Invalid,
+                    Fault::Io => Self::Io,
                     Fault::IsDirectory => Self::IsDirectory,
                     Fault::Loop => Self::Loop,
                     Fault::NameTooLong => Self::NameTooLong,
@@ -74,7 +75,7 @@ use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 use workload::brief::Brief;
 use workload::manifest::{
-    ARG0, Connect, IDENTITY_FILES, Limits, MOUNT_SIZE, Manifest, Mount, MountKind, Stdio, Streams,
+    ARG0, Connect, IDENTITY_FILES, Limits, MOUNT_SIZE, Manifest, Mount, MountKind, Place, Stdio, Streams,
 };
 
 use crate::clock;
@@ -103,19 +104,20 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `files`: in the manifest's order.
+    /// `files`: in the manifest's order. `folders`: of the host, by their mounts.
     pub(crate) fn new(
         brief: &Brief,
         manifest: &Manifest,
         environment: BTreeMap<String, String>,
         files: Vec<Vec<u8>>,
+        folders: BTreeMap<Place, Node>,
         network: Network,
         own: Arc<Own>,
     ) -> Result<Self> {
         let name = manifest.arg0.clone().unwrap_or_else(|| ARG0.to_owned());
         let arguments = [name].into_iter().chain(manifest.arguments(brief)).collect();
         let environment = environment.into_iter().collect();
-        let preopened = directories(manifest, files)?;
+        let preopened = directories(manifest, files, folders)?;
         let identity = manifest.identity.files.then(|| own.files()).transpose()?;
         if let Some(identity) = &identity {
             place(&preopened, IDENTITY_FILES, |above, below| above.mount(below, identity.clone()))?;
@@ -214,7 +216,11 @@ impl HostWallClock for Wall {
 }
 
 /// The root, if anything is in it, and every mount; a mount is also where it is in what is above it.
-fn directories(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Vec<(String, Node)>> {
+fn directories(
+    manifest: &Manifest,
+    files: Vec<Vec<u8>>,
+    mut folders: BTreeMap<Place, Node>,
+) -> Result<Vec<(String, Node)>> {
     let mut mounts: Vec<&Mount> = manifest.mount.iter().collect();
     // What is above comes first.
     mounts.sort_by(|one, other| one.path.cmp(&other.path));
@@ -224,8 +230,11 @@ fn directories(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<Vec<(String, 
     if any && mounts.first().is_none_or(|mount| mount.path.as_str() != root) {
         all.push((root.clone(), Tree::root(false, 0)));
     }
-    for Mount { path, kind: MountKind::Memory, size } in mounts {
-        let node = Tree::root(true, size.unwrap_or(MOUNT_SIZE).get());
+    for Mount { path, kind, size } in mounts {
+        let node = match kind {
+            MountKind::Memory => Tree::root(true, size.unwrap_or(MOUNT_SIZE).get()),
+            MountKind::Host => folders.remove(path).ok_or(Fault::NoEntry)?,
+        };
         if path.as_str() != root {
             place(&all, path.as_str(), |above, below| above.mount(below, node.clone()))?;
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use drawbridge::client::{Client, Trust};
 use drawbridge::{Hint, Limits, Scope, Secret, Tls, Tokens};
 use keep::backend::Nil;
-use keep::{Backend, Stdio};
+use keep::{Backend, Folders, Stdio};
 use silicon::{Amd, Product};
 use steward::policy::Policy;
 use tempfile::TempDir;
@@ -226,6 +226,7 @@ impl World {
             args: Vec::new(),
             env,
             listen: BTreeMap::from([("web".to_owned(), "127.0.0.1:0".to_owned())]),
+            folders: Folders::default(),
             cache: None,
             stdio: Stdio::Null,
         })

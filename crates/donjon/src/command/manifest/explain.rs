@@ -4,8 +4,8 @@
 //! cannot be forgotten here.
 
 use workload::manifest::{
-    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, Network, Resolver,
-    ResolverProof, Stdio, Trust, Variable,
+    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, MountKind, Network,
+    Resolver, ResolverProof, Stdio, Trust, Variable,
 };
 use workload::names::Name;
 
@@ -107,7 +107,9 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
 
     for (file, bytes) in file.iter().zip(&project.files).take(FILES) {
         let path = &file.path;
-        let written = mount.iter().find(|mount| path.below(&mount.path).is_some());
+        let innermost = mount.iter().filter(|mount| path.below(&mount.path).is_some());
+        let innermost = innermost.max_by_key(|mount| mount.path.as_str().len());
+        let written = innermost.filter(|mount| mount.kind == MountKind::Memory);
         let how = written.map_or_else(
             || "only read".to_owned(),
             |mount| format!("changed in {} only, and gone with the Keep", mount.path),
@@ -118,12 +120,13 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         text.line("file", &format!("and {} more", file.len().saturating_sub(FILES)));
     }
     text.unsaid("file", file.is_empty());
-    for Mount { path, kind: _, size } in mount {
+    for Mount { path, kind, size } in mount {
         let size = size.unwrap_or(MOUNT_SIZE).get();
-        text.line(
-            "mount",
-            &format!("{path} is written to: the Keep's memory, at most {size} bytes, gone with the Keep"),
-        );
+        let what = match kind {
+            MountKind::Memory => format!("is written to: the Keep's memory, at most {size} bytes, gone with the Keep"),
+            MountKind::Host => format!("is read: a folder of the host (--mount {path}=FOLDER), at most {size} bytes"),
+        };
+        text.line("mount", &format!("{path} {what}"));
     }
     text.unsaid("mount", mount.is_empty());
 

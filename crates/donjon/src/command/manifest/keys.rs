@@ -199,20 +199,23 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "mount",
         Form::Sections(64),
-        "A place to write to. Native programs have none; all instances of a service share theirs.",
-        "nowhere to write to",
+        "A place to write to, or a folder of the host to read. Native programs have none; all instances of a service share \
+         theirs.",
+        "nowhere to write to, and nothing of the host",
     ),
     required("mount.path", Form::Text(PATH), "Where: a path as of a file. Two mounts are not at one path."),
     required(
         "mount.kind",
-        Form::OneOf(&["memory"]),
-        "What is there. `memory`: the Keep's own memory, empty at first but for files of the package, gone with the Keep.",
+        Form::OneOf(&["memory", "host"]),
+        "What is there. `memory`: the Keep's own memory, empty at first but for files of the package, gone with the Keep. `host`: \
+         the folder that `--mount PATH=FOLDER` of the launcher gives, only read. The host can put anything there: check what \
+         matters.",
     ),
     key(
         "mount.size",
         SIZE,
         "How much it may hold: bytes, or a text with `KiB`, `MiB` or `GiB`. Files take pages of 16 KiB, each name 256 bytes \
-         and its own.",
+         and its own; files of a host take their length when they are first read.",
         "64 MiB",
     ),
     key(

@@ -10,6 +10,7 @@ use workload::package::{Package, Program};
 
 use super::super::Nil;
 use super::*;
+use crate::folders::Folders;
 use crate::launch::{Event, Stdio};
 use crate::task::{calls, tiny};
 use crate::{Backend, Blobs, Image, Signal};
@@ -18,7 +19,7 @@ const EXIT: u8 = 60;
 const FORK: u8 = 57;
 
 fn host(blobs: Box<dyn Blobs>, events: Box<dyn FnMut(Event) + Send>) -> Host {
-    Host { blobs, listen: BTreeMap::new(), cache: None, stdio: Stdio::Null, events }
+    Host { blobs, listen: BTreeMap::new(), folders: Folders::default(), cache: None, stdio: Stdio::Null, events }
 }
 
 /// A Keep that sends these bytes to its platform, does something, and then computes for ever.

@@ -17,6 +17,9 @@ fn requests() -> Vec<Request<'static>> {
         Request::Bind { name: "web" },
         Request::Resolve { authority: "steward.example:443" },
         Request::Lookup { authority: "shop.example:1" },
+        Request::Folder { mount: "/data", path: "", after: "" },
+        Request::Folder { mount: "/", path: "a/b", after: "c" },
+        Request::Read { mount: "/data", path: "a", offset: 1 },
         Request::Listening { name: "web", address: "127.0.0.1:1" },
         Request::Milestone { step: 13, detail: "ok" },
         Request::Load { name: [7; 32], offset: 1 },
@@ -54,8 +57,12 @@ fn replies() -> Vec<Reply<'static>> {
         Reply::Noted,
         Reply::Pending,
         Reply::NotReplaced { reason: "r" },
+        Reply::Folder { entries: vec![], more: false },
+        Reply::Folder { entries: vec![FILE, Entry { name: "b", size: None, modified: 0 }], more: true },
     ]
 }
+
+const FILE: Entry<'static> = Entry { name: "a", size: Some(u64::MAX), modified: 7 };
 
 /// Round trip, every truncation and one byte too many, for every variant.
 #[test]
@@ -91,10 +98,10 @@ fn every_first_byte_is_a_known_kind_or_refused() {
         let payload = [kind];
         let request = Request::decode(&payload);
         let reply = Reply::decode(&payload);
-        if !matches!(kind, 1..=18) {
+        if !matches!(kind, 1..=20) {
             assert_eq!(request, Err(FrameError::Unknown { what: "request", found: kind }));
         }
-        if !matches!(kind, 1..=12) {
+        if !matches!(kind, 1..=13) {
             assert_eq!(reply, Err(FrameError::Unknown { what: "reply", found: kind }));
         }
     }
@@ -109,6 +116,18 @@ fn more_endorsements_than_the_bound_are_refused_on_both_sides() {
     assert_eq!(Reply::decode(&payload(9)), nine.map(|()| with(9)));
     assert_eq!(with(8).encode(&mut Vec::new()), Ok(()), "control");
     assert_eq!(Reply::decode(&payload(8)), Ok(with(8)), "control");
+}
+
+#[test]
+fn more_entries_than_the_bound_are_refused_on_both_sides() {
+    let with = |count| Reply::Folder { entries: vec![FILE; count], more: false };
+    let mut bytes = Vec::new();
+    with(ENTRIES).encode(&mut bytes).unwrap();
+    assert_eq!(Reply::decode(&bytes[frame::HEADER..]), Ok(with(ENTRIES)), "control");
+    assert!(matches!(with(ENTRIES + 1).encode(&mut Vec::new()), Err(FrameError::Over { .. })));
+    let payload = &mut bytes[frame::HEADER..];
+    payload[2..10].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert_eq!(Reply::decode(payload), Err(FrameError::Invalid { what: "count" }));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Mount {
     pub path: Place,
     /// What is there.
     pub kind: MountKind,
-    /// How much it may hold; `None` = [`MOUNT_SIZE`].
+    /// How much of the Keep's memory it may take; `None` = [`MOUNT_SIZE`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
 }
@@ -53,6 +53,8 @@ pub struct Mount {
 pub enum MountKind {
     /// The Keep's memory, for as long as the Keep runs.
     Memory,
+    /// A folder of the host, as it is when the program starts; nothing of it is believed.
+    Host,
 }
 
 /// An absolute path in the one way in which it can be written: `/` alone, or `/` and names.
@@ -136,7 +138,7 @@ pub(super) fn consistent(file: &[File], mount: &[Mount]) -> Result<(), ManifestE
         return Err(ManifestError::PathTwice { path: (*path).clone() });
     }
     let mut mounts = BTreeSet::new();
-    for Mount { path, kind: MountKind::Memory, size: _ } in mount {
+    for Mount { path, kind: _, size: _ } in mount {
         let inside_a_file = paths.iter().any(|file| path.below(file).is_some());
         if inside_a_file || !mounts.insert(path) {
             return Err(ManifestError::PathTwice { path: path.clone() });

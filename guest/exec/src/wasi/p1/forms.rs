@@ -90,6 +90,7 @@ impl From<Fault> for Errno {
             Fault::Busy => Self::Busy,
             Fault::Exist => Self::Exist,
             Fault::Invalid => Self::Inval,
+            Fault::Io => Self::Io,
             Fault::IsDirectory => Self::Isdir,
             Fault::Loop => Self::Loop,
             Fault::NameTooLong => Self::Nametoolong,
