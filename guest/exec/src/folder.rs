@@ -43,7 +43,7 @@ fn folder(platform: &Arc<Mutex<Platform>>, mount: &Mount) -> Result<Node, Refusa
                     }
                     last = name;
                     let file = size.map(|size| (size, bring(platform, of, &below)));
-                    let found = node.told(name, Duration::from_nanos(*modified), file);
+                    let found = node.told(&below, Duration::from_nanos(*modified), file);
                     let found = found.map_err(|fault| over(mount, fault))?;
                     if size.is_none() {
                         rest.push((below, found));

@@ -1,6 +1,6 @@
 //! What a file holds: bytes that came with it, until they are changed, then pages; or what the host says, piece by piece.
 //!
-//! Owns holes, which take no room. Invariant: the room of every page and piece was taken before it is there. A piece that was
+//! Owns holes, which take no room. Invariant: the room of every page and piece was taken before it is kept. A piece that was
 //! read once stays.
 
 use std::collections::BTreeMap;
@@ -49,9 +49,12 @@ impl Far {
             Entry::Vacant(place) => {
                 let offset = index.saturating_mul(PIECE as u64);
                 let length = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(PIECE);
-                take(length as u64)?;
                 let mut piece = vec![0; length].into_boxed_slice();
-                if (self.bring)(offset, &mut piece) { Ok(place.insert(piece)) } else { Err(Fault::Io) }
+                if !(self.bring)(offset, &mut piece) {
+                    return Err(Fault::Io);
+                }
+                take(length as u64)?;
+                Ok(place.insert(piece))
             }
         }
     }

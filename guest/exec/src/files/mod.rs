@@ -339,14 +339,17 @@ impl Node {
         self.mount(path, Self::new(&self.0.tree, Content::File(Data::fixed(content)), 0))
     }
 
-    /// Puts here what the host says that it has: a file of this size, or a directory.
-    pub(crate) fn told(&self, name: &str, modified: Duration, file: Option<(u64, Bring)>) -> Result<Self> {
-        self.0.tree.take(cost(name.len()))?;
+    /// Puts here what the host says that it has, by the last name of this path: a file of this size, or a directory.
+    pub(crate) fn told(&self, path: &str, modified: Duration, file: Option<(u64, Bring)>) -> Result<Self> {
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        // The path is kept too: a host must not make it free to be deep.
+        let cost = cost(name.len().saturating_add(path.len()));
+        self.0.tree.take(cost)?;
         let content = match file {
             Some((size, bring)) => Content::File(Data::far(size, bring)),
             None => Content::Directory(BTreeMap::new()),
         };
-        let node = Self::new(&self.0.tree, content, cost(name.len()));
+        let node = Self::new(&self.0.tree, content, cost);
         node.state().times = Times { accessed: modified, modified, changed: modified };
         self.insert(name.to_owned(), node.clone())?;
         Ok(node)
