@@ -66,10 +66,7 @@ impl Cache {
                 file
             }
         };
-        let total = file.metadata().ok()?.len();
-        let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
-        self.room.resize(rest.min(most), 0);
-        file.read_exact_at(&mut self.room, offset).ok()?;
+        let total = piece(&file, offset, most, &mut self.room)?;
         self.reading = Some((name, file));
         Some((total, &self.room))
     }
@@ -138,6 +135,15 @@ impl Cache {
         _ = file.persist_noclobber(&path);
         key(&path)
     }
+}
+
+/// Bytes of a file from `offset`, at most `most`, as all that is in `room`; how many the file has now.
+pub(crate) fn piece(file: &File, offset: u64, most: usize, room: &mut Vec<u8>) -> Option<u64> {
+    let total = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
+    let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
+    room.resize(rest.min(most), 0);
+    file.read_exact_at(room, offset).ok()?;
+    Some(total)
 }
 
 /// Removes the oldest files of a folder until the rest fits.

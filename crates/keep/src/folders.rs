@@ -12,12 +12,13 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use gate::message::{ENTRIES, Entry};
 use rustix::fs::{Dir, Mode, OFlags, openat};
+
+use crate::cache::piece;
 
 /// Folders by the mounts they are for.
 #[derive(Debug, Default)]
@@ -90,12 +91,9 @@ impl Folders {
             Some((_, _, file)) => file,
             None => File::from(self.open(mount, path)?),
         };
-        let known = file.metadata().ok().filter(Metadata::is_file)?;
-        let rest = usize::try_from(known.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        self.room.resize(rest.min(most), 0);
-        file.read_exact_at(&mut self.room, offset).ok()?;
+        let total = piece(&file, offset, most, &mut self.room)?;
         self.reading = Some((mount.to_owned(), path.to_owned(), file));
-        Some((known.len(), &self.room))
+        Some((total, &self.room))
     }
 
     fn open(&self, mount: &str, path: &str) -> Option<OwnedFd> {

@@ -124,7 +124,7 @@ fn thrown(service: &Service, bytes: &[u8], first: Duration) -> Vec<u8> {
     heard
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(super) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
 }
 
