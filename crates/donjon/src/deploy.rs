@@ -12,7 +12,7 @@ use drawbridge::client::{Client, ClientError, Trust};
 use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
 use identity::signed::OwnerSigned;
-use keep::{Backend, Cache, Event, Folders, Host, Image, Launch, Running, StartError, Stdio};
+use keep::{Backend, Cache, Event, Folders, Host, Image, Launch, Memory, Running, StartError, Stdio};
 use steward::signer::AwsLc;
 use workload::Digest;
 use workload::brief::{Brief, BriefError, Source, StewardRef};
@@ -40,6 +40,7 @@ pub(crate) struct Request {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) listen: BTreeMap<String, String>,
     pub(crate) folders: Folders,
+    pub(crate) memory: Memory,
     pub(crate) cache: Option<Cache>,
     pub(crate) stdio: Stdio,
 }
@@ -116,7 +117,8 @@ fn launch(
     })?;
     let image = Image::built_in().map_err(Failure::new)?;
     let launch = Launch::new(image, bytes, request.deployment)
-        .map_err(|error| Failure::caused("cannot fix the brief", &error))?;
+        .map_err(|error| Failure::caused("cannot fix the brief", &error))?
+        .with_memory(request.memory);
     steps(Event::Milestone {
         step: 4,
         detail: format!("backend {}, H(brief) {}", backend.name(), Digest::from(launch.field())),
@@ -131,6 +133,17 @@ fn launch(
     };
     let keep = backend.start(&launch, host).map_err(|error| not_started(&error))?;
     Ok((keep, brief))
+}
+
+/// What `--memory` says to Keeps of this backend.
+pub(crate) fn memory(said: Option<Memory>, backend: &dyn Backend, micro_vm: bool) -> Result<Memory, Failure> {
+    if said.is_some() && !micro_vm {
+        let why = format!("a Keep of the backend {} is a process, which has what its machine has", backend.name());
+        return Err(
+            Failure::new(why).hint("take one with micro-VMs, or limit the program: `[limits] memory` in Donjon.toml")
+        );
+    }
+    Ok(said.unwrap_or_default())
 }
 
 fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {

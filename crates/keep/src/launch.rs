@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -13,6 +14,7 @@ use gate::end::Signal;
 use gate::message::Compile;
 use workload::brief::{Brief, BriefError};
 use workload::digest::Digest;
+use workload::manifest::Size;
 
 use crate::backend::NoKvm;
 use crate::cache::Cache;
@@ -27,6 +29,41 @@ pub struct Launch {
     pub(crate) brief: Arc<[u8]>,
     pub(crate) brief_hash: [u8; 32],
     pub(crate) deployment: Option<Arc<[u8]>>,
+    pub(crate) memory: Memory,
+}
+
+/// How much memory a micro-VM has: whole MiB, from 64 MiB to 16 GiB, the most its shim counts. Not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory(u64);
+
+/// Why a text is no [`Memory`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a micro-VM has whole MiB of memory, from \"64 MiB\" to \"16 GiB\"")]
+pub struct MemoryError;
+
+impl Memory {
+    /// In bytes.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Memory {
+    /// 512 MiB.
+    fn default() -> Self {
+        Self(512 << 20)
+    }
+}
+
+impl FromStr for Memory {
+    type Err = MemoryError;
+
+    fn from_str(text: &str) -> Result<Self, MemoryError> {
+        let bytes = text.parse::<Size>().map_or(0, Size::get);
+        let fits = (64 << 20..=16 << 30).contains(&bytes) && bytes.is_multiple_of(1 << 20);
+        fits.then_some(Self(bytes)).ok_or(MemoryError)
+    }
 }
 
 impl Launch {
@@ -37,7 +74,19 @@ impl Launch {
     pub fn new(image: Image, brief: Vec<u8>, deployment: Option<Vec<u8>>) -> Result<Self, BriefError> {
         Brief::decode(&brief)?;
         let brief_hash = workload::brief::hash(&brief);
-        Ok(Self { image, brief: brief.into(), brief_hash, deployment: deployment.map(Into::into) })
+        Ok(Self {
+            image,
+            brief: brief.into(),
+            brief_hash,
+            deployment: deployment.map(Into::into),
+            memory: Memory::default(),
+        })
+    }
+
+    /// With so much memory, where a Keep has memory of its own: in a micro-VM.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
     }
 
     /// What the hardware's launch field (HOST_DATA, MRCONFIGID, CONFIGID) carries: SHA-256 of the brief.
@@ -186,6 +235,9 @@ pub enum RunError {
     /// The monitor could not make its micro-VM, or not run it on.
     #[error("the micro-VM cannot be run: {0}")]
     Machine(String),
+    /// All memory of the micro-VM was used up.
+    #[error("its memory is full")]
+    Full,
     /// The Keep broke the protocol of descriptor 3.
     #[error("the Keep broke the protocol of the gate: {0}")]
     Protocol(String),

@@ -42,7 +42,9 @@ pub use cache::Cache;
 pub use folders::Folders;
 pub use gate::end::Signal;
 pub use image::Image;
-pub use launch::{Blobs, Caller, End, Event, Host, Launch, RunError, Running, StartError, Stdio, Stop};
+pub use launch::{
+    Blobs, Caller, End, Event, Host, Launch, Memory, MemoryError, RunError, Running, StartError, Stdio, Stop,
+};
 #[cfg(guest)]
 pub use machine::monitor;
 

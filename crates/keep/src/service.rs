@@ -268,7 +268,7 @@ mod tests {
     use crate::backend::Nil;
     use crate::cache::Cache;
     use crate::folders::Folders;
-    use crate::launch::Stdio;
+    use crate::launch::{Memory, Stdio};
     use crate::task::tiny;
 
     #[test]
@@ -279,7 +279,13 @@ mod tests {
 
     fn service(replaces: bool) -> Service {
         let image = crate::Image::of(b"");
-        let launch = Launch { image, brief: Arc::from(*b"brief"), brief_hash: [0; 32], deployment: None };
+        let launch = Launch {
+            image,
+            brief: Arc::from(*b"brief"),
+            brief_hash: [0; 32],
+            deployment: None,
+            memory: Memory::default(),
+        };
         let events = Box::new(|_| {});
         let blobs = Box::new(BTreeMap::new());
         let host = Host {

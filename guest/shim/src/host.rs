@@ -84,7 +84,7 @@ pub(crate) enum Fatal {
     Start = 2,
     /// The processor gives no random numbers.
     Random = 3,
-    /// No memory for what the Keep itself needs.
+    /// No memory for what the Keep itself needs, or the program made use of.
     Memory = 4,
     /// Ring 0 faulted: a defect.
     Ring0 = 5,

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use gate::message::Compile;
 use keep::backend::Sim;
 use keep::measure::Measurement;
-use keep::{Backend, Event, Image, Stdio};
+use keep::{Backend, Event, Image, Memory, Stdio};
 use silicon::{Amd, Product};
 use tokio::sync::mpsc;
 use workload::Digest;
@@ -60,6 +60,9 @@ pub(crate) struct Deploy {
     /// Let the program read a folder of this host, at a mount of kind `host` in the manifest.
     #[arg(long = "mount", value_name = "PATH=FOLDER", value_parser = pair)]
     mount: Vec<(String, String)>,
+    /// How much memory a micro-VM has, such as 1GiB (default 512MiB).
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
     #[command(flatten)]
     caching: Caching,
     /// Arguments for the program; they become part of the brief.
@@ -122,6 +125,7 @@ impl Deploy {
             env: self.env,
             listen: self.listen.into_iter().collect(),
             folders: deploy::folders(&self.mount)?,
+            memory: deploy::memory(self.memory, &backend, self.backend != Platform::Sim)?,
             cache: self.caching.open(),
             stdio: Stdio::Inherit,
         };

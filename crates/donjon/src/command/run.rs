@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::message::Compile;
 use keep::backend::{MicroVm, Nil, Sim};
-use keep::{Backend, Caller, End, Event, Folders, Host, Image, Launch, RunError, Signal, Stdio};
+use keep::{Backend, Caller, End, Event, Folders, Host, Image, Launch, Memory, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
 use workload::brief::{Brief, Source};
 use workload::manifest::{self as policy, Destination, FromHost, Manifest, MountKind, Network, Ports, Variable};
@@ -18,7 +18,7 @@ use workload::package::Built;
 
 use crate::code::{Caching, Waiting};
 use crate::command::wait;
-use crate::deploy::{folders, name, not_started};
+use crate::deploy::{folders, memory, name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
 
@@ -38,6 +38,9 @@ pub(crate) struct Run {
     /// Let the program read a folder of this host, at a mount of kind `host` in the manifest.
     #[arg(long = "mount", value_name = "PATH=FOLDER", value_parser = pair)]
     mount: Vec<(String, String)>,
+    /// How much memory a micro-VM has, such as 1GiB (default 512MiB); a process has what its machine has.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
     /// What the Keep is made of: `nil` is a process, `kvm` a micro-VM, `sim-snp` a micro-VM on simulated SEV-SNP; none
     /// protects it from this host.
     #[arg(long, value_enum, default_value_t = Kind::Nil, env = "DONJON_BACKEND")]
@@ -88,7 +91,8 @@ impl Run {
             eprintln!("donjon: {weakness}");
         }
         let args = self.program.get(1..).unwrap_or_default().to_vec();
-        let launch = launch(&built, args, env)?;
+        let memory = memory(self.memory, backend.as_ref(), !matches!(self.backend, Kind::Nil))?;
+        let launch = launch(&built, args, env)?.with_memory(memory);
         let quiet = self.quiet;
         let learned = Arc::new(Mutex::new(Network::default()));
         let learns = Arc::clone(&learned);
@@ -286,6 +290,8 @@ pub(crate) fn ended(end: Result<End, RunError>) -> Result<ExitCode, Failure> {
         })),
         Err(error @ RunError::Machine(_)) => Err(Failure::caused("the Keep did not end by itself", &error)
             .hint("`donjon platform` shows what this machine can run, `dmesg` may say why it did not")),
+        Err(RunError::Full) => Err(Failure::new("the Keep ended because its memory is full")
+            .hint("give its micro-VM more: `--memory SIZE`, which is 512MiB without it")),
         Err(error) => Err(Failure::caused("the Keep did not end by itself", &error)),
     }
 }

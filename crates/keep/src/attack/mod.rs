@@ -224,7 +224,7 @@ impl Attack<'_> {
         let (backend, firmware): (Arc<dyn crate::backend::Attester>, _) = match &self.firmware {
             None => (Arc::new(Nil), None),
             Some(amd) => {
-                let firmware = machine::firmware::start(amd, self.launch.field(), |guest| guest);
+                let firmware = machine::firmware::start(amd, self.launch, |guest| guest);
                 let firmware = firmware.map_err(failed("start the simulated firmware"))?;
                 (Arc::new(Sim::micro_vm(Arc::clone(amd))), Some(firmware))
             }
@@ -298,6 +298,7 @@ pub fn judge(honest: &Run, run: &Run) -> Outcome {
             Err(RunError::Silent(_)) => Outcome::Finding(format!("the program that checks itself ended with {why}")),
             _ => Outcome::Error,
         },
+        Err(RunError::Full) => Outcome::Ended,
         Err(RunError::Silent(why)) if why.starts_with(ENDED) => Outcome::Ended,
         // Memory that the host said was there is not.
         Err(RunError::Silent(_) | RunError::Machine(_)) if run.told.about(Start::Memory) => Outcome::Ended,

@@ -53,7 +53,12 @@ pub(crate) fn start(
         }
         Child::Monitor(given) => {
             kvm::opens()?;
-            let given = sys::Given { program: launch.image.other(), shim: launch.image.other_shim(), ..given };
+            let given = sys::Given {
+                memory: launch.memory,
+                program: launch.image.other(),
+                shim: launch.image.other_shim(),
+                ..given
+            };
             (sys::spawn_monitor(given, theirs, end, stdio)?, false)
         }
     };
@@ -130,6 +135,7 @@ fn left(child: sys::Child, now: &Now, who: Caller) -> Result<sys::Left, RunError
     match left.told {
         Some(sys::Told::Call(call)) => Err(RunError::Call { who, name: call.name, arguments: call.arguments }),
         Some(sys::Told::Machine(why)) => Err(RunError::Machine(why)),
+        Some(sys::Told::Full) => Err(RunError::Full),
         Some(sys::Told::Broken(why)) => Err(RunError::Silent(why)),
         Some(sys::Told::Signal(..)) => Ok(left),
         None if now.stopped() => Err(RunError::Stopped),

@@ -20,7 +20,7 @@ const CRL_LIFE: u64 = 7 * CRL_EVERY;
 
 /// There is no micro-VM here to have one.
 #[cfg(not(guest))]
-fn firmware(_: &Amd, _: [u8; 32], _: impl Fn(Guest) -> Guest) -> std::io::Result<crate::sys::Firmware> {
+fn firmware(_: &Amd, _: &Launch, _: impl Fn(Guest) -> Guest) -> std::io::Result<crate::sys::Firmware> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
@@ -83,7 +83,7 @@ impl Backend for Sim {
                 Some(tampering) => guest.with_hostile_host(move |report| tampering(report)),
                 None => guest,
             };
-            let firmware = firmware(&self.firmware, launch.brief_hash, prepare);
+            let firmware = firmware(&self.firmware, launch, prepare);
             let failed = |source| StartError::System { what: "start the simulated firmware", source };
             process::Child::Monitor(crate::sys::Given {
                 firmware: Some(firmware.map_err(failed)?),

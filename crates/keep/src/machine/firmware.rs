@@ -13,7 +13,6 @@ use std::os::unix::net::UnixStream;
 use rustix::rand::GetRandomFlags;
 use silicon::{Amd, Finish, Guest, Launch, PageKind};
 
-use super::MEMORY;
 use crate::measure;
 use crate::sys;
 use crate::sys::memory::Memory;
@@ -77,14 +76,15 @@ impl Link {
     }
 }
 
-/// Starts the firmware for one guest with this launch field; `prepare` is given the guest before it runs.
+/// Starts the firmware for one guest, with this Keep's launch field and memory; `prepare` is given the guest before it runs.
 pub(crate) fn start(
     amd: &Amd,
-    host_data: [u8; 32],
+    keep: &crate::Launch,
     prepare: impl Fn(Guest) -> Guest + Send + 'static,
 ) -> Result<sys::Firmware> {
-    let memory = Memory::file(MEMORY)?;
-    let seen = Memory::of(memory.as_fd(), MEMORY)?;
+    let host_data = keep.field();
+    let memory = Memory::file(keep.memory.get())?;
+    let seen = Memory::of(memory.as_fd(), keep.memory.get())?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut random = [0; 32];
     rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;

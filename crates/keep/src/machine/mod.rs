@@ -23,9 +23,6 @@ use std::process::ExitCode;
 
 use crate::Image;
 
-/// Bytes of a machine's memory.
-pub(crate) const MEMORY: u64 = 512 << 20;
-
 /// The name by which this program knows that it is to be the monitor of a micro-VM.
 pub(crate) const NAME: &str = "donjon-vmm";
 

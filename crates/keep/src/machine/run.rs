@@ -15,12 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use gate::plan::{PAGE, PROCESSORS, Platform, SHARED, start};
-use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, NO_CALL, RESULT, WORDS};
+use gate::ring::{BLOCK, CALLS, COUNT, Call, DOORBELL, FATAL, FIRST, KICK, Kind, NO_CALL, NO_MEMORY, RESULT, WORDS};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use rustix::io::Errno;
 
-use super::MEMORY;
 use super::answers::Answers;
 use super::firmware::Link;
 use super::layout::Layout;
@@ -31,7 +30,7 @@ use crate::attack::{Board, ENDED};
 use crate::measure::PageKind;
 use crate::sys::memory::{Block, Memory, Origin};
 use crate::sys::processor::{self, Bell};
-use crate::sys::{CALL, FAILED, SERVED, SIGNAL};
+use crate::sys::{CALL, FAILED, FULL, SERVED, SIGNAL};
 
 /// How a machine ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,9 +64,10 @@ fn machine(platform: BorrowedFd<'_>, end: OwnedFd) -> Result<Ended, String> {
     let on = if firmware.is_some() { Platform::Snp } else { Platform::Plain };
     let layout = Layout::new(image.shim(), image.exec(), on, 0).map_err(|error| failed("lay out the Keep")(&error))?;
     // Before the machine, so that it outlives it.
+    let size = crate::sys::size();
     let memory = match &firmware {
-        Some(firmware) => Memory::of(firmware.memory.as_fd(), MEMORY),
-        None => Memory::new(MEMORY),
+        Some(firmware) => Memory::of(firmware.memory.as_fd(), size),
+        None => Memory::new(size),
     };
     let memory = memory.map_err(|error| failed("reserve memory")(&error))?;
     let shared = Memory::new((PROCESSORS * BLOCK) as u64).map_err(|error| failed("reserve memory")(&error))?;
@@ -119,7 +119,7 @@ fn machine(platform: BorrowedFd<'_>, end: OwnedFd) -> Result<Ended, String> {
     let first = machine.make(0).map_err(|error| failed("make a processor")(&error))?;
     let offered = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as usize).clamp(1, PROCESSORS);
     let block = machine.shared.block(0);
-    block.set_word(start::MEMORY, MEMORY);
+    block.set_word(start::MEMORY, size);
     block.set_word(start::TICKS, u64::from(first.get_tsc_khz().unwrap_or(0)) * 1000);
     block.set_word(start::PROCESSORS, offered as u64);
     let served = std::env::var_os(SERVED).is_some_and(|how| how == "served");
@@ -335,6 +335,7 @@ pub(super) fn ended(call: &Call) -> Option<Ended> {
         Kind::Exit if call.a & 0x7f == 0 => Ended::Exit(u8::try_from(call.a >> 8 & 0xff).unwrap_or(255)),
         Kind::Exit => Ended::Broken(format!("{SIGNAL}{} at {:#x}", call.a & 0x7f, call.b)),
         Kind::Fatal if call.a == NO_CALL => Ended::Broken(format!("{CALL}{}", call.b)),
+        Kind::Fatal if call.a == NO_MEMORY => Ended::Broken(FULL.to_owned()),
         Kind::Fatal => {
             let what = usize::try_from(call.a).ok().and_then(|a| FATAL.get(a.checked_sub(1)?)).copied();
             let what = what.unwrap_or("something cannot be true");

@@ -35,6 +35,7 @@ pub(crate) enum Told {
     Call(Refused),
     Signal(u8, String),
     Machine(String),
+    Full,
     Broken(String),
 }
 

@@ -17,7 +17,7 @@ pub(crate) mod processor;
 
 pub(crate) use files::MemoryFile;
 pub(crate) use monitor::{
-    CALL, FAILED, Firmware, Given, Hostile, SERVED, SIGNAL, board, end, firmware, others, platform, report,
+    CALL, FAILED, FULL, Firmware, Given, Hostile, SERVED, SIGNAL, board, end, firmware, others, platform, report, size,
     spawn as spawn_monitor,
 };
 
@@ -76,6 +76,8 @@ pub(crate) enum Told {
     Signal(u8, String),
     /// The monitor failed; how, for people.
     Machine(String),
+    /// All memory of its machine was used up.
+    Full,
     /// For people.
     Broken(String),
 }

@@ -18,6 +18,8 @@ const MEMORY: RawFd = 6;
 const FIRMWARE: RawFd = 7;
 /// The monitor's argument if there is one.
 const WITH_FIRMWARE: &str = "firmware";
+/// Before how many bytes of memory there are, in an argument.
+const BYTES: &str = "memory=";
 /// From which it reads what is to run in exec's place, if that is not exec.
 const PROGRAM: RawFd = 8;
 /// The monitor's argument if it is not.
@@ -40,6 +42,7 @@ pub(crate) struct Firmware {
 /// What a monitor is given, besides descriptors 3 and 4.
 #[derive(Default)]
 pub(crate) struct Given<'a> {
+    pub(crate) memory: crate::Memory,
     pub(crate) firmware: Option<Firmware>,
     /// In exec's place.
     pub(crate) program: Option<&'a [u8]>,
@@ -64,7 +67,7 @@ pub(crate) fn spawn(
     stdio: Stdio,
 ) -> Result<Child, StartError> {
     let failed = |what| move |source: std::io::Error| StartError::System { what, source };
-    let Given { firmware, program, shim, hostile } = given;
+    let Given { memory, firmware, program, shim, hostile } = given;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket pair"))?;
     let program = program.map(MemoryFile::sealed).transpose().map_err(failed("put the program into memory"))?;
     let shim = shim.map(MemoryFile::sealed).transpose().map_err(failed("put the shim into memory"))?;
@@ -103,6 +106,7 @@ pub(crate) fn spawn(
         command.envs(std::env::var_os(SERVED).map(|how| (SERVED, how)));
         let with =
             [(firmware.is_some(), WITH_FIRMWARE), (program.is_some(), WITH_PROGRAM), (shim.is_some(), WITH_SHIM)];
+        command.arg(format!("{BYTES}{}", memory.get()));
         command.args(with.into_iter().filter_map(|(is, argument)| is.then_some(argument)));
         let mut streams = [stdio; 3].map(std::process::Stdio::from);
         if let Some(hostile) = hostile {
@@ -143,11 +147,17 @@ pub(crate) const CALL: &str = "call ";
 /// What the monitor says before what it failed to do itself.
 pub(crate) const FAILED: &str = "monitor ";
 
+/// What it says when all memory of its machine is used up.
+pub(crate) const FULL: &str = "full";
+
 /// What it said.
 fn told(text: &str) -> Option<Told> {
     let number = |before: &str| text.strip_prefix(before)?.split(' ').next()?.parse().ok();
     if text.is_empty() {
         return None;
+    }
+    if text == FULL {
+        return Some(Told::Full);
     }
     if let Some(why) = text.strip_prefix(FAILED) {
         return Some(Told::Machine(why.to_owned()));
@@ -157,6 +167,12 @@ fn told(text: &str) -> Option<Told> {
         (_, Some(number)) => Told::Call(Refused { name: super::name(number), arguments: "..".to_owned() }),
         _ => Told::Broken(text.to_owned()),
     })
+}
+
+/// How much memory the machine has.
+pub(crate) fn size() -> u64 {
+    let said = std::env::args().find_map(|argument| argument.strip_prefix(BYTES)?.parse().ok());
+    said.unwrap_or_else(|| crate::Memory::default().get())
 }
 
 /// What the monitor has besides, if it was started with a firmware.

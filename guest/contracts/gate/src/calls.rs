@@ -148,6 +148,7 @@ pub const TABLE: &[Call] = &[
         ],
         "close-on-exec, status flags, a second descriptor of the same",
     ),
+    any(99, "sysinfo", "how much memory there is"),
     any(131, "sigaltstack", "traps of WebAssembly"),
     only(157, "prctl", &[&[is(0, PR_SET_NAME)]], "thread names"),
     any(158, "arch_prctl", "thread-local storage"),

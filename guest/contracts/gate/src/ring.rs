@@ -166,7 +166,7 @@ pub const FATAL: [&str; 9] = [
     "the host's answer to a call cannot be true",
     "what the host said at the start cannot be true",
     "the processor gives no random numbers",
-    "its memory is not enough for the Keep itself",
+    "its memory is full",
     "a fault in ring 0, a defect: report it",
     "a panic, a defect: report it",
     "the program made a system call that no Keep answers",
@@ -174,6 +174,8 @@ pub const FATAL: [&str; 9] = [
     "the host does not carry its messages to the firmware as they are",
 ];
 
+/// Of these, the one that more memory helps against.
+pub const NO_MEMORY: u64 = 4;
 /// Of these, the one whose `b` is the number of a system call.
 pub const NO_CALL: u64 = 7;
 

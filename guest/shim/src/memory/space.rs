@@ -10,6 +10,7 @@
 use super::areas::{Area, Areas, BOTTOM, EXECUTE, KEPT, READ, TOP, WRITE, range};
 use super::frames::Frames;
 use crate::arch::pages;
+use crate::host::{Fatal, fatal};
 use crate::syscall::error::{EEXIST, EFAULT, EINVAL, ENOMEM, Errno};
 use crate::threads;
 
@@ -47,7 +48,7 @@ impl Space {
         Self { areas: Areas::new(), frames: Frames::new(), below: 0, heap: (0, 0), measured: None }
     }
 
-    /// Makes an access possible that just failed; whether it is.
+    /// Makes an access possible that just failed; whether it is. Without memory for it the Keep ends.
     pub(crate) fn fault(&mut self, address: u64, wanted: u8) -> bool {
         let page = address & !(PAGE.wrapping_sub(1));
         let Some(area) = self.areas.at(page).copied() else { return false };
@@ -64,7 +65,8 @@ impl Space {
                 self.areas.touch(page, end);
                 true
             }
-            Err(pages::NoMemory) => false,
+            // It was promised when it was mapped, and nobody can be told any more.
+            Err(pages::NoMemory) => fatal(Fatal::Memory, 3),
         }
     }
 

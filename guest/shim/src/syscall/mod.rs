@@ -30,6 +30,8 @@ pub(crate) fn space() -> Guard<'static, Space> {
     space
 }
 
+const PAGE: u64 = gate::plan::PAGE;
+
 /// One more than the largest number of a call.
 const NUMBERS: usize = 334;
 
@@ -158,6 +160,7 @@ fn answer(frame: &mut Frame) -> Option<Result<u64, Errno>> {
         60 => threads::exit(a),
         231 => host::exit(a),
         72 => files::descriptor(fd, b, c),
+        99 => memory(a),
         131 => signals::alternate_stack(a, b),
         24 => {
             threads::turn();
@@ -285,6 +288,21 @@ fn affinity(size: u64, to: u64) -> Result<u64, Errno> {
     let all = u64::MAX.checked_shr(64u32.wrapping_sub(crate::boot::processors())).unwrap_or(1);
     put(to, &all.to_le_bytes())?;
     Ok(8)
+}
+
+/// `struct sysinfo`: memory, and one process, whose it all is.
+fn memory(to: u64) -> Result<u64, Errno> {
+    let (all, free) = {
+        let space = space();
+        (space.frames.all(), space.frames.free())
+    };
+    let [all, free] = [all, free].map(|pages| pages.saturating_mul(PAGE));
+    // Uptime and loads are nobody's; a unit of memory is a byte.
+    let words = [0, 0, 0, 0, all, free, 0, 0, 0, 0, 1, 0, 0, 1u64];
+    for (at, word) in (0u64..).step_by(8).zip(words) {
+        put(to.wrapping_add(at), &word.to_le_bytes())?;
+    }
+    Ok(0)
 }
 
 fn random(to: u64, length: u64) -> Result<u64, Errno> {

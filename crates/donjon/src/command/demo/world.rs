@@ -227,6 +227,7 @@ impl World {
             env,
             listen: BTreeMap::from([("web".to_owned(), "127.0.0.1:0".to_owned())]),
             folders: Folders::default(),
+            memory: keep::Memory::default(),
             cache: None,
             stdio: Stdio::Null,
         })

@@ -11,7 +11,7 @@ use workload::package::{Package, Program};
 use super::super::Nil;
 use super::*;
 use crate::folders::Folders;
-use crate::launch::{Event, Stdio};
+use crate::launch::{Event, Memory, Stdio};
 use crate::task::{calls, tiny};
 use crate::{Backend, Blobs, Image, Signal};
 
@@ -29,8 +29,13 @@ fn hostile(message: &[u8], then: &[u8]) -> Running {
     let code =
         [0xbf, 3, 0, 0, 0, 0x48, 0x8d, 0x35, place, 0, 0, 0, 0xba, length, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05];
     let elf = tiny(&[&code[..], then, &[0xeb, 0xfe], message].concat());
-    let launch =
-        Launch { image: Image::of(Vec::leak(elf)), brief: Arc::from([]), brief_hash: [0; 32], deployment: None };
+    let launch = Launch {
+        image: Image::of(Vec::leak(elf)),
+        brief: Arc::from([]),
+        brief_hash: [0; 32],
+        deployment: None,
+        memory: Memory::default(),
+    };
     Nil.start(&launch, host(Box::new(BTreeMap::new()), Box::new(|_| {}))).unwrap()
 }
 

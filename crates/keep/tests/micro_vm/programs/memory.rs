@@ -1,5 +1,5 @@
 //! Eight threads that map, write, protect and unmap at the same time, and check what they find: nobody ever sees a page of
-//! another, and what was taken away faults, also for a thread that used it a moment ago.
+//! another, and what was taken away faults, also for a thread that used it a moment ago. How much is free is told.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ unsafe extern "C" {
     fn munmap(at: *mut c_void, length: usize) -> i32;
     fn mprotect(at: *mut c_void, length: usize, protection: i32) -> i32;
     fn madvise(at: *mut c_void, length: usize, advice: i32) -> i32;
+    fn sysinfo(info: *mut Info) -> i32;
     fn sigaction(signal: i32, new: *const Action, old: *mut Action) -> i32;
 }
 
@@ -21,6 +22,20 @@ struct Action {
     mask: [u64; 16],
     flags: i32,
     restorer: usize,
+}
+
+/// `struct sysinfo`.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    uptime_and_loads: [u64; 4],
+    total: u64,
+    free: u64,
+    shared_and_swap: [u64; 4],
+    processes: u16,
+    high: [u64; 2],
+    unit: u32,
+    rest: [u64; 32],
 }
 
 const PAGE: usize = 4096;
@@ -86,6 +101,7 @@ fn main() {
         }
     });
     assert_eq!(counted.into_inner().unwrap(), THREADS * ROUNDS);
+    free();
     taken_away();
     while_others_compute();
     std::process::exit(42);
@@ -140,6 +156,24 @@ fn own_pages(thread: u64, counted: &Mutex<u64>) {
         }
         assert_eq!(unsafe { munmap(at.cast(), pages * PAGE) }, 0);
     }
+}
+
+fn free() {
+    const PAGES: usize = 1000;
+    let info = || {
+        let mut info = Info::default();
+        assert_eq!(unsafe { sysinfo(&mut info) }, 0);
+        assert!(info.processes == 1 && info.unit == 1 && info.free < info.total);
+        info.free
+    };
+    let before = info();
+    let at = map(PAGES);
+    (0..PAGES).for_each(|page| unsafe { word(at, page).write_volatile(1) });
+    let taken = before - info();
+    // Tables are pages too, and a few come and go with what others left.
+    assert!((PAGES - 100..PAGES + 100).contains(&(taken as usize / PAGE)), "{taken}");
+    assert_eq!(unsafe { munmap(at.cast(), PAGES * PAGE) }, 0);
+    assert!(before - info() < 100 * PAGE as u64);
 }
 
 /// Readers use a page without any call; when `munmap` or `mprotect` returned, no reader's load succeeds any more.
