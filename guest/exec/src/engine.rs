@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, Module, PoolingAllocationConfig, WasmBacktraceDet
 use workload::manifest::{Kind, Manifest, Protocol};
 
 use crate::cache::Cache;
-use crate::limits::Pulse;
+use crate::limits::{ELEMENT, Machine, Pulse};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::sys;
@@ -62,9 +62,11 @@ pub(crate) const INSTANCES: u32 = 512;
 const PARTS: u32 = 2 * INSTANCES;
 /// What a table of a service may grow to. Programs with more are run without a pool.
 const ELEMENTS: usize = 100_000;
+/// Of WebAssembly, in bytes.
+const PAGE: u64 = 64 << 10;
 /// How many bytes of a memory, and of a table, are cleared for the next instance by writing. Beyond, pages are given back
 /// and come anew: to ask for that, and the faults after it, cost more than to write this much.
-const RESIDENT: usize = 2 << 20;
+pub(crate) const RESIDENT: usize = 2 << 20;
 
 /// Magic and version of a component (Component Model, Binary.md); `workload` has told it apart from everything but a module.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -174,11 +176,15 @@ impl Program {
     }
 
     /// How many instances of it there may be at once.
-    pub(crate) fn instances(&self) -> usize {
+    pub(crate) fn instances(&self, machine: &Machine) -> usize {
         let Code::Component(component) = &self.code else { return 1 };
-        let parts = component.resources_required().map_or(1, |needs| needs.num_memories.max(needs.num_tables).max(1));
+        let Some(needs) = component.resources_required() else { return INSTANCES as usize };
         // Of memories and tables each has at least one.
-        INSTANCES.min(PARTS / parts).max(1) as usize
+        let parts = needs.num_memories.max(needs.num_tables).max(1);
+        let memories = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE * u64::from(needs.num_memories));
+        let tables = needs.max_initial_table_size.unwrap_or(0).saturating_mul(ELEMENT * u64::from(needs.num_tables));
+        let places = INSTANCES.min(PARTS / parts).max(1) as usize;
+        places.min(machine.instances(memories.saturating_add(tables)))
     }
 
     /// Whether it is a component that exports this interface, in any version that begins so.

@@ -37,7 +37,7 @@ use crate::command;
 use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy, Requests};
-use crate::limits::{self, Over, Pulse};
+use crate::limits::{self, Full, Over, Pulse};
 use crate::network::{self, Listener, Stream};
 use crate::places::{Place, Places, Watched, Way};
 use crate::platform::Platform;
@@ -93,7 +93,7 @@ pub(crate) async fn serve(
     };
     let tls = listener.tls();
     let requests = world.limits.requests.and_then(|limit| usize::try_from(limit).ok());
-    let requests = requests.map_or(program.instances(), |limit| limit.min(program.instances()));
+    let requests = requests.unwrap_or(usize::MAX).min(program.instances(&world.machine));
     let listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),
@@ -284,6 +284,9 @@ impl Service {
             Ok(Err(_)) => failed(StatusCode::INTERNAL_SERVER_ERROR, "the program answered with an error"),
             Err(_) => match task.join_next().await {
                 Some(Ok(Err(error))) if error.is::<Slow>() => failed(StatusCode::REQUEST_TIMEOUT, &Slow.to_string()),
+                Some(Ok(Err(error))) if error.is::<Full>() => {
+                    failed(StatusCode::SERVICE_UNAVAILABLE, &Full.to_string())
+                }
                 ended => {
                     if let Some(Ok(Err(error))) = ended {
                         command::trap(&error, self.world.streams.stderr);

@@ -25,9 +25,14 @@ impl Service {
 
     /// Serves this program.
     pub(crate) fn of(program: &Path, rest: &str) -> (Self, tempfile::TempDir) {
+        Self::with(program, rest, &[])
+    }
+
+    /// Serves it with these options of `run`.
+    pub(crate) fn with(program: &Path, rest: &str, options: &[&str]) -> (Self, tempfile::TempDir) {
         let dir = folder(&[("Donjon.toml", manifest(program, rest).as_bytes())]);
         let mut command = donjon(dir.path(), ["run", "--listen", "web=127.0.0.1:0"]);
-        let mut donjon = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut donjon = command.args(options).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(donjon.stderr.take().unwrap()).lines();
         let mut line = || said.by_ref().map(Result::unwrap).find(|line| line != COMPILING).expect("it says more");
         let protection = match BACKEND {
@@ -46,6 +51,13 @@ impl Service {
     pub(crate) fn end(mut self) -> String {
         self.donjon.kill().unwrap();
         self.said.by_ref().map(|line| line.unwrap() + "\n").collect()
+    }
+
+    /// Asks, and waits for no answer: the connection on which it comes.
+    pub(crate) fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
     }
 
     /// One exchange over HTTP/1.1 on a connection of its own.

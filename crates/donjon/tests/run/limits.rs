@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::http::Service;
-use crate::support::{Form, Input, Ran, folder, probe, program, run, wat};
+use crate::support::{BACKEND, Form, Input, Ran, folder, probe, program, run, wat};
 
 /// A module that ends with what its body leaves as status, under these limits.
 fn limited(memory: &str, body: &str, limits: &str) -> Ran {
@@ -117,31 +118,66 @@ fn requests() {
     }
 }
 
+/// Of a machine's memory, and how many instances that is not enough for.
+const SMALL: &str = "192MiB";
+const MANY: usize = 200;
+
+/// A Keep of which all memory is used up ends, and with it everybody in it: so nobody gets the last of it.
+#[test]
+fn the_memory_of_the_keep() {
+    if BACKEND == "nil" {
+        // A process has what its whole machine has, and says so.
+        let dir = folder(&[("main.wasm", &wat("(module (func (export \"_start\")))"))]);
+        let ran = run(dir.path(), ["run", "-q", "--memory", SMALL, "main.wasm"], Input::Nothing);
+        assert!(ran.stderr.contains("hint: take one with micro-VMs"), "{}", ran.stderr);
+        return;
+    }
+    let grow = "(i32.eq (memory.grow (i32.const 16384)) (i32.const -1))";
+    let ran = limited(TWO_PAGES, grow, "");
+    assert_eq!((ran.code(), ran.text()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("denied: the program wants 1073872896 bytes, and this Keep has "), "{}", ran.stderr);
+    let ran = limited("(memory (export \"memory\") 16384)", "(i32.const 0)", "");
+    assert_eq!(ran.code(), 125);
+    assert!(ran.stderr.contains("[limits.reached]"), "{}", ran.stderr);
+    // Of what is none of exec's it is the program's own affair.
+    let native = probe(Form::Native);
+    let ran = run(Path::new("/"), ["run", "-q", "--memory", SMALL, native.to_str().unwrap(), "memory"], Input::Nothing);
+    assert_eq!(ran.code(), 125);
+    assert!(ran.stderr.contains("memory is full\nhint: give its micro-VM more: `--memory "), "{}", ran.stderr);
+
+    let rogue = program("rogue", "rogue.wasm", Form::Component);
+    let (service, _dir) = Service::with(&rogue, "stderr = \"null\"\n", &["--memory", SMALL]);
+    let well = || assert_eq!(service.get("/").text(), "well\n");
+    // More at once than there is memory for, and when they left, what they leave to the next ones.
+    for path in ["/sleep", "/memory"] {
+        drop((0..MANY).map(|_| service.ask(path)).collect::<Vec<_>>());
+        well();
+        assert_eq!(service.get("/memory").status, 500);
+        well();
+    }
+    assert_eq!(service.end(), "");
+}
+
 /// Requests that compute for ever, sleep, trap or take all memory: others are answered meanwhile, and after.
 #[test]
 fn bad_requests_cost_only_themselves() {
     let rogue = program("rogue", "rogue.wasm", Form::Component);
     let limits = "stderr = \"null\"\n[limits]\nmemory = \"64 MiB\"\ncpu = \"2 s\"\ntime = \"20 s\"\n";
     let (service, _dir) = Service::of(&rogue, limits);
-    let ask = |path: &str| {
-        let mut stream = TcpStream::connect(service.address).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
-        stream
-    };
     let well = || {
         let answer = service.get("/");
         assert_eq!((answer.status, answer.text()), (200, "well\n"));
     };
     well();
-    let spinning: Vec<_> = (0..4).map(|_| ask("/spin")).collect();
-    let sleeping = ask("/sleep");
+    let spinning: Vec<_> = (0..4).map(|_| service.ask("/spin")).collect();
+    let sleeping = service.ask("/sleep");
     for path in ["/trap", "/silent", "/memory"] {
         assert_eq!(service.get(path).status, 500, "{path}");
         well();
     }
     let mut half = Vec::new();
     // The connection breaks: nobody takes the half for the whole.
-    _ = ask("/half").read_to_end(&mut half);
+    _ = service.ask("/half").read_to_end(&mut half);
     let half = String::from_utf8(half).unwrap();
     assert!(half.split_once("\r\n\r\n").is_none_or(|(_, body)| body.len() < 10), "{half}");
     well();

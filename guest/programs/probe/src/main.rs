@@ -11,6 +11,7 @@
 //! | `args` | its arguments after this one, one a line |
 //! | `env` | its environment, sorted, `NAME=VALUE` a line |
 //! | `trap unreachable`, `trap oob`, `trap stack` | traps in that way |
+//! | `memory` | takes memory until there is none |
 //! | `call` | makes a system call that no Keep answers, where a program can make one |
 //! | `sleep MS` | waits, then ends with status 0 |
 //! | `spin N` | says a line, and has N threads compute for ever |
@@ -73,6 +74,13 @@ fn main() -> io::Result<ExitCode> {
         ["name"] => {
             println!("{}", std::env::args().next().unwrap_or_default());
             Ok(ExitCode::SUCCESS)
+        }
+        ["memory"] => {
+            let mut all: Vec<Vec<u8>> = Vec::new();
+            loop {
+                all.push(vec![1; 1 << 20]);
+                black_box(&all);
+            }
         }
         ["call"] => std::process::Command::new("/bin/true").status().map(|_| ExitCode::SUCCESS),
         ["cat"] => cat(),
