@@ -105,6 +105,7 @@ pub(crate) fn spawn(_: Task, _: UnixStream, _: Option<UnixStream>) -> Result<Chi
 #[derive(Default)]
 #[allow(dead_code, reason = "nobody is given it here")]
 pub(crate) struct Given<'a> {
+    pub(crate) memory: crate::Memory,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) program: Option<&'a [u8]>,
     pub(crate) shim: Option<&'a [u8]>,
