@@ -15,7 +15,7 @@ use rustls::server::ParsedCertificate;
 use tempfile::TempDir;
 use workload::Digest;
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 /// A server that ends with the test.
