@@ -1,12 +1,19 @@
-//! What needs micro-VMs: the suites `run` and `foreign`, every test of them, and Keeps on simulated SEV-SNP.
+//! What needs micro-VMs: the suites `run` and `foreign`, every test of them, and Keeps on simulated SEV-SNP; of the suite
+//! `flow` what a manifest says to Keeps.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
 #[path = "foreign.rs"]
 mod foreign;
+#[path = "flow/keeps.rs"]
+mod keeps;
+mod keys;
 mod ring;
 mod sim_snp;
+#[path = "flow/site.rs"]
+#[allow(dead_code, reason = "the rest of the suite `flow` uses it")]
+mod site;
 #[path = "run/main.rs"]
 mod suite;
 

@@ -37,7 +37,7 @@ fn a_native_program_exits_with_its_status() {
 }
 
 #[test]
-fn arguments_and_environment_of_manifest_and_launcher() {
+pub(crate) fn arguments_and_environment_of_manifest_and_launcher() {
     let dir = project("args = [\"args\", \"a b\", \"\"]\n");
     run(dir.path(), ["run", "-q", ".", "ü"], Input::Nothing).assert(0, "a b\n\nü\n", "");
     let dir = project("args = [\"env\"]\n[env]\nA = \"x=y\"\nB = \"\"\n");
@@ -46,7 +46,7 @@ fn arguments_and_environment_of_manifest_and_launcher() {
 }
 
 #[test]
-fn standard_streams_lead_where_the_manifest_says() {
+pub(crate) fn standard_streams_lead_where_the_manifest_says() {
     let said = || Input::Bytes(b"hello\n".to_vec());
     for (streams, stdout, stderr) in [
         ("", "hello\n", "6\n"),
@@ -82,7 +82,7 @@ fn a_call_that_no_keep_answers_is_named() {
 
 /// Neither a file of the host nor one of another Keep.
 #[test]
-fn a_file_that_nobody_gave_is_not_there() {
+pub(crate) fn a_file_that_nobody_gave_is_not_there() {
     let probe = probe(Form::Native);
     for path in ["/etc/hostname", "/proc/self/maps", "/donjon/identity/key.pem", "Cargo.toml", "/"] {
         let ran = run(Path::new("/"), ["run", "-q", probe.to_str().unwrap(), "file", path], Input::Nothing);

@@ -25,7 +25,7 @@ const WEB: &str = "[[file]]\npath = \"/srv\"\nsource = \"web\"\n";
 const TMP: &str = "[[mount]]\npath = \"/tmp\"\nkind = \"memory\"\nsize = \"32 KiB\"\n";
 
 #[test]
-fn files_of_the_package_are_read() {
+pub(crate) fn files_of_the_package_are_read() {
     for form in [Form::Module, Form::Component, Form::Native] {
         probed(form, &["file", "/etc/ssl/ca.pem"], CA).assert(0, "certificate\n", "");
         probed(form, &["file", "/srv/index.html", "/srv/css/a.css", "/srv/empty"], WEB).assert(0, "<html>body {}", "");
@@ -39,7 +39,7 @@ fn files_of_the_package_are_read() {
 }
 
 #[test]
-fn nothing_of_the_host_is_there() {
+pub(crate) fn nothing_of_the_host_is_there() {
     for form in Form::BOTH {
         for path in ["/etc/passwd", "/proc/self/maps", "/tmp/../../etc/passwd", "Donjon.toml"] {
             let ran = probed(form, &["file", path], &[CA, TMP].concat());
@@ -49,7 +49,7 @@ fn nothing_of_the_host_is_there() {
 }
 
 #[test]
-fn mounts_are_written_to() {
+pub(crate) fn mounts_are_written_to() {
     for form in Form::BOTH {
         probed(form, &["put", "/tmp/new", "hello"], TMP).assert(0, "hello", "");
         failed(&probed(form, &["put", "/new", "hello"], TMP), "Read-only file system");
@@ -60,7 +60,7 @@ fn mounts_are_written_to() {
 }
 
 #[test]
-fn a_mount_holds_what_it_says() {
+pub(crate) fn a_mount_holds_what_it_says() {
     // The C library of components does not ask what was wrong with a stream.
     for (form, words) in [(Form::Module, "No space left on device"), (Form::Component, "I/O error")] {
         let (fits, too_much) = ("x".repeat(16 * 1024), "x".repeat(33 * 1024));
@@ -78,7 +78,7 @@ fn a_native_program_writes_nothing() {
 }
 
 #[test]
-fn a_source_that_is_not_there() {
+pub(crate) fn a_source_that_is_not_there() {
     let ran = probed(Form::Module, &["exit", "0"], "[[file]]\npath = \"/a\"\nsource = \"missing\"\n");
     assert_eq!(ran.code(), 125);
     assert!(
@@ -91,7 +91,7 @@ fn a_source_that_is_not_there() {
 }
 
 #[test]
-fn a_program_is_called_as_the_manifest_says() {
+pub(crate) fn a_program_is_called_as_the_manifest_says() {
     for (form, default) in [(Form::Module, "main.wasm"), (Form::Component, "main.wasm"), (Form::Native, "program")] {
         probed(form, &["name"], "").assert(0, &format!("{default}\n"), "");
         let dir = folder(&[]);
@@ -103,7 +103,7 @@ fn a_program_is_called_as_the_manifest_says() {
 
 /// WASI 0.1, "Application ABI": `_initialize` once, before anything else of a reactor is called.
 #[test]
-fn a_reactor_is_entered_by_name() {
+pub(crate) fn a_reactor_is_entered_by_name() {
     let reactor = wat(r#"(module (memory (export "memory") 1) (global $status (mut i32) (i32.const 1))
         (func (export "_initialize") (global.set $status (i32.add (global.get $status) (i32.const 40))))
         (func (export "run") (result i32) (i32.add (global.get $status) (i32.const 1)))
@@ -142,7 +142,7 @@ fn reading(form: Form, args: &[&str], sections: &str, mount: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_folder_of_the_host_is_read() {
+pub(crate) fn a_folder_of_the_host_is_read() {
     let given = ["--mount", "/data=given"];
     for form in Form::BOTH {
         reading(form, &["file", "/data/a", "/data/sub/b"], DATA, &given).assert(0, "of the hostbelow", "");
@@ -163,7 +163,7 @@ fn a_folder_of_the_host_is_read() {
 }
 
 #[test]
-fn the_launcher_gives_the_folders_that_the_manifest_has() {
+pub(crate) fn the_launcher_gives_the_folders_that_the_manifest_has() {
     let refused = |sections: &str, mount: &[&str], says: &str| {
         let ran = reading(Form::Module, &["list", "/"], sections, mount);
         assert_eq!(ran.code(), 125, "{}", ran.stderr);

@@ -1,7 +1,7 @@
 //! A service under `donjon run`: the greeter, in the clear, over HTTP/1.1 and HTTP/2.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
@@ -135,7 +135,7 @@ impl Answer {
 }
 
 #[test]
-fn the_greeter_greets() {
+pub(crate) fn the_greeter_greets() {
     let (service, _dir) = Service::start("[env]\nGREETER_NAME = \"<Tests>\"\n");
     let answer = service.get("/");
     assert_eq!(answer.status, 200);
@@ -267,6 +267,28 @@ fn the_greeter_speaks_http_2() {
     assert!(curl("/echo", &["--data-binary", "@body"]) == body);
     // The same client over HTTP/1.1, so that a failure above is known to be one of HTTP/2.
     assert_eq!(curl("/", &["--http1.1", "--output", "/dev/null", "--write-out", "%{http_version}"]), b"1.1");
+}
+
+/// At the port of the manifest, on loopback, unless the launcher says where.
+#[test]
+pub(crate) fn a_service_is_where_the_manifest_says() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("[[listen]]\nname = \"web\"\nport = {}\nprotocol = \"http\"\n", free.port());
+    let manifest = format!("program = {:?}\nkind = \"http\"\n{listen}", env!("DONJON_GREETER"));
+    let dir = folder(&[("Donjon.toml", manifest.as_bytes())]);
+    let there = |listen: &[&str]| {
+        let mut command = donjon(dir.path(), ["run"]);
+        let mut child = command.args(listen).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let at =
+            lines.filter_map(|line| line.strip_prefix("donjon: web listens on ")?.parse::<SocketAddr>().ok()).next();
+        let answers = TcpStream::connect(free).is_ok();
+        child.kill().unwrap();
+        wait(&mut child);
+        (at.expect("it says where it listens") == free, answers)
+    };
+    assert_eq!(there(&[]), (true, true));
+    assert_eq!(there(&["--listen", "web=127.0.0.1:0"]), (false, false));
 }
 
 /// A plain artifact without a manifest is served too, at any free port.

@@ -23,7 +23,7 @@ fn ran(program: &std::path::Path, args: &[&str], sections: &str) -> Ran {
 }
 
 #[test]
-fn the_brief_is_a_file_if_the_manifest_says_so() {
+pub(crate) fn the_brief_is_a_file_if_the_manifest_says_so() {
     for (form, names) in [(Form::Module, "brief\nconnect\nlisten\n"), (Form::Component, "brief\n")] {
         let probe = probe(form);
         ran(&probe, &["list", "/run/donjon"], FILES).assert(0, names, "");
@@ -128,7 +128,7 @@ fn other() -> SocketAddr {
 }
 
 #[test]
-fn a_path_is_a_connection() {
+pub(crate) fn a_path_is_a_connection() {
     let (probe, at) = (probe(Form::Module), other());
     let port = at.port();
     let section = format!("{FILES}[[connect]]\nname = \"other\"\nto = \"{at}\"\nprotocol = \"tcp\"\n");

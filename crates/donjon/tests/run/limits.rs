@@ -22,7 +22,7 @@ fn limited(memory: &str, body: &str, limits: &str) -> Ran {
 const TWO_PAGES: &str = "(memory (export \"memory\") 2)";
 
 #[test]
-fn memory() {
+pub(crate) fn memory() {
     let grow = "(i32.eq (memory.grow (i32.const 1)) (i32.const -1))";
     limited(TWO_PAGES, grow, "").assert(0, "", "");
     limited(TWO_PAGES, grow, "memory = \"192 KiB\"").assert(0, "", "");
@@ -35,7 +35,7 @@ fn memory() {
 }
 
 #[test]
-fn tables() {
+pub(crate) fn tables() {
     let table = format!("{TWO_PAGES} (table 2 funcref)");
     let grow = "(i32.eq (table.grow (ref.null func) (i32.const 1)) (i32.const -1))";
     limited(&table, grow, "elements = 3").assert(0, "", "");
@@ -47,7 +47,7 @@ fn tables() {
 }
 
 #[test]
-fn computing() {
+pub(crate) fn computing() {
     let forever = "(loop $l (result i32) (br $l))";
     for (limits, key) in [("cpu = \"100 ms\"", "limits.cpu"), ("time = \"100 ms\"", "limits.time")] {
         let ran = limited(TWO_PAGES, forever, limits);
@@ -58,7 +58,7 @@ fn computing() {
 }
 
 #[test]
-fn waiting() {
+pub(crate) fn waiting() {
     for form in Form::BOTH {
         let wait = |time: &str, milliseconds: &str| {
             let program = probe(form);
@@ -74,7 +74,7 @@ fn waiting() {
 }
 
 #[test]
-fn descriptors() {
+pub(crate) fn descriptors() {
     let read = |form: Form, limit: &str| {
         let program = probe(form);
         let manifest = format!(
@@ -93,7 +93,7 @@ fn descriptors() {
 
 /// One request at a time: the second is not begun while the first has no end.
 #[test]
-fn requests() {
+pub(crate) fn requests() {
     for (limits, waits) in [("", false), ("[limits]\nrequests = 1\n", true)] {
         let (service, _dir) = Service::of(std::path::Path::new(env!("DONJON_GREETER")), limits);
         let mut first = TcpStream::connect(service.address).unwrap();

@@ -180,7 +180,7 @@ fn answer(query: &Message<Vec<u8>>, label: &str, kind: Rtype) -> Message<Vec<u8>
 const BOTH: &str = "192.0.2.1\n2001:db8::1\n";
 
 #[test]
-fn names_are_asked_of_the_resolver() {
+pub(crate) fn names_are_asked_of_the_resolver() {
     let server = Server::start();
     let sections = format!("[network]\nresolve = [\"*.test\"]\nresolver = \"{}\"\n", server.at);
     let lookup = |name: &str| probed(Form::Component, &["lookup", name], &sections);
@@ -234,7 +234,7 @@ fn a_resolver_is_nobody_that_a_program_reaches() {
 }
 
 #[test]
-fn a_resolver_over_tls_proves_itself() {
+pub(crate) fn a_resolver_over_tls_proves_itself() {
     let identity = Identity::new();
     let server = Server::over_tls(&identity);
     let lookup = |proof: &str| {

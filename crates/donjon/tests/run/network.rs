@@ -58,7 +58,7 @@ impl Listening {
 const LISTEN: &str = "[[listen]]\nname = \"db\"\nport = 5432\nprotocol = \"tcp\"\n";
 
 #[test]
-fn a_listener_of_the_manifest() {
+pub(crate) fn a_listener_of_the_manifest() {
     let file = "[[mount]]\npath = \"/tmp\"\nkind = \"memory\"\n";
     let cases = [
         (Form::Module, "fd:3", LISTEN.to_owned()),
@@ -107,7 +107,7 @@ fn denied(ran: &Ran, hint: &str) {
 }
 
 #[test]
-fn ports_that_nobody_listed_are_refused() {
+pub(crate) fn ports_that_nobody_listed_are_refused() {
     let echo = |sections: &str| probed(Form::Component, &["echo", "127.0.0.1:0"], sections);
     denied(&echo(""), &hint("to listen at port 0", "listen = [\"*\"]"));
     let at = |port: &str, sections: &str| probed(Form::Component, &["echo", &format!("127.0.0.1:{port}")], sections);
@@ -184,7 +184,7 @@ impl Duplex for StreamOwned<ServerConnection, TcpStream> {
 }
 
 #[test]
-fn a_connection_of_the_manifest() {
+pub(crate) fn a_connection_of_the_manifest() {
     let other = Other::start();
     let at = other.address.to_string();
     let tcp = other.section("tcp", "");
@@ -199,7 +199,7 @@ fn a_connection_of_the_manifest() {
 }
 
 #[test]
-fn a_connection_that_cannot_be_made_is_told_at_the_start() {
+pub(crate) fn a_connection_that_cannot_be_made_is_told_at_the_start() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let section = format!("[[connect]]\nname = \"gone\"\nto = \"{gone}\"\nprotocol = \"tcp\"\n");
     let ran = probed(Form::Module, &["exit", "0"], &section);
@@ -208,7 +208,7 @@ fn a_connection_that_cannot_be_made_is_told_at_the_start() {
 }
 
 #[test]
-fn destinations_that_nobody_listed_are_refused() {
+pub(crate) fn destinations_that_nobody_listed_are_refused() {
     let other = Other::start();
     let (at, port) = (other.address.to_string(), other.address.port());
     let dial = |to: &str, sections: &str| probed(Form::Component, &["dial", to, "x"], sections);
@@ -226,7 +226,25 @@ fn destinations_that_nobody_listed_are_refused() {
 }
 
 #[test]
-fn names_that_nobody_listed_are_not_asked_for() {
+pub(crate) fn a_key_of_debug_lets_everybody_be_reached() {
+    let other = Other::start();
+    let at = other.address.to_string();
+    let dial = |sections: &str| {
+        let dir = project(Form::Component, &["dial", &at, "x"], sections, &[]);
+        run(dir.path(), ["run"], Input::Nothing)
+    };
+    let weak = "donjon: INSECURE: the program reaches everybody ([debug] insecure_network)\n";
+    for (sections, expected) in
+        [("", 1), ("[debug]\ninsecure_network = false\n", 1), ("[debug]\ninsecure_network = true\n", 0)]
+    {
+        let ran = dial(sections);
+        assert_eq!((ran.code(), ran.stderr.contains(weak)), (expected, expected == 0), "{}", ran.stderr);
+    }
+    assert_eq!(other.came(), 1);
+}
+
+#[test]
+pub(crate) fn names_that_nobody_listed_are_not_asked_for() {
     let other = Other::start();
     let port = other.address.port();
     let network = |key: &str, rule: &str| format!("[network]\n{key} = [\"{rule}\"]\n");
@@ -277,7 +295,7 @@ fn udp(rules: &[String]) -> String {
 }
 
 #[test]
-fn datagrams_go_to_listed_peers() {
+pub(crate) fn datagrams_go_to_listed_peers() {
     let ask = |to: &str, sections: &str| probed(Form::Component, &["ask", to, "hello"], sections);
     let (other, at) = peer("127.0.0.1");
     let needs = hint(&format!("to send a datagram to {at}"), &format!("udp = [\"{at}\"]"));
@@ -303,7 +321,7 @@ fn datagrams_go_to_listed_peers() {
 }
 
 #[test]
-fn datagrams_from_elsewhere_are_dropped() {
+pub(crate) fn datagrams_from_elsewhere_are_dropped() {
     let asked = |stranger_is_listed: bool| {
         let (other, (stranger, strangers)) = (peer("127.0.0.1"), peer("127.0.0.1"));
         let mut rules = vec![other.1.to_string()];
@@ -320,7 +338,7 @@ fn datagrams_from_elsewhere_are_dropped() {
 
 /// At a port of its choice it takes datagrams from everybody, as long as any, and may answer.
 #[test]
-fn datagrams_at_a_listed_port() {
+pub(crate) fn datagrams_at_a_listed_port() {
     let (port, at) = peer("127.0.0.1");
     drop(port);
     let tell = |sections: &str| project(Form::Component, &["tell", &at.to_string()], sections, &[]);
@@ -397,7 +415,7 @@ impl Identity {
 
 /// The Keep speaks the TLS: the program says its bytes in the clear and gets them back in the clear.
 #[test]
-fn tls_in_the_place_of_a_program() {
+pub(crate) fn tls_in_the_place_of_a_program() {
     let (identity, stranger) = (Identity::new(), Identity::new());
     let other = identity.other();
     let at = other.address.to_string();
@@ -427,7 +445,7 @@ fn tls_in_the_place_of_a_program() {
 }
 
 #[test]
-fn requests_go_where_the_manifest_says() {
+pub(crate) fn requests_go_where_the_manifest_says() {
     let service = Other::over(|stream| {
         serve(Box::new(stream));
         None
@@ -450,7 +468,7 @@ fn requests_go_where_the_manifest_says() {
 }
 
 #[test]
-fn requests_over_tls_trust_what_the_manifest_says() {
+pub(crate) fn requests_over_tls_trust_what_the_manifest_says() {
     let (identity, stranger) = (Identity::new(), Identity::new());
     let config = identity.config();
     let service = Other::over(move |stream| {
@@ -488,7 +506,7 @@ fn serve(mut stream: Box<dyn Duplex>) {
 
 /// A listener for TLS without a certificate is refused, never served in the clear.
 #[test]
-fn a_listener_for_tls_needs_a_certificate() {
+pub(crate) fn a_listener_for_tls_needs_a_certificate() {
     for form in Form::BOTH {
         let ran = probed(form, &["exit", "0"], &LISTEN.replace("tcp", "tls"));
         assert_eq!(ran.code(), 125);

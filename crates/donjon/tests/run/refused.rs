@@ -109,6 +109,31 @@ fn a_missing_import() {
     );
 }
 
+/// What a program imports and does without is let be, if its manifest says so; what it calls nevertheless is named.
+#[test]
+pub(crate) fn a_stub_stands_for_what_nobody_offers() {
+    let run_it = |stubs: &str, call: &str| {
+        let module = wat(&format!(
+            r#"(module (import "env" "abort" (func $abort)) (memory (export "memory") 1) (func (export "_start") {call}))"#
+        ));
+        let manifest = format!("program = \"main.wasm\"\n{stubs}");
+        let dir = folder(&[("Donjon.toml", manifest.as_bytes()), ("main.wasm", &module)]);
+        run(dir.path(), ["run", "-q"], Input::Nothing)
+    };
+    for stubs in ["", "stubs = [\"another\"]\n"] {
+        let ran = run_it(stubs, "");
+        assert!(ran.code() == 125 && ran.stderr.contains("[wasm.import]"), "{}", ran.stderr);
+    }
+    run_it("stubs = [\"env\"]\n", "").assert(0, "", "");
+    let ran = run_it("stubs = [\"env\"]\n", "(call $abort)");
+    assert_eq!(ran.code(), 134);
+    assert!(
+        ran.stderr.contains("the program called env.abort, which a Keep does not have (`stubs`)"),
+        "{}",
+        ran.stderr
+    );
+}
+
 /// An import of a component that nobody offers, beside one that is offered.
 #[test]
 fn a_missing_import_of_a_component() {
@@ -223,7 +248,7 @@ fn a_command_with_a_listener() {
 }
 
 #[test]
-fn a_service_without_a_handler() {
+pub(crate) fn a_service_without_a_handler() {
     let listen = "[[listen]]\nname = \"web\"\nport = 0\nprotocol = \"http\"\n";
     let dir = folder(&[(
         "Donjon.toml",
@@ -243,7 +268,7 @@ fn a_service_without_a_handler() {
 
 /// And the other way round: a service that is called a command has nothing to run.
 #[test]
-fn a_command_that_is_a_service() {
+pub(crate) fn a_command_that_is_a_service() {
     let dir =
         folder(&[("Donjon.toml", format!("program = {:?}\nkind = \"command\"\n", env!("DONJON_GREETER")).as_bytes())]);
     let ran = run(dir.path(), ["run", "-q"], Input::Nothing);
@@ -271,7 +296,7 @@ fn a_component_without_an_entry() {
 }
 
 #[test]
-fn a_manifest_without_a_program() {
+pub(crate) fn a_manifest_without_a_program() {
     let dir = folder(&[("Donjon.toml", b"kind = \"command\"\n")]);
     for command in ["run", "pack"] {
         refused(
@@ -295,7 +320,7 @@ fn a_folder_without_a_manifest() {
 }
 
 #[test]
-fn a_manifest_whose_program_is_missing() {
+pub(crate) fn a_manifest_whose_program_is_missing() {
     let dir = folder(&[("Donjon.toml", b"program = \"target/main.wasm\"\n")]);
     refused(
         dir.path(),
@@ -306,7 +331,7 @@ fn a_manifest_whose_program_is_missing() {
 }
 
 #[test]
-fn a_key_or_value_that_is_spelled_wrong() {
+pub(crate) fn a_key_or_value_that_is_spelled_wrong() {
     let dir = folder(&[("main.wasm", &wat(r#"(module (memory (export "memory") 1) (func (export "_start")))"#))]);
     let say = |text: &str| {
         std::fs::write(dir.path().join("Donjon.toml"), format!("program = \"main.wasm\"\n{text}")).unwrap()
@@ -399,7 +424,7 @@ fn an_address_of_another_machine() {
 
 /// A listener that the manifest does not have would be ignored, and the service would listen somewhere else.
 #[test]
-fn a_listener_that_is_spelled_wrong() {
+pub(crate) fn a_listener_that_is_spelled_wrong() {
     refused(
         service("http").path(),
         &["run", "-q", "--listen", "wbe=127.0.0.1:0"],
@@ -410,7 +435,7 @@ fn a_listener_that_is_spelled_wrong() {
 
 /// TLS needs a certificate, and a local run has nobody who gives one.
 #[test]
-fn https_without_a_certificate() {
+pub(crate) fn https_without_a_certificate() {
     refused(
         service("https").path(),
         &["run", "-q", "--listen", "web=127.0.0.1:0"],

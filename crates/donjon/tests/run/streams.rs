@@ -19,7 +19,7 @@ fn project(form: Form, rest: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn arguments_of_the_manifest_come_first() {
+pub(crate) fn arguments_of_the_manifest_come_first() {
     for form in Form::BOTH {
         let dir = project(form, r#"args = ["args", "fixed", "a b"]"#);
         run(dir.path(), ["run", "-q", ".", "given", "", "ü"], Input::Nothing).assert(0, "fixed\na b\ngiven\n\nü\n", "");
@@ -40,7 +40,7 @@ fn options_after_the_program_are_the_programs() {
 
 /// What the publisher fixes cannot be changed by the launcher, and nothing of the host leaks in.
 #[test]
-fn the_environment_of_the_manifest_wins() {
+pub(crate) fn the_environment_of_the_manifest_wins() {
     for form in Form::BOTH {
         let dir = project(form, "args = [\"env\"]\n[env]\nFIXED = \"by the manifest\"\nEMPTY = \"\"\n");
         let args = ["run", "-q", "--env", "FIXED=by the launcher", "--env", "GIVEN=a=b c", "--env", "ZERO=", "."];
@@ -56,7 +56,7 @@ fn the_environment_of_the_manifest_wins() {
 
 /// A value of the host reaches the program by the name that the manifest says, and no other does.
 #[test]
-fn the_manifest_takes_variables_of_the_host() {
+pub(crate) fn the_manifest_takes_variables_of_the_host() {
     let env = "args = [\"env\"]\n[env]\nA = { host = \"HOST_A\" }\nB = { host = \"HOST_B\", default = \"b\" }\n";
     for form in [Form::Module, Form::Component, Form::Native] {
         let dir = project(form, env);
@@ -91,13 +91,13 @@ fn the_manifest_takes_variables_of_the_host() {
 
 /// There is no certificate under `run`, and so nothing is asked of it.
 #[test]
-fn names_of_a_certificate_are_not_asked_for_without_a_steward() {
+pub(crate) fn names_of_a_certificate_are_not_asked_for_without_a_steward() {
     let dir = project(Form::Module, "args = [\"args\", \"x\"]\n[identity]\nnames = [\"shop.example.org\"]\n");
     run(dir.path(), ["run", "-q"], Input::Nothing).assert(0, "x\n", "");
 }
 
 #[test]
-fn the_manifest_can_close_the_streams() {
+pub(crate) fn the_manifest_can_close_the_streams() {
     for form in Form::BOTH {
         let cat = |rest: &str| {
             let dir = project(form, &format!("args = [\"cat\"]\n{rest}"));
