@@ -15,7 +15,8 @@ use wasmtime::{Config, Engine, Module, PoolingAllocationConfig, WasmBacktraceDet
 use workload::manifest::{Kind, Manifest, Protocol};
 
 use crate::cache::Cache;
-use crate::limits::{ELEMENT, Machine, Pulse};
+use crate::limits::{ELEMENT, Pulse};
+use crate::machine::MACHINE;
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
 use crate::sys;
@@ -176,7 +177,7 @@ impl Program {
     }
 
     /// How many instances of it there may be at once.
-    pub(crate) fn instances(&self, machine: &Machine) -> usize {
+    pub(crate) fn instances(&self) -> usize {
         let Code::Component(component) = &self.code else { return 1 };
         let Some(needs) = component.resources_required() else { return INSTANCES as usize };
         // Of memories and tables each has at least one.
@@ -184,7 +185,7 @@ impl Program {
         let memories = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE * u64::from(needs.num_memories));
         let tables = needs.max_initial_table_size.unwrap_or(0).saturating_mul(ELEMENT * u64::from(needs.num_tables));
         let places = INSTANCES.min(PARTS / parts).max(1) as usize;
-        places.min(machine.instances(memories.saturating_add(tables)))
+        places.min(MACHINE.instances(memories.saturating_add(tables)))
     }
 
     /// Whether it is a component that exports this interface, in any version that begins so.

@@ -1,18 +1,18 @@
 //! What `[limits]` of the manifest leaves to one instance, and the pulse by which one that computes lets others have their
 //! turn.
 //!
-//! Owns the count of memory, tables and computing. Refuses growth beyond the limits, or beyond what the machine has, whose
-//! end would be that of all; and ends who computes for too long. Invariant: without limits of time a command is compiled without any of it, and costs nothing.
+//! Owns the count of memory, tables and computing. Refuses growth beyond the limits, as a full machine would, and ends who
+//! computes for too long. Invariant: without limits of time a command is compiled without any of it, and costs nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use workload::manifest::{Limits, Stdio};
 
-use crate::engine;
+use crate::machine::{MACHINE, Share};
 use crate::refusal::{Refusal, Step};
 
 /// How long one computes before others have their turn.
@@ -23,17 +23,13 @@ const IDLE: usize = 100;
 /// What an element of a table takes at most, in bytes.
 pub(crate) const ELEMENT: u64 = 16;
 
-/// How much of a memory a pool keeps.
-const RESIDENT: u64 = engine::RESIDENT as u64;
-
 /// What is left to an instance.
 pub(crate) struct Budget {
     limits: Limits,
     stderr: Stdio,
     memory: u64,
     elements: u64,
-    machine: Arc<Machine>,
-    taken: Taken,
+    share: Share,
     computed: Duration,
     /// The limit that refused something, in words.
     refused: Option<String>,
@@ -52,53 +48,6 @@ pub(crate) enum Over {
 #[derive(Debug, thiserror::Error)]
 #[error("this Keep has no memory left for it")]
 pub(crate) struct Full;
-
-/// The machine's memory, for memories and tables of all instances together.
-pub(crate) struct Machine {
-    limit: u64,
-    all: Mutex<Taken>,
-}
-
-/// What is taken of it: up to [`RESIDENT`] of each memory, and beyond that.
-#[derive(Debug, Default, Clone, Copy)]
-struct Taken {
-    below: u64,
-    /// `below` at its highest: a pool keeps that for the next ones.
-    most: u64,
-    beyond: u64,
-}
-
-impl Machine {
-    /// The rest of what is free now is for connections, and what else a Keep needs.
-    pub(crate) fn new() -> Self {
-        let found = rustix::system::sysinfo();
-        // Who shares a machine with others learns little from what they left.
-        let room = if found.procs == 1 { found.freeram } else { found.totalram };
-        Self::of(room.saturating_mul(found.mem_unit.into()) / 4 * 3)
-    }
-
-    fn of(limit: u64) -> Self {
-        Self { limit, all: Mutex::default() }
-    }
-
-    /// For how many instances that begin with so much there is room, half of which is for growth.
-    pub(crate) fn instances(&self, beginning: u64) -> usize {
-        usize::try_from(self.limit / 2 / beginning.max(1)).unwrap_or(usize::MAX).max(1)
-    }
-
-    fn take(&self, from: u64, to: u64) -> Option<Taken> {
-        let below = to.min(RESIDENT).saturating_sub(from.min(RESIDENT));
-        let beyond = to.saturating_sub(RESIDENT).saturating_sub(from.saturating_sub(RESIDENT));
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = Taken {
-            below: all.below.saturating_add(below),
-            most: all.most.max(all.below.saturating_add(below)),
-            beyond: all.beyond.saturating_add(beyond),
-        };
-        let fits = after.most.saturating_add(after.beyond) <= self.limit;
-        fits.then(|| *all = after).map(|()| Taken { below, most: 0, beyond })
-    }
-}
 
 /// What stores hold.
 pub(crate) trait Limited {
@@ -122,9 +71,9 @@ pub(crate) fn keep<T: Limited + 'static>(store: &mut Store<T>, turns: bool) {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: Limits, stderr: Stdio, machine: Arc<Machine>) -> Self {
-        let (taken, computed) = (Taken::default(), Duration::ZERO);
-        Self { limits, stderr, memory: 0, elements: 0, machine, taken, computed, refused: None }
+    pub(crate) fn new(limits: Limits, stderr: Stdio) -> Self {
+        let share = Share::of(&MACHINE);
+        Self { limits, stderr, memory: 0, elements: 0, share, computed: Duration::ZERO, refused: None }
     }
 
     /// How many descriptors there may be, if the manifest says.
@@ -139,7 +88,7 @@ impl Budget {
             Step::Program,
             "limits.reached",
             refused,
-            "raise it, or build the program to begin with less",
+            "raise it (that of a Keep by `--memory`), or build the program to begin with less",
         ))
     }
 
@@ -152,12 +101,10 @@ impl Budget {
 
     /// Whether the machine has so many bytes more; an error where nothing would be there without them.
     fn take(&mut self, from: u64, to: u64) -> wasmtime::Result<bool> {
-        if let Some(taken) = self.machine.take(from, to) {
-            self.taken.below = self.taken.below.saturating_add(taken.below);
-            self.taken.beyond = self.taken.beyond.saturating_add(taken.beyond);
+        if self.share.grows(from, to) {
             return Ok(true);
         }
-        let limit = self.machine.limit;
+        let limit = MACHINE.limit;
         self.refuse(|| format!("the program wants {to} bytes, and this Keep has {limit} for all its instances"));
         if from == 0 { Err(Full.into()) } else { Ok(false) }
     }
@@ -172,14 +119,6 @@ impl Budget {
             }
             self.refused = Some(refused);
         }
-    }
-}
-
-impl Drop for Budget {
-    fn drop(&mut self) {
-        let mut all = self.machine.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.below = all.below.saturating_sub(self.taken.below);
-        all.beyond = all.beyond.saturating_sub(self.taken.beyond);
     }
 }
 
@@ -259,35 +198,17 @@ mod tests {
     #[test]
     fn growth_is_counted_over_all_memories() {
         let limits = Limits { memory: Some(Size::bytes(100)), ..Limits::default() };
-        let machine = Arc::new(Machine::of(u64::MAX));
-        let mut budget = Budget::new(limits, Stdio::Null, Arc::clone(&machine));
+        let mut budget = Budget::new(limits, Stdio::Null);
         assert!(budget.memory_growing(0, 60, None).unwrap());
         assert!(budget.memory_growing(0, 40, None).unwrap(), "another memory, exactly to the limit");
         assert!(budget.refusal().is_none());
         assert!(!budget.memory_growing(40, 41, None).unwrap());
         assert!(budget.refusal().is_some());
         assert!(budget.table_growing(0, 1 << 30, None).unwrap(), "no limit");
-        let unlimited = Limits::default();
-        assert!(Budget::new(unlimited, Stdio::Null, machine).memory_growing(0, usize::MAX, None).unwrap());
-    }
-
-    #[test]
-    fn the_machine_is_for_all_together() {
-        const MIB: usize = 1 << 20;
-        let machine = Arc::new(Machine::of(100 << 20));
-        let budget = || Budget::new(Limits::default(), Stdio::Null, Arc::clone(&machine));
-        let [mut first, mut second] = [budget(), budget()];
-        assert!(first.memory_growing(0, MIB, None).unwrap() && first.memory_growing(MIB, 60 * MIB, None).unwrap());
-        assert!(second.memory_growing(0, 10 * MIB, None).unwrap());
-        assert!(!second.memory_growing(10 * MIB, 41 * MIB, None).unwrap() && second.refusal().is_some());
-        assert!(second.memory_growing(10 * MIB, 40 * MIB, None).unwrap(), "exactly what there is");
-        assert!(!second.table_growing(1, 1000, None).unwrap());
-        assert!(budget().memory_growing(0, 1, None).unwrap_err().is::<Full>());
-        drop(first);
-        assert!(second.memory_growing(40 * MIB, 98 * MIB, None).unwrap(), "a pool keeps what two began with");
-        assert!(!second.memory_growing(98 * MIB, 99 * MIB, None).unwrap());
-        assert!(budget().memory_growing(0, 2 * MIB, None).unwrap(), "which is for the next one");
-        drop(second);
-        assert_eq!((machine.instances(0), machine.instances(5 << 20), machine.instances(u64::MAX)), (50 << 20, 10, 1));
+        let mut unlimited = Budget::new(Limits::default(), Stdio::Null);
+        assert!(unlimited.memory_growing(0, 200, None).unwrap());
+        let most = usize::try_from(MACHINE.limit).unwrap();
+        assert!(!unlimited.memory_growing(200, most + 1, None).unwrap() && unlimited.refusal().is_some());
+        assert!(unlimited.memory_growing(0, most + 1, None).unwrap_err().is::<Full>());
     }
 }

@@ -27,6 +27,7 @@ mod folder;
 mod idle;
 mod keys;
 mod limits;
+mod machine;
 mod native;
 mod network;
 #[cfg(test)]

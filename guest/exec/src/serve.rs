@@ -93,7 +93,7 @@ pub(crate) async fn serve(
     };
     let tls = listener.tls();
     let requests = world.limits.requests.and_then(|limit| usize::try_from(limit).ok());
-    let requests = requests.unwrap_or(usize::MAX).min(program.instances(&world.machine));
+    let requests = requests.unwrap_or(usize::MAX).min(program.instances());
     let listener = world.network.open(&listener)?;
     let service = Arc::new(Service {
         engine: program.engine.clone(),

@@ -12,8 +12,10 @@ use crate::keeps::{
 };
 use crate::suite::{elf, files, http, identity, limits, names, network, refused, streams};
 
+type Tests = &'static [fn()];
+
 /// Names as in the schema; `*` is any name.
-const KEYS: &[(&str, &[fn()])] = &[
+const KEYS: &[(&str, Tests)] = &[
     ("arg0", &[files::a_program_is_called_as_the_manifest_says]),
     ("args", &[streams::arguments_of_the_manifest_come_first, elf::arguments_and_environment_of_manifest_and_launcher]),
     ("connect", &[network::a_connection_of_the_manifest, network::destinations_that_nobody_listed_are_refused]),

@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock;
+use crate::machine::MACHINE;
 pub(crate) use data::Bring;
 use data::Data;
 use path::Place;
@@ -78,11 +79,17 @@ impl Tree {
 
     fn take(&self, bytes: u64) -> Result<()> {
         let less = |room: u64| room.checked_sub(bytes);
-        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map(|_| ()).map_err(|_| Fault::NoSpace)
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| Fault::NoSpace)?;
+        if !MACHINE.take(bytes) {
+            self.room.fetch_add(bytes, Ordering::Relaxed);
+            return Err(Fault::NoSpace);
+        }
+        Ok(())
     }
 
     fn give(&self, bytes: u64) {
         self.room.fetch_add(bytes, Ordering::Relaxed);
+        MACHINE.give(bytes);
     }
 }
 

@@ -199,6 +199,11 @@ fn what_is_taken_is_given_back() {
     assert_eq!(named - room(&root), 16 * 1024, "it is still open");
     drop(file);
     assert_eq!(room(&root), begun);
+    // A mount may be larger than what there is to be had.
+    let large = Tree::root(true, u64::MAX);
+    let begun = room(&large);
+    assert_eq!(large.0.tree.take(MACHINE.limit + 1), Err(Fault::NoSpace));
+    assert_eq!(room(&large), begun);
 }
 
 #[test]

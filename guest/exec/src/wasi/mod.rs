@@ -80,7 +80,7 @@ use workload::manifest::{
 
 use crate::clock;
 use crate::files::{Fault, How, Kind, Node, Result, Stat, Tree};
-use crate::limits::{Budget, Machine};
+use crate::limits::Budget;
 use crate::network::{Network, Shared};
 use crate::own::Own;
 use crate::refusal::{Refusal, Step};
@@ -98,7 +98,6 @@ pub(crate) struct World {
     pub(crate) preopened: Preopened,
     pub(crate) network: Shared,
     pub(crate) limits: Limits,
-    pub(crate) machine: Arc<Machine>,
     pub(crate) own: Arc<Own>,
     /// The directory of the Keep's identity, if the manifest has it.
     identity: Option<Node>,
@@ -130,7 +129,6 @@ impl World {
             preopened: Arc::new(preopened),
             network: Arc::new(network),
             limits: manifest.limits,
-            machine: Arc::new(Machine::new()),
             own,
             identity,
         })
@@ -138,7 +136,7 @@ impl World {
 
     /// What one instance may take.
     fn budget(&self) -> Budget {
-        Budget::new(self.limits, self.streams.stderr, Arc::clone(&self.machine))
+        Budget::new(self.limits, self.streams.stderr)
     }
 
     /// For a module, which begins with its connections.

@@ -1,0 +1,132 @@
+//! The machine's memory, which all that a program takes is taken of: memories and tables of its instances, and what it writes
+//! into its mounts.
+//!
+//! Owns that count. Refuses what goes beyond, because the end of a Keep's memory is the end of the Keep, and so of everybody
+//! in it. Invariant: a quarter of what was free when the program began is left for connections, and what else a Keep needs.
+
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use crate::engine;
+
+/// This one. It is asked how much there is when something is taken for the first time: the program is ready then.
+pub(crate) static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
+    let found = rustix::system::sysinfo();
+    // Who shares a machine with others learns little from what they left.
+    let room = if found.procs == 1 { found.freeram } else { found.totalram };
+    Machine::of(room.saturating_mul(found.mem_unit.into()) / 4 * 3)
+});
+
+/// How much of a memory a pool keeps.
+const RESIDENT: u64 = engine::RESIDENT as u64;
+
+pub(crate) struct Machine {
+    pub(crate) limit: u64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// The first [`RESIDENT`] bytes of each memory and table.
+    first: u64,
+    /// The same at its highest: a pool keeps that for the next ones.
+    most: u64,
+    rest: u64,
+}
+
+/// What one instance has of it.
+pub(crate) struct Share {
+    machine: &'static Machine,
+    first: u64,
+    rest: u64,
+}
+
+impl Machine {
+    fn of(limit: u64) -> Self {
+        Self { limit, taken: Mutex::default() }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how many instances that begin with so much there is room, half of which is for growth.
+    pub(crate) fn instances(&self, beginning: u64) -> usize {
+        usize::try_from(self.limit / 2 / beginning.max(1)).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Whether there was so much, which is taken then.
+    pub(crate) fn take(&self, bytes: u64) -> bool {
+        self.add(0, bytes)
+    }
+
+    pub(crate) fn give(&self, bytes: u64) {
+        let mut taken = self.taken();
+        taken.rest = taken.rest.saturating_sub(bytes);
+    }
+
+    fn add(&self, first: u64, rest: u64) -> bool {
+        let mut taken = self.taken();
+        let first = taken.first.saturating_add(first);
+        let most = taken.most.max(first);
+        let rest = taken.rest.saturating_add(rest);
+        let fits = most.saturating_add(rest) <= self.limit;
+        if fits {
+            *taken = Taken { first, most, rest };
+        }
+        fits
+    }
+}
+
+impl Share {
+    /// Nothing yet.
+    pub(crate) fn of(machine: &'static Machine) -> Self {
+        Self { machine, first: 0, rest: 0 }
+    }
+
+    /// Whether a memory or a table could grow from so many bytes to so many.
+    pub(crate) fn grows(&mut self, from: u64, to: u64) -> bool {
+        let first = to.min(RESIDENT).saturating_sub(from.min(RESIDENT));
+        let rest = to.saturating_sub(from).saturating_sub(first);
+        let grows = self.machine.add(first, rest);
+        if grows {
+            self.first = self.first.saturating_add(first);
+            self.rest = self.rest.saturating_add(rest);
+        }
+        grows
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.machine.taken();
+        taken.first = taken.first.saturating_sub(self.first);
+        taken.rest = taken.rest.saturating_sub(self.rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn it_is_for_all_together() {
+        let machine: &Machine = Box::leak(Box::new(Machine::of(100 * MIB)));
+        let [mut one, mut other] = [(); 2].map(|()| Share::of(machine));
+        assert!(one.grows(0, MIB) && one.grows(MIB, 60 * MIB));
+        assert!(other.grows(0, 10 * MIB));
+        assert!(!other.grows(10 * MIB, 41 * MIB));
+        assert!(other.grows(10 * MIB, 40 * MIB), "exactly what there is");
+        assert!(!other.grows(0, 1) && !machine.take(1));
+        drop(one);
+        assert!(other.grows(40 * MIB, 98 * MIB), "a pool keeps what two began with");
+        assert!(!other.grows(98 * MIB, 99 * MIB) && !machine.take(1));
+        assert!(Share::of(machine).grows(0, 2 * MIB), "which is for the next one");
+        drop(other);
+        assert!(machine.take(96 * MIB) && !machine.take(1));
+        machine.give(MIB);
+        assert!(machine.take(MIB));
+        assert_eq!([0, 5 * MIB, u64::MAX].map(|memory| machine.instances(memory)), [50 << 20, 10, 1]);
+    }
+}
