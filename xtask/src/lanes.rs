@@ -97,9 +97,9 @@ fn checks(repository: &Repository) -> Result<Vec<String>, Failed> {
 
     for workspace in Workspace::ALL {
         let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];
-        // In the root the features are those of the product.
+        // In the root the features are those of the product, and some tests are run by name only.
         let more: &[&str] = match workspace {
-            Workspace::Root => &[],
+            Workspace::Root => &["--test", "*"],
             Workspace::Guest => &["--all-features"],
             Workspace::Programs => &["--target", "wasm32-wasip2"],
             // Each target has a part of its own.

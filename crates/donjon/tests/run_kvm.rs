@@ -3,6 +3,7 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::tests_outside_test_module, reason = "this is a test binary")]
+#![allow(clippy::duplicate_mod, reason = "each suite names what it needs, and is a binary of its own too")]
 
 #[path = "foreign.rs"]
 mod foreign;
