@@ -95,9 +95,9 @@ fn start(bench: &Bench, peer: &Peer, backend: &str) -> Result<()> {
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..3 * TURNS {
         let begun = Instant::now();
-        peer.run(&hello, &["bulk"])?;
+        peer.run(&hello, &["now"])?;
         theirs.push(begun.elapsed());
-        ours.push(bench.once(backend, &hello, &["bulk"], 0)?.1);
+        ours.push(bench.once(backend, &hello, &["now"], 0)?.1);
     }
     let (theirs, ours) = (median(theirs), median(ours));
     row(

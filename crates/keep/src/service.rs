@@ -6,7 +6,7 @@
 //! Refuses requests outside the closed list; that ends the conversation and with it the Keep. What is exec's to ask is
 //! Unavailable for the program that took its place.
 
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,7 @@ impl Service {
             payload.resize(frame::length(header).map_err(protocol)?, 0);
             stream.read_exact(&mut payload).map_err(protocol)?;
             out.clear();
+            let mut after: &[u8] = &[];
             let request = Request::decode(&payload).map_err(protocol)?;
             if self.who == Caller::Program && !is_for_programs(&request) {
                 Reply::Unavailable.encode(&mut out).map_err(protocol)?;
@@ -85,9 +86,9 @@ impl Service {
                 self.who = Caller::Program;
                 continue;
             } else {
-                self.answer(request, &mut out)?;
+                after = self.answer(request, &mut out)?;
             }
-            let written = stream.write_all(&out);
+            let written = write_both(stream, &out, after);
             if let (Caller::Exec, Request::Outcome(outcome)) = (self.who, request) {
                 // Whatever it does now but to leave, nobody listens any more.
                 _ = stream.set_read_timeout(Some(TO_LEAVE)).and_then(|()| stream.read(&mut header));
@@ -122,8 +123,9 @@ impl Service {
         Some(identity::sealing::key(&cache.key()?, &brief, context))
     }
 
-    fn answer(&mut self, request: Request<'_>, out: &mut Vec<u8>) -> Result<(), RunError> {
-        match request {
+    /// Puts the answer into `out`, but for the bytes of a blob, which are sent after it from where they are.
+    fn answer(&mut self, request: Request<'_>, out: &mut Vec<u8>) -> Result<&[u8], RunError> {
+        let found = match request {
             Request::Brief => Reply::Brief { brief: &self.launch.brief }.encode(out),
             Request::Deployment => {
                 let deployment = self.launch.deployment.as_deref().unwrap_or_default();
@@ -153,10 +155,7 @@ impl Service {
                 None => Reply::Unavailable.encode(out),
             },
             Request::Load { name, offset } => {
-                match self.host.cache.as_mut().and_then(|cache| cache.read(name, offset, CHUNK)) {
-                    Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
-                    None => Reply::Absent.encode(out),
-                }
+                return blob(self.host.cache.as_mut().and_then(|cache| cache.read(name, offset, CHUNK)), out);
             }
             Request::Store { name, rest, bytes } => {
                 let stored = self.host.cache.as_mut().is_some_and(|cache| cache.write(name, rest, bytes));
@@ -166,10 +165,9 @@ impl Service {
                 (self.host.events)(Event::Compile(stage));
                 Reply::Noted.encode(out)
             }
-            Request::Blob { digest, offset } => match self.host.blobs.read(Digest::from(digest), offset, CHUNK) {
-                Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
-                None => Reply::Absent.encode(out),
-            },
+            Request::Blob { digest, offset } => {
+                return blob(self.host.blobs.read(Digest::from(digest), offset, CHUNK), out);
+            }
             Request::Bind { name } => match self.host.listen.get(name) {
                 Some(address) => Reply::Address(address).encode(out),
                 None => Reply::Absent.encode(out),
@@ -183,10 +181,9 @@ impl Service {
                 Some(listing) => Reply::Folder { entries: listing.entries(), more: listing.more }.encode(out),
                 None => Reply::Absent.encode(out),
             },
-            Request::Read { mount, path, offset } => match self.host.folders.read(mount, path, offset, CHUNK) {
-                Some((total, bytes)) => Reply::Blob { total, bytes }.encode(out),
-                None => Reply::Absent.encode(out),
-            },
+            Request::Read { mount, path, offset } => {
+                return blob(self.host.folders.read(mount, path, offset, CHUNK), out);
+            }
             Request::Listening { name, address } => {
                 (self.host.events)(Event::Listening { name: clean(name), address: clean(address) });
                 Reply::Noted.encode(out)
@@ -199,9 +196,30 @@ impl Service {
             Request::File { path, bytes } => self.hand(|handed| handed.file(path, bytes))?.encode(out),
             Request::Replace { .. } => Reply::Unavailable.encode(out),
             Request::Outcome(_) => Reply::Noted.encode(out),
-        }
-        .map_err(protocol)
+        };
+        found.map(|()| [].as_slice()).map_err(protocol)
     }
+}
+
+/// The answer to who asks for bytes, but for these.
+fn blob<'a>(found: Option<(u64, &'a [u8])>, out: &mut Vec<u8>) -> Result<&'a [u8], RunError> {
+    found.map_or(Reply::Absent, |(total, bytes)| Reply::Blob { total, bytes }).encode_head(out).map_err(protocol)
+}
+
+/// Both, without a wait between them that the other side would notice.
+fn write_both(mut stream: &UnixStream, first: &[u8], after: &[u8]) -> io::Result<()> {
+    let mut both = [IoSlice::new(first), IoSlice::new(after)];
+    let mut rest = both.as_mut_slice();
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match stream.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// What is known of a name.

@@ -78,24 +78,19 @@ impl Cache {
     pub(crate) fn load(&self, platform: &mut Platform) -> Result<Option<Sealed>, Refusal> {
         let (mut pages, mut held) = (None::<Pages>, 0);
         loop {
-            let fed = platform.load(self.name, held as u64, |total, chunk| {
+            let count = platform.load(self.name, held as u64, |total, count| {
                 if pages.is_none() {
                     let whole = usize::try_from(total).ok().filter(|whole| *whole > BEHIND && total <= STORED)?;
                     pages = Pages::new(whole);
                 }
-                let room = pages.as_mut()?.get_mut(held..)?;
-                let last = room.len() == chunk.len();
-                room.get_mut(..chunk.len()).filter(|room| !room.is_empty())?.copy_from_slice(chunk);
-                held += chunk.len();
-                Some(last)
+                pages.as_mut()?.get_mut(held..)?.get_mut(..count)
             })?;
-            match fed.flatten() {
-                Some(false) => {}
-                Some(true) => {
-                    let form = |pages: &Pages| Form::of(*pages.last()?);
-                    return Ok(pages.and_then(|bytes| Some(Sealed { form: form(&bytes)?, bytes })));
-                }
-                None => return Ok(None),
+            held += count;
+            if count == 0 {
+                return Ok(None);
+            }
+            if let Some(bytes) = pages.take_if(|pages| pages.len() == held) {
+                return Ok(Form::of(bytes[held - 1]).map(|form| Sealed { form, bytes }));
             }
         }
     }

@@ -19,7 +19,7 @@ use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
 use crate::sys;
 
-/// The most bytes of one read.
+/// The most bytes of one read that room is made for.
 const MOST: usize = 64 * 1024;
 
 /// Standard input. Clones share the one descriptor.
@@ -39,21 +39,27 @@ impl Stdin {
         Self(Arc::new(wait))
     }
 
-    /// Reads what is there now: `None` if a read would wait, empty at the end.
-    fn take(&self, most: usize) -> std::io::Result<Option<Bytes>> {
+    /// Reads, once there is something to read; 0 at the end.
+    pub(crate) async fn read(&self, into: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+            if let Some(count) = self.now(into)? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Reads what is there now: `None` if a read would wait, 0 at the end.
+    fn now(&self, into: &mut [u8]) -> std::io::Result<Option<usize>> {
         let stdin = rustix::stdio::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         if matches!(*self.0, Wait::Reactor(_)) && poll(&mut fds, Some(&now))? == 0 {
             return Ok(None);
         }
-        let mut buffer = BytesMut::zeroed(most.clamp(1, MOST));
         loop {
-            match rustix::io::read(stdin, &mut *buffer) {
-                Ok(count) => {
-                    buffer.truncate(count);
-                    return Ok(Some(buffer.freeze()));
-                }
+            match rustix::io::read(stdin, &mut *into) {
+                Ok(count) => return Ok(Some(count)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -93,9 +99,10 @@ impl InputStream for Stdin {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        match self.take(size) {
-            Ok(Some(bytes)) if bytes.is_empty() => Err(StreamError::Closed),
-            Ok(Some(bytes)) => Ok(bytes),
+        let mut buffer = BytesMut::zeroed(size.min(MOST));
+        match self.now(&mut buffer) {
+            Ok(Some(0)) => Err(StreamError::Closed),
+            Ok(Some(count)) => Ok(buffer.split_to(count).freeze()),
             Ok(None) => Ok(Bytes::new()),
             Err(error) => Err(StreamError::LastOperationFailed(error.into())),
         }
@@ -106,8 +113,9 @@ impl AsyncRead for Stdin {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         loop {
             std::task::ready!(self.poll_ready(cx));
-            if let Some(bytes) = self.take(into.remaining())? {
-                into.put_slice(&bytes);
+            let most = into.remaining().min(MOST);
+            if let Some(count) = self.now(into.initialize_unfilled_to(most))? {
+                into.advance(count);
                 return Poll::Ready(Ok(()));
             }
         }

@@ -81,17 +81,22 @@ pub fn split(bytes: &[u8]) -> Result<Split<'_>, FrameError> {
     Ok(rest.split_at_checked(length(*header)?))
 }
 
-/// Appends one frame to `out`; `fill` writes the payload.
-pub(crate) fn append(out: &mut Vec<u8>, fill: impl FnOnce(&mut Writer<'_>)) -> Result<(), FrameError> {
-    let mut payload = Vec::new();
-    fill(&mut Writer(&mut payload));
-    if payload.len() > MAX {
-        return Err(FrameError::TooLong { found: payload.len() });
+/// Appends one frame to `out`; `fill` writes the payload, but for so many bytes at its end, which whoever sends it sends after.
+pub(crate) fn append(out: &mut Vec<u8>, after: usize, fill: impl FnOnce(&mut Writer<'_>)) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    let payload = out.len();
+    fill(&mut Writer(out));
+    let found = out.len().saturating_sub(payload).saturating_add(after);
+    if found > MAX {
+        out.truncate(start);
+        return Err(FrameError::TooLong { found });
     }
     // MAX is below u32::MAX, so the conversion cannot fail.
-    let header = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
-    out.extend_from_slice(&header);
-    out.append(&mut payload);
+    let header = u32::try_from(found).unwrap_or(u32::MAX).to_le_bytes();
+    if let Some(place) = out.get_mut(start..payload) {
+        place.copy_from_slice(&header);
+    }
     Ok(())
 }
 
@@ -116,8 +121,12 @@ impl Writer<'_> {
 
     /// A `u32` length and the bytes. What does not fit a `u32` does not fit a frame: the caller's check of MAX sees it.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-        self.fixed(bytes)
+        self.length(bytes.len()).fixed(bytes)
+    }
+
+    /// The length of bytes that come after.
+    pub(crate) fn length(&mut self, length: usize) -> &mut Self {
+        self.fixed(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes())
     }
 }
 

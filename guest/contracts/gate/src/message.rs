@@ -14,6 +14,11 @@ use crate::program::{Path, STACK, Streams, Texts};
 /// The most bytes of a blob in one [`Reply::Blob`].
 pub const CHUNK: usize = 256 * 1024;
 
+/// What a payload begins with in [`Reply::Blob`].
+const BLOB: u8 = 4;
+/// Bytes of its payload before those of the blob.
+pub const BLOB_HEAD: usize = 1 + 8 + 4;
+
 /// The most bytes of a text that travels to people ([`Request::Milestone`], [`Outcome::Refused`]).
 pub const TEXT: usize = 16 * 1024;
 /// The most addresses of a name.
@@ -289,7 +294,7 @@ impl<'a> Request<'a> {
     /// frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
         self.bounded()?;
-        frame::append(out, |w| match *self {
+        frame::append(out, 0, |w| match *self {
             Self::Brief => {
                 w.u8(1);
             }
@@ -444,8 +449,19 @@ impl<'a> Reply<'a> {
     /// [`FrameError::Over`] for more endorsements or bytes of a blob than one reply carries, [`FrameError::TooLong`] if
     /// it does not fit a frame.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let after = self.encode_head(out)?;
+        out.extend_from_slice(after);
+        Ok(())
+    }
+
+    /// Appends it but for the bytes of a blob, which end the frame: the caller has them, and sends them after.
+    ///
+    /// # Errors
+    /// As [`Reply::encode`].
+    pub fn encode_head(&self, out: &mut Vec<u8>) -> Result<&'a [u8], FrameError> {
         self.bounded()?;
-        frame::append(out, |w| match self {
+        let after: &[u8] = if let Self::Blob { bytes, .. } = self { bytes } else { &[] };
+        frame::append(out, after.len(), |w| match self {
             Self::Brief { brief } => {
                 w.u8(1).bytes(brief);
             }
@@ -468,7 +484,7 @@ impl<'a> Reply<'a> {
                 w.u8(3);
             }
             Self::Blob { total, bytes } => {
-                w.u8(4).u64(*total).bytes(bytes);
+                w.u8(BLOB).u64(*total).length(bytes.len());
             }
             Self::Absent => {
                 w.u8(5);
@@ -494,7 +510,19 @@ impl<'a> Reply<'a> {
             Self::NotReplaced { reason } => {
                 w.u8(11).bytes(reason.as_bytes());
             }
-        })
+        })?;
+        Ok(after)
+    }
+
+    /// What a payload of so many bytes says of a blob before its bytes: the whole length, and how many bytes follow. `None`
+    /// if it is no [`Reply::Blob`].
+    #[must_use]
+    pub fn blob_head(head: &[u8; BLOB_HEAD], payload: usize) -> Option<(u64, usize)> {
+        let mut r = Reader(head);
+        let (kind, total) = (r.u8().ok()?, r.u64().ok()?);
+        let length = usize::try_from(r.array().map(u32::from_le_bytes).ok()?).ok()?;
+        let blob = kind == BLOB && length <= CHUNK && payload.checked_sub(BLOB_HEAD) == Some(length);
+        blob.then_some((total, length))
     }
 
     /// The bounds of single fields, which both sides keep.
@@ -531,7 +559,7 @@ impl<'a> Reply<'a> {
             }
             10 => Self::Key { key: r.array()? },
             3 => Self::Unavailable,
-            4 => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
+            BLOB => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
             5 => Self::Absent,
             6 => Self::Address(r.text()?),
             7 => Self::Noted,

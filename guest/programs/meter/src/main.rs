@@ -7,13 +7,14 @@
 //! | `inside N` | a system call that a Keep answers by itself, one |
 //! | `host N` | a system call that the host answers, one |
 //! | `bulk` | standard input to its end, all of it |
+//! | `now` | since 1970: a line, no more |
 //! | `sieve N`, and other [`kernels`] | N rounds of it, one |
 
 mod kernels;
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         ["host", rounds_of] => rounds(rounds_of).and_then(host),
         ["bulk"] => Some(bulk()),
+        ["now"] => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|now| now.as_nanos()),
         [kernel, rounds_of] => {
             kernels::named(kernel).zip(rounds(rounds_of)).map(|(kernel, rounds)| each(rounds, kernel))
         }
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None => {
-            eprintln!("usage: meter cpu N | memory N | inside N | host N | bulk | KERNEL N");
+            eprintln!("usage: meter cpu N | memory N | inside N | host N | bulk | now | KERNEL N");
             ExitCode::from(2)
         }
     }

@@ -16,7 +16,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::AsyncReadExt;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::IsTerminal;
 use wasmtime_wasi::p1::types::{
@@ -459,16 +458,15 @@ impl WasiSnapshotPreview1 for P1 {
             Descriptor::Connection { .. } => return self.receive(memory, fd, vectors, Riflags::empty()).await,
             _ => return self.read_file(memory, fd, vectors, None),
         };
-        let Some(input) = input.as_mut() else { return Ok(0) };
+        let Some(input) = input else { return Ok(0) };
         for vector in vectors.iter() {
             let vector = memory.read(vector?)?;
             if vector.buf_len == 0 {
                 continue;
             }
-            let mut buffer = vec![0; usize::try_from(vector.buf_len.min(BULK)).map_err(|_| Errno::Overflow)?];
-            let count = input.read(&mut buffer).await.map_err(|error| stream(&error))?;
-            buffer.truncate(count);
-            bytes(memory, vector.buf, &buffer)?;
+            let into = vector.buf.as_array(vector.buf_len);
+            let Some(into) = memory.as_slice_mut(into)? else { return Err(Errno::Notsup.into()) };
+            let count = input.read(into).await.map_err(|error| stream(&error))?;
             return u32::try_from(count).map_err(|_| Errno::Overflow.into());
         }
         Ok(0)
