@@ -34,6 +34,28 @@ const KEY: &str = "unprotected.key";
 
 type Name = [u8; 32];
 
+/// The files that Keeps have stored, for who can open them by name.
+#[derive(Debug)]
+pub(crate) struct Stored(PathBuf);
+
+impl Stored {
+    /// What has this path in a Keep.
+    pub(crate) fn open(&self, path: &[u8]) -> Option<File> {
+        let name = path.strip_prefix(gate::calls::STORED.as_bytes())?;
+        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        let name =
+            str::from_utf8(name).ok().filter(|name| name.len() == 64 && name.bytes().all(|byte| is_hex(&byte)))?;
+        used(&self.0.join(name))
+    }
+}
+
+/// A file that is read now: others go before it. Where that cannot be noted it goes as if it were not.
+fn used(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    _ = file.set_modified(SystemTime::now());
+    Some(file)
+}
+
 /// A folder for what Keeps store.
 #[derive(Debug)]
 pub struct Cache {
@@ -59,12 +81,7 @@ impl Cache {
         // Once a file is being read it may be replaced or removed: the open one stays as it is.
         let file = match self.reading.take().filter(|(open, _)| *open == name && offset > 0) {
             Some((_, file)) => file,
-            None => {
-                let file = File::open(self.path(name)).ok()?;
-                // It was used: others go before it. Where that cannot be noted it goes as if it were not.
-                _ = file.set_modified(SystemTime::now());
-                file
-            }
+            None => used(&self.path(name))?,
         };
         let total = piece(&file, offset, most, &mut self.room)?;
         self.reading = Some((name, file));
@@ -108,6 +125,10 @@ impl Cache {
                 None
             }
         }
+    }
+
+    pub(crate) fn stored(&self) -> Stored {
+        Stored(self.code())
     }
 
     fn code(&self) -> PathBuf {
@@ -221,6 +242,34 @@ mod tests {
         assert_eq!(next.read([2; 32], 0, 4), None);
         assert!(next.write([1; 32], 0, b"anew"));
         assert_eq!(next.read([1; 32], 0, 9), Some((4, b"anew".as_slice())));
+    }
+
+    #[test]
+    fn what_was_stored_is_opened_by_its_name_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = cache(&dir);
+        assert!(cache.write([0xab; 32], 0, b"sealed"));
+        let name = "ab".repeat(32);
+        assert_eq!(fs::read(cache.code().join(&name)).unwrap(), b"sealed", "control");
+        fs::write(dir.path().join("donjon").join(&name), b"beside").unwrap();
+        let open = |path: &str| {
+            let mut text = String::new();
+            cache.stored().open(path.as_bytes())?.read_to_string(&mut text).unwrap();
+            Some(text)
+        };
+        assert_eq!(open(&format!("/donjon/stored/{name}")), Some("sealed".to_owned()));
+        for path in [
+            name.clone(),
+            "/donjon/stored/".to_owned(),
+            format!("/donjon/stored/{}", name.to_uppercase()),
+            format!("/donjon/stored/{}", "ac".repeat(32)),
+            format!("/donjon/stored/../{name}"),
+            format!("/donjon/stored/../{}", &name[3..]),
+            format!("/donjon/stored/{name}/"),
+            format!("/donjon/stored/{}/code/{name}", dir.path().join("donjon").display()),
+        ] {
+            assert_eq!(open(&path), None, "{path}");
+        }
     }
 
     #[test]

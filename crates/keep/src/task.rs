@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStringExt;
 use gate::elf::{Elf, ElfError, Kind};
 use gate::program::{ALL_FILES, FILE, FILES, PROGRAM, Path, Streams, Texts};
 
+use crate::cache::Stored;
 use crate::launch::Stdio;
 use crate::sys::MemoryFile;
 
@@ -29,14 +30,23 @@ pub(crate) struct Task {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Standard input, output and error.
     pub(crate) streams: [Stdio; 3],
-    /// What it can open, by path.
-    pub(crate) files: Vec<(String, OwnedFd)>,
+    pub(crate) files: Files,
+}
+
+/// What it can open, by path.
+#[derive(Debug)]
+pub(crate) enum Files {
+    /// What exec gave to a program.
+    Given(Vec<(String, OwnedFd)>),
+    /// What exec stored at earlier starts, if that is kept.
+    Stored(Option<Stored>),
 }
 
 impl Task {
     /// exec itself, or whatever a test puts in its place.
-    pub(crate) fn exec(image: OwnedFd, stdio: Stdio) -> Self {
-        Self { image, arguments: vec!["exec".into()], environment: Vec::new(), streams: [stdio; 3], files: Vec::new() }
+    pub(crate) fn exec(image: OwnedFd, stdio: Stdio, stored: Option<Stored>) -> Self {
+        let files = Files::Stored(stored);
+        Self { image, arguments: vec!["exec".into()], environment: Vec::new(), streams: [stdio; 3], files }
     }
 }
 
@@ -124,7 +134,7 @@ impl Handed {
             arguments: arguments.iter().map(text).collect(),
             environment: environment.iter().map(variable).collect(),
             streams: [stdin, stdout, stderr].map(|host| if host { stdio } else { Stdio::Null }),
-            files,
+            files: Files::Given(files),
         })))
     }
 }
@@ -220,7 +230,7 @@ mod tests {
             assert_eq!(task.arguments, ["program", "b c"]);
             assert_eq!(task.environment, [("A".into(), "x=y".into()), ("B".into(), OsString::new())]);
             assert_eq!(task.streams, expected);
-            assert_eq!(task.files[0].0, "/a");
+            assert!(matches!(&task.files, Files::Given(files) if files[0].0 == "/a"));
         }
     }
 }

@@ -9,7 +9,9 @@
 //!
 //! Invariant: an [`Opened`] is made only of bytes whose tag was right.
 
+use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::io::{Read, Seek, SeekFrom};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use gate::message::{CHUNK, STORED};
@@ -76,23 +78,44 @@ impl Cache {
 
     /// As much as the host has under the name, and no more than it said at first.
     pub(crate) fn load(&self, platform: &mut Platform) -> Result<Option<Sealed>, Refusal> {
+        let pages = match Platform::stored(self.name) {
+            Some(file) => Self::read(file),
+            None => self.fetch(platform)?,
+        };
+        let sealed = |bytes: Pages| Some(Sealed { form: Form::of(*bytes.last()?)?, bytes });
+        Ok(pages.and_then(sealed))
+    }
+
+    fn read(mut file: File) -> Option<Pages> {
+        let mut pages = Self::pages(file.seek(SeekFrom::End(0)).ok()?)?;
+        file.rewind().and_then(|()| file.read_exact(&mut pages)).ok()?;
+        Some(pages)
+    }
+
+    fn fetch(&self, platform: &mut Platform) -> Result<Option<Pages>, Refusal> {
         let (mut pages, mut held) = (None::<Pages>, 0);
         loop {
-            let count = platform.load(self.name, held as u64, |total, count| {
+            let fed = platform.load(self.name, held as u64, |total, chunk| {
                 if pages.is_none() {
-                    let whole = usize::try_from(total).ok().filter(|whole| *whole > BEHIND && total <= STORED)?;
-                    pages = Pages::new(whole);
+                    pages = Self::pages(total);
                 }
-                pages.as_mut()?.get_mut(held..)?.get_mut(..count)
+                let room = pages.as_mut()?.get_mut(held..)?;
+                let last = room.len() == chunk.len();
+                room.get_mut(..chunk.len()).filter(|room| !room.is_empty())?.copy_from_slice(chunk);
+                held += chunk.len();
+                Some(last)
             })?;
-            held += count;
-            if count == 0 {
-                return Ok(None);
-            }
-            if let Some(bytes) = pages.take_if(|pages| pages.len() == held) {
-                return Ok(Form::of(bytes[held - 1]).map(|form| Sealed { form, bytes }));
+            match fed.flatten() {
+                Some(false) => {}
+                Some(true) => return Ok(pages),
+                None => return Ok(None),
             }
         }
+    }
+
+    /// Room for so many bytes, if something that was sealed can have them.
+    fn pages(total: u64) -> Option<Pages> {
+        Pages::new(usize::try_from(total).ok().filter(|whole| *whole > BEHIND && total <= STORED)?)
     }
 
     /// Opens it in its place, for the engine of its form.

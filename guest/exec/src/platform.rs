@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gate::frame;
-use gate::message::{ADDRESSES, BLOB_HEAD, Compile, Entry, Outcome, Purpose, Reply, Request};
+use gate::message::{ADDRESSES, Compile, Entry, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
 
 use crate::refusal::{Refusal, Step, bounded};
@@ -100,35 +100,20 @@ impl Platform {
         self.bytes(&Request::Blob { digest, offset }, use_bytes)
     }
 
-    /// Bytes of what an earlier Keep stored under this name, or of whatever the host takes for it, to where `place` wants
-    /// them, which is told the whole length and how many come now; how many came, 0 if there are none or no place.
-    pub(crate) fn load<'a>(
+    /// What an earlier Keep stored under this name, or whatever the host takes for it, where the platform is a process.
+    pub(crate) fn stored(name: [u8; 32]) -> Option<File> {
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        File::open([gate::calls::STORED, &name].concat()).ok()
+    }
+
+    /// The same of what is stored, piece by piece.
+    pub(crate) fn load<T>(
         &mut self,
         name: [u8; 32],
         offset: u64,
-        place: impl FnOnce(u64, usize) -> Option<&'a mut [u8]>,
-    ) -> Result<usize, Refusal> {
-        let (mut held, length) = self.begin(&Request::Load { name, offset })?;
-        // They may be half a megabyte, hundreds of times: they are not held here first.
-        const HEAD: usize = frame::HEADER + BLOB_HEAD;
-        while held < HEAD.min(length) {
-            held += self.more(held)?;
-        }
-        let head = self.room[..held].get(frame::HEADER..).and_then(|head| head.split_first_chunk());
-        let blob = head.and_then(|(head, early)| Some((Reply::blob_head(head, length - frame::HEADER)?, early)));
-        if let Some(((total, count), early)) = blob
-            && let Some((first, rest)) = place(total, count).and_then(|place| place.split_at_mut_checked(early.len()))
-            && early.len() + rest.len() == count
-        {
-            first.copy_from_slice(early);
-            let mut stream = &*self.stream;
-            stream.read_exact(rest).map_err(broken)?;
-            return Ok(count);
-        }
-        match self.end(held, length)? {
-            Reply::Blob { .. } | Reply::Absent => Ok(0),
-            other => Err(unexpected("Blob", &other)),
-        }
+        use_bytes: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        self.bytes(&Request::Load { name, offset }, use_bytes)
     }
 
     /// What is in a folder of the host's, after a name, given to `use_entries`, with whether there is more; `None` if the host has no
@@ -265,12 +250,6 @@ impl Platform {
     }
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply<'_>, Refusal> {
-        let (held, length) = self.begin(request)?;
-        self.end(held, length)
-    }
-
-    /// Sends a request, and reads until it knows how long the reply is: how much of it is there, and its length.
-    fn begin(&mut self, request: &Request<'_>) -> Result<(usize, usize), Refusal> {
         self.request.clear();
         request.encode(&mut self.request).map_err(broken)?;
         let mut stream = &*self.stream;
@@ -278,7 +257,10 @@ impl Platform {
         // A short reply comes with one read: each is a way to the host and back.
         let mut held = 0;
         let length = loop {
-            held += self.more(held)?;
+            match stream.read(&mut self.room[held..]).map_err(broken)? {
+                0 => return Err(broken("it ended in the middle of a reply")),
+                count => held += count,
+            }
             if let Some(header) = self.room[..held].first_chunk() {
                 break frame::HEADER + frame::length(*header).map_err(broken)?;
             }
@@ -286,25 +268,10 @@ impl Platform {
         if held > length {
             return Err(broken("something follows its reply"));
         }
-        Ok((held, length))
-    }
-
-    /// Reads what is there of a reply, behind what was read of it.
-    fn more(&mut self, held: usize) -> Result<usize, Refusal> {
-        let mut stream = &*self.stream;
-        match stream.read(&mut self.room[held..]).map_err(broken)? {
-            0 => Err(broken("it ended in the middle of a reply")),
-            count => Ok(count),
-        }
-    }
-
-    /// Reads the rest of a reply.
-    fn end(&mut self, held: usize, length: usize) -> Result<Reply<'_>, Refusal> {
         // It only grows: to clear it each time would take as long as what it is for.
         if self.room.len() < length {
             self.room.resize(length, 0);
         }
-        let mut stream = &*self.stream;
         stream.read_exact(&mut self.room[held..length]).map_err(broken)?;
         Reply::decode(&self.room[frame::HEADER..length]).map_err(broken)
     }
@@ -434,54 +401,6 @@ pub(crate) mod tests {
         }
         for wrong in [&frame[..2], &frame[..9], b"", b"\xff\xff\xff\xff", b"\x08\0\0\0\x06\x03\0\0\0a:1x"] {
             assert!(heard(wrong, 64).is_err(), "{wrong:?}");
-        }
-    }
-
-    /// What of a reply to Load, in pieces of so many bytes, is where it was wanted.
-    fn loaded(reply: &[u8], each: usize, room: usize) -> Result<(usize, Vec<u8>), Refusal> {
-        let reply = reply.to_vec();
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let host = std::thread::spawn(move || {
-            let mut request = [0; 4 + 1 + 32 + 8];
-            theirs.read_exact(&mut request).unwrap();
-            for piece in reply.chunks(each) {
-                theirs.write_all(piece).unwrap();
-            }
-            let mut noted = Vec::new();
-            Reply::Noted.encode(&mut noted).unwrap();
-            // It may be gone.
-            _ = theirs.read_exact(&mut [0; 4 + 2]).and_then(|()| theirs.write_all(&noted));
-        });
-        let mut platform = Platform::new(OwnedFd::from(ours).into());
-        let mut bytes = vec![0; room];
-        let loaded = platform.load([7; 32], 9, |total, count| (total == 99).then(|| bytes.get_mut(..count)).flatten());
-        let next = loaded.and_then(|count| platform.compile(Compile::Spared).map(|()| (count, bytes)));
-        drop(platform);
-        host.join().unwrap();
-        next
-    }
-
-    #[test]
-    fn what_was_stored_goes_where_it_is_wanted() {
-        let frame = |total: u64, bytes: &[u8]| {
-            let mut frame = Vec::new();
-            Reply::Blob { total, bytes }.encode(&mut frame).unwrap();
-            frame
-        };
-        let stored: Vec<u8> = (0..=u8::MAX).cycle().take(3 * SHORT).collect();
-        for each in [1, 4, 16, 17, 18, SHORT, 9 * SHORT] {
-            let (count, bytes) = loaded(&frame(99, &stored), each, stored.len()).unwrap();
-            assert!(count == stored.len() && bytes == stored, "{each}");
-        }
-        let nothing = |reply: &[u8], room: usize| loaded(reply, 64, room).map(|(count, bytes)| count + bytes.len());
-        assert_eq!(nothing(&frame(98, &stored), stored.len()).ok(), Some(stored.len()), "not wanted");
-        assert_eq!(nothing(&frame(99, &stored), 5).ok(), Some(5), "no room");
-        assert_eq!(nothing(b"\x01\0\0\0\x05", 5).ok(), Some(5), "there is none");
-        assert!(nothing(b"\x01\0\0\0\x07", 5).is_err(), "no answer to that");
-        for (at, wrong) in [(0, 1), (4, 1), (13, 1), (14, 1)] {
-            let mut damaged = frame(99, &stored);
-            damaged[at] ^= wrong;
-            assert!(nothing(&damaged, stored.len()).is_err(), "{at}");
         }
     }
 

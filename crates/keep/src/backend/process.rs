@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
 use super::{Attester, kvm};
+use crate::cache::Cache;
 use crate::launch::{Caller, End, Host, Launch, Now, RunError, Running, StartError};
 use crate::service::{Served, Service};
 use crate::sys::{self, MemoryFile};
@@ -49,7 +50,8 @@ pub(crate) fn start(
             let exec = launch.image.exec();
             let kept = launch.image.name().and_then(|name| host.cache.as_ref()?.program(name, exec));
             let exec = kept.map_or_else(|| MemoryFile::sealed(exec), Ok).map_err(failed("put exec into memory"))?;
-            (sys::spawn(Task::exec(exec, stdio), theirs, Some(end))?, true)
+            let stored = host.cache.as_ref().map(Cache::stored);
+            (sys::spawn(Task::exec(exec, stdio, stored), theirs, Some(end))?, true)
         }
         Child::Monitor(given) => {
             kvm::opens()?;

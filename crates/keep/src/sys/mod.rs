@@ -43,7 +43,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use syscalls::Sysno;
 
 use crate::launch::{RunError, StartError, Stdio};
-use crate::task::Task;
+use crate::task::{Files, Task};
 
 /// A child and the two threads that watch it.
 #[derive(Debug)]
@@ -295,7 +295,7 @@ fn confine(
 
 /// Waits for calls outside the table: lets the first `execve` through, opens `files`, answers those that are refused
 /// with their error, and ends the child at any other.
-fn watch(from: &UnixStream, process: &Process, files: &[(String, OwnedFd)]) -> Option<Refused> {
+fn watch(from: &UnixStream, process: &Process, files: &Files) -> Option<Refused> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -363,18 +363,20 @@ fn name(number: usize) -> String {
 
 /// What a call opens, and whether it is to close at exec; else its error number. The path may change while it is looked
 /// at, because the child may have other threads: what is compared is a copy.
-fn opened(call: &libc::seccomp_notif, open: &Open, files: &[(String, OwnedFd)]) -> Result<(OwnedFd, bool), i32> {
+fn opened(call: &libc::seccomp_notif, open: &Open, files: &Files) -> Result<(OwnedFd, bool), i32> {
     let argument = |index: u8| call.data.args.get(usize::from(index)).copied().unwrap_or(0);
     let flags = argument(open.flags) & 0xffff_ffff;
-    let file = if files.is_empty() {
-        None
-    } else {
-        let path = filter::path(call.pid, argument(open.path)).ok_or(libc::EFAULT)?;
-        files.iter().find(|(known, _)| known.as_bytes() == path)
+    let path = || filter::path(call.pid, argument(open.path)).ok_or(libc::EFAULT);
+    let file = match files {
+        Files::Stored(Some(stored)) => stored.open(&path()?).map(|file| Ok(file.into())),
+        Files::Given(files) if !files.is_empty() => {
+            let path = path()?;
+            files.iter().find(|(known, _)| known.as_bytes() == path).map(|(_, file)| files::reader(file))
+        }
+        Files::Stored(None) | Files::Given(_) => None,
     };
     gate::calls::open(flags, file.is_some()).map_err(i32::from)?;
-    let (_, file) = file.ok_or(libc::ENOENT)?;
-    let file = files::reader(file).map_err(|_| libc::EIO)?;
+    let file = file.ok_or(libc::ENOENT)?.map_err(|_| libc::EIO)?;
     Ok((file, flags & gate::calls::O_CLOEXEC != 0))
 }
 
@@ -404,7 +406,7 @@ mod tests {
         // Nobody ever wants its end.
         let (_, end) = UnixStream::pair().unwrap();
         end.set_nonblocking(true).unwrap();
-        spawn(Task::exec(MemoryFile::sealed(elf).unwrap(), Stdio::Null), platform, Some(end)).unwrap()
+        spawn(Task::exec(MemoryFile::sealed(elf).unwrap(), Stdio::Null, None), platform, Some(end)).unwrap()
     }
 
     fn run(elf: &[u8]) -> Left {

@@ -231,6 +231,10 @@ pub const REFUSED: &[Refused] = &[
 /// that nobody gave.
 pub const OPEN: &[Open] = &[Open { number: 2, path: 0, flags: 1 }, Open { number: 257, path: 1, flags: 2 }];
 
+/// Where exec can open what was stored under a name, which follows in lower-case hexadecimal, if its platform is a process:
+/// there it is not to be sent in pieces ([`crate::message::Request::Load`]).
+pub const STORED: &str = "/donjon/stored/";
+
 /// `O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND`
 const O_CHANGE: u64 = 3 | 0o100 | 0o1000 | 0o2000;
 const O_DIRECTORY: u64 = 0o200_000;

@@ -14,11 +14,6 @@ use crate::program::{Path, STACK, Streams, Texts};
 /// The most bytes of a blob in one [`Reply::Blob`].
 pub const CHUNK: usize = 256 * 1024;
 
-/// What a payload begins with in [`Reply::Blob`].
-const BLOB: u8 = 4;
-/// Bytes of its payload before those of the blob.
-pub const BLOB_HEAD: usize = 1 + 8 + 4;
-
 /// The most bytes of a text that travels to people ([`Request::Milestone`], [`Outcome::Refused`]).
 pub const TEXT: usize = 16 * 1024;
 /// The most addresses of a name.
@@ -484,7 +479,7 @@ impl<'a> Reply<'a> {
                 w.u8(3);
             }
             Self::Blob { total, bytes } => {
-                w.u8(BLOB).u64(*total).length(bytes.len());
+                w.u8(4).u64(*total).length(bytes.len());
             }
             Self::Absent => {
                 w.u8(5);
@@ -512,17 +507,6 @@ impl<'a> Reply<'a> {
             }
         })?;
         Ok(after)
-    }
-
-    /// What a payload of so many bytes says of a blob before its bytes: the whole length, and how many bytes follow. `None`
-    /// if it is no [`Reply::Blob`].
-    #[must_use]
-    pub fn blob_head(head: &[u8; BLOB_HEAD], payload: usize) -> Option<(u64, usize)> {
-        let mut r = Reader(head);
-        let (kind, total) = (r.u8().ok()?, r.u64().ok()?);
-        let length = usize::try_from(r.array().map(u32::from_le_bytes).ok()?).ok()?;
-        let blob = kind == BLOB && length <= CHUNK && payload.checked_sub(BLOB_HEAD) == Some(length);
-        blob.then_some((total, length))
     }
 
     /// The bounds of single fields, which both sides keep.
@@ -559,7 +543,7 @@ impl<'a> Reply<'a> {
             }
             10 => Self::Key { key: r.array()? },
             3 => Self::Unavailable,
-            BLOB => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
+            4 => Self::Blob { total: r.u64()?, bytes: r.bytes()? },
             5 => Self::Absent,
             6 => Self::Address(r.text()?),
             7 => Self::Noted,
