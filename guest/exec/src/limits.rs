@@ -30,6 +30,8 @@ pub(crate) struct Budget {
     memory: u64,
     elements: u64,
     share: Share,
+    /// From how many bytes to how many a memory grew last.
+    grown: Option<[u64; 2]>,
     computed: Duration,
     /// The limit that refused something, in words.
     refused: Option<String>,
@@ -73,7 +75,7 @@ pub(crate) fn keep<T: Limited + 'static>(store: &mut Store<T>, turns: bool) {
 impl Budget {
     pub(crate) fn new(limits: Limits, stderr: Stdio) -> Self {
         let share = Share::of(&MACHINE);
-        Self { limits, stderr, memory: 0, elements: 0, share, computed: Duration::ZERO, refused: None }
+        Self { limits, stderr, memory: 0, elements: 0, share, grown: None, computed: Duration::ZERO, refused: None }
     }
 
     /// How many descriptors there may be, if the manifest says.
@@ -122,18 +124,36 @@ impl Budget {
     }
 }
 
+/// What is more than a memory or table may ever have is refused by its type after all: it is not counted.
 impl ResourceLimiter for Budget {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let used = self.memory.saturating_add(desired.saturating_sub(current) as u64);
         let allowed = self.allows("memory", used, self.limits.memory.map(|size| size.get()));
-        let grows = allowed && self.take(current as u64, desired as u64)?;
+        let [from, to] = [current, desired].map(|bytes| bytes as u64);
+        let grows = allowed && self.take(from, to)?;
         if grows {
             self.memory = used;
+            self.grown = Some([from, to]);
         }
         Ok(grows)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    /// There were no addresses for it, for example; so it is as it was.
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        if let Some([from, to]) = self.grown.take() {
+            self.memory = self.memory.saturating_sub(to.saturating_sub(from));
+            self.share.shrinks(from, to);
+        }
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let used = self.elements.saturating_add(desired.saturating_sub(current) as u64);
         let allowed = self.allows("elements", used, self.limits.elements.map(u64::from));
         let [from, to] = [current, desired].map(|elements| (elements as u64).saturating_mul(ELEMENT));
@@ -210,5 +230,22 @@ mod tests {
         let most = usize::try_from(MACHINE.limit).unwrap();
         assert!(!unlimited.memory_growing(200, most + 1, None).unwrap() && unlimited.refusal().is_some());
         assert!(unlimited.memory_growing(0, most + 1, None).unwrap_err().is::<Full>());
+    }
+
+    #[test]
+    fn what_does_not_grow_is_not_counted() {
+        let limits = Limits { memory: Some(Size::bytes(100)), elements: Some(100), ..Limits::default() };
+        let mut budget = Budget::new(limits, Stdio::Null);
+        assert!(budget.memory_growing(0, 60, Some(60)).unwrap() && budget.table_growing(0, 60, Some(60)).unwrap());
+        for _ in 0..9 {
+            assert!(
+                !budget.memory_growing(60, 61, Some(60)).unwrap() && !budget.table_growing(60, 61, Some(60)).unwrap()
+            );
+            assert!(budget.memory_growing(0, 40, None).unwrap());
+            budget.memory_grow_failed(wasmtime::Error::msg("no addresses")).unwrap();
+        }
+        assert!(budget.refusal().is_none());
+        assert!(budget.memory_growing(0, 40, None).unwrap() && budget.table_growing(0, 40, None).unwrap());
+        assert!(!budget.memory_growing(40, 41, None).unwrap() && budget.refusal().is_some(), "control");
     }
 }

@@ -85,8 +85,7 @@ impl Share {
 
     /// Whether a memory or a table could grow from so many bytes to so many.
     pub(crate) fn grows(&mut self, from: u64, to: u64) -> bool {
-        let first = to.min(RESIDENT).saturating_sub(from.min(RESIDENT));
-        let rest = to.saturating_sub(from).saturating_sub(first);
+        let [first, rest] = between(from, to);
         let grows = self.machine.add(first, rest);
         if grows {
             self.first = self.first.saturating_add(first);
@@ -94,13 +93,31 @@ impl Share {
         }
         grows
     }
+
+    /// It did not.
+    pub(crate) fn shrinks(&mut self, from: u64, to: u64) {
+        let [first, rest] = between(from, to);
+        self.give(first.min(self.first), rest.min(self.rest));
+    }
+
+    fn give(&mut self, first: u64, rest: u64) {
+        let mut taken = self.machine.taken();
+        taken.first = taken.first.saturating_sub(first);
+        taken.rest = taken.rest.saturating_sub(rest);
+        self.first = self.first.saturating_sub(first);
+        self.rest = self.rest.saturating_sub(rest);
+    }
+}
+
+/// What lies between two sizes: of the first [`RESIDENT`] bytes, and beyond.
+fn between(from: u64, to: u64) -> [u64; 2] {
+    let first = to.min(RESIDENT).saturating_sub(from.min(RESIDENT));
+    [first, to.saturating_sub(from).saturating_sub(first)]
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.machine.taken();
-        taken.first = taken.first.saturating_sub(self.first);
-        taken.rest = taken.rest.saturating_sub(self.rest);
+        self.give(self.first, self.rest);
     }
 }
 
@@ -119,6 +136,8 @@ mod tests {
         assert!(!other.grows(10 * MIB, 41 * MIB));
         assert!(other.grows(10 * MIB, 40 * MIB), "exactly what there is");
         assert!(!other.grows(0, 1) && !machine.take(1));
+        other.shrinks(MIB, 40 * MIB);
+        assert!(other.grows(MIB, 40 * MIB) && !other.grows(40 * MIB, 41 * MIB), "as if it never had");
         drop(one);
         assert!(other.grows(40 * MIB, 98 * MIB), "a pool keeps what two began with");
         assert!(!other.grows(98 * MIB, 99 * MIB) && !machine.take(1));
