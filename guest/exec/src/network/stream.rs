@@ -187,7 +187,12 @@ impl Reader {
         Poll::Ready(Ok(self.held.split_to(count).freeze()))
     }
 
-    /// The same without taking them.
+    /// Whether it is known that nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.held.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+
+    /// Those bytes without taking them.
     pub(crate) fn peek(&self, most: usize) -> &[u8] {
         self.held.get(..most.min(self.held.len())).unwrap_or_default()
     }

@@ -7,6 +7,7 @@
 //! Source: WebAssembly/WASI, `wasi:sockets` 0.2 and 0.3, `udp-socket`.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -14,7 +15,8 @@ use std::task::{Context, Poll};
 use gate::ring::DATAGRAM;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use wasmtime_wasi::sockets::ErrorCode;
 
@@ -30,6 +32,9 @@ const MOST: usize = DATAGRAM as usize;
 const HEARD: usize = 1024;
 /// Datagrams that are dropped before others get their turn.
 const DROPPED: usize = 64;
+
+/// A datagram, or the news that a peer takes none.
+const COMES: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// What came, and from whom.
 pub(crate) type Datagram = (Vec<u8>, SocketAddr);
@@ -172,7 +177,7 @@ impl Datagrams {
         self.may_send(to)?;
         self.bound()?;
         match self.0.socket.try_send_to(bytes, to) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
             done => Poll::Ready(done.map(|_| ()).map_err(ErrorCode::from)),
         }
     }
@@ -197,8 +202,8 @@ impl Datagrams {
         let mut bytes = Vec::with_capacity(MOST + 1);
         for _ in 0..DROPPED {
             bytes.clear();
-            let (count, from) = match self.0.socket.try_recv_buf_from(&mut bytes) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Poll::Pending,
+            let (count, from) = match self.next(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Poll::Pending,
                 done => done?,
             };
             let own = state.peer.is_none_or(|peer| (peer.ip(), peer.port()) == (from.ip(), from.port()));
@@ -215,13 +220,29 @@ impl Datagrams {
         Poll::Pending
     }
 
+    /// The next one, whoever it is from, or the news that the peer takes none; the reactor tells of the two apart.
+    fn next(&self, into: &mut Vec<u8>) -> std::io::Result<(usize, SocketAddr)> {
+        let receive = || {
+            let room = rustix::buffer::spare_capacity(&mut *into);
+            let (count, _, from) = rustix::net::recvfrom(&self.0.socket, room, RecvFlags::empty())?;
+            let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+            from.map(|from| (count, from)).ok_or_else(|| ErrorKind::Unsupported.into())
+        };
+        match self.0.socket.try_io(Interest::READABLE, receive) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.0.socket.try_io(Interest::ERROR, || Err(self.0.socket.take_error()?.unwrap_or(error)))
+            }
+            done => done,
+        }
+    }
+
     /// The next one. Who stops waiting for it loses none.
     pub(crate) async fn receive(&self) -> Result<Datagram> {
         loop {
             if let Poll::Ready(done) = self.poll_receive() {
                 return done;
             }
-            self.0.socket.readable().await?;
+            self.0.socket.ready(COMES).await?;
             // Whoever sends what is dropped keeps nobody else waiting.
             tokio::task::yield_now().await;
         }

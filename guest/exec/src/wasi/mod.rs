@@ -329,6 +329,14 @@ impl Open {
         Ok(&self.node)
     }
 
+    fn resize(&self, size: u64) -> Result<()> {
+        match self.written() {
+            // As of ftruncate(2).
+            Err(Fault::BadDescriptor) => Err(Fault::Invalid),
+            node => node?.resize(size),
+        }
+    }
+
     /// `flags`: create, directory, exclusive, truncate.
     pub(crate) const fn how(follow: bool, flags: [bool; 4], write: bool) -> How {
         let [create, directory, exclusive, truncate] = flags;

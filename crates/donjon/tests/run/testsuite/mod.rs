@@ -6,6 +6,7 @@
 //! Source of the format: its `doc/specification.md`.
 
 mod others;
+mod wasmtime;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};

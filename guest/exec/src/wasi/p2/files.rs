@@ -103,7 +103,7 @@ impl types::HostDescriptor for Files<'_> {
     }
 
     async fn set_size(&mut self, of: Descriptor, size: Filesize) -> FsResult<()> {
-        Ok(self.written(&of)?.resize(size)?)
+        Ok(self.get(of.rep())?.resize(size)?)
     }
 
     async fn set_times(&mut self, of: Descriptor, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {

@@ -394,10 +394,11 @@ impl Pollable for Input {
 #[wasmtime_wasi::async_trait]
 impl InputStream for Input {
     fn read(&mut self, most: usize) -> StreamResult<Bytes> {
+        let mut reader = self.lock();
         if most == 0 {
-            return Ok(Bytes::new());
+            return if reader.is_over() { Err(StreamError::Closed) } else { Ok(Bytes::new()) };
         }
-        match self.lock().poll_read(&mut once(), most) {
+        match reader.poll_read(&mut once(), most) {
             Poll::Pending => Ok(Bytes::new()),
             Poll::Ready(Ok(bytes)) if bytes.is_empty() => Err(StreamError::Closed),
             Poll::Ready(Ok(bytes)) => Ok(bytes),

@@ -140,7 +140,7 @@ impl<U> types::HostDescriptorWithStore<U> for Files<'static> {
     }
 
     async fn set_size(store: &Accessor<U, Self>, of: Descriptor, size: Filesize) -> FilesystemResult<()> {
-        store.with(|mut store| Ok(store.get().get(of.rep())?.written()?.resize(size)?))
+        store.with(|mut store| Ok(store.get().get(of.rep())?.resize(size)?))
     }
 
     async fn set_times(
@@ -360,8 +360,9 @@ impl<D> StreamConsumer<D> for Writer {
         _: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let mut from = from.as_direct(store);
-        let bytes = from.remaining();
-        let count = bytes.len();
+        // Less than a program may offer: others have their turn between.
+        let count = from.remaining().len().min(BULK);
+        let bytes = from.remaining().get(..count).unwrap_or_default();
         match self.node.write(self.at, bytes) {
             Ok(end) => {
                 if let At::Offset(offset) = &mut self.at {

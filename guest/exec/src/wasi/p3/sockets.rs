@@ -195,6 +195,11 @@ impl<U: Send> types::HostTcpSocketWithStore<U> for Connections {
     }
 }
 
+/// What broke a connection: also that a peer takes nothing more, which the bindings have no code for by themselves.
+fn code(error: std::io::Error) -> ErrorCode {
+    wasmtime_wasi::sockets::ErrorCode::from(error).into()
+}
+
 /// Connections that come.
 struct Accepting<U> {
     listener: Listener,
@@ -262,7 +267,7 @@ impl<U> StreamProducer<U> for Receiving {
                 to.set_buffer(bytes);
                 return Poll::Ready(Ok(StreamResult::Completed));
             }
-            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Err(error)) => Err(code(error)),
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             Poll::Pending => return Poll::Pending,
         };
@@ -307,7 +312,7 @@ impl<U> StreamConsumer<U> for Sending {
                 Poll::Ready(Ok(StreamResult::Completed))
             }
             Poll::Ready(Err(error)) => {
-                tell(told, Err(error.into()));
+                tell(told, Err(code(error)));
                 *writer = None;
                 Poll::Ready(Ok(StreamResult::Dropped))
             }
