@@ -1,4 +1,4 @@
-//! Whom the programs of the suite talk to: servers as their specifications describe them.
+//! Whom the programs of the suites talk to: servers as their specifications describe them, and as Wasmtime's tests have them.
 //!
 //! Source: `test-runner/wasi_test_runner/test_suite_runner.py` of the suite, `_EndpointServer`.
 
@@ -13,19 +13,13 @@ pub(super) fn serve(specification: &Value) -> Vec<(String, SocketAddr)> {
     let servers = specification["servers"].as_array().into_iter().flatten();
     servers
         .map(|server| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            // Nobody listens at one that is closed.
-            if server["kind"] != "closed" {
+            let address = if server["kind"] == "closed" {
+                // Nobody listens there any more.
+                TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+            } else {
                 let endpoints = server["endpoints"].as_array().cloned().unwrap_or_default();
-                thread::spawn(move || {
-                    for stream in listener.incoming() {
-                        let endpoints = endpoints.clone();
-                        // A peer that leaves early is its own affair: the tests of errors do.
-                        thread::spawn(move || answer(stream.unwrap(), &endpoints));
-                    }
-                });
-            }
+                listen(move |stream| answer(stream, &endpoints))
+            };
             (format!("HTTP_SERVER_{}", server["name"].as_str().unwrap().to_uppercase()), address)
         })
         .collect()
@@ -33,32 +27,77 @@ pub(super) fn serve(specification: &Value) -> Vec<(String, SocketAddr)> {
 
 type Fields = Vec<(String, String)>;
 
+/// A server that answers every request with its own body, and says what it was asked; as those of Wasmtime's tests do.
+pub(super) fn echo() -> SocketAddr {
+    listen(|stream| {
+        let request = Request::read(&stream)?;
+        let said = [("x-wasmtime-test-method", &request.method), ("x-wasmtime-test-uri", &request.path)];
+        let said = said.map(|(name, value)| (name.to_owned(), value.clone()));
+        Reply { stream, bodiless: request.method == "HEAD" }.whole(200, &said, &request.body)
+    })
+}
+
+/// A server that speaks HTTP/2 at once.
+pub(super) fn newer() -> SocketAddr {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    listen(|mut stream| stream.write_all(&SETTINGS).and_then(|()| stream.read_to_end(&mut Vec::new()).map(|_| ())))
+}
+
+fn listen(answer: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = answer.clone();
+            // A peer that leaves early is its own affair: the tests of errors do.
+            thread::spawn(move || answer(stream.unwrap()));
+        }
+    });
+    address
+}
+
+struct Request {
+    method: String,
+    path: String,
+    head: Fields,
+    body: Vec<u8>,
+    trailers: Fields,
+}
+
+impl Request {
+    fn read(stream: &TcpStream) -> std::io::Result<Self> {
+        let mut from = BufReader::new(stream.try_clone()?);
+        let first = line(&mut from)?;
+        let [method, path, _] = first.split(' ').collect::<Vec<_>>()[..] else {
+            return Err(std::io::Error::other(first));
+        };
+        let head = fields(&mut from)?;
+        let of = |name: &str| head.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
+        if of("transfer-encoding").is_some_and(|encoding| encoding.contains("chunked")) {
+            loop {
+                let size = line(&mut from)?;
+                let size = usize::from_str_radix(size.split(';').next().unwrap(), 16).map_err(std::io::Error::other)?;
+                if size == 0 {
+                    break;
+                }
+                let begin = body.len();
+                body.resize(begin + size, 0);
+                from.read_exact(&mut body[begin..])?;
+                line(&mut from)?;
+            }
+            trailers = fields(&mut from)?;
+        } else if let Some(length) = of("content-length") {
+            body.resize(length.parse().map_err(std::io::Error::other)?, 0);
+            from.read_exact(&mut body)?;
+        }
+        Ok(Self { method: method.to_owned(), path: path.to_owned(), head, body, trailers })
+    }
+}
+
 /// One request and its answer.
 fn answer(stream: TcpStream, endpoints: &[Value]) -> std::io::Result<()> {
-    let mut from = BufReader::new(stream.try_clone()?);
-    let first = line(&mut from)?;
-    let [method, path, _] = first.split(' ').collect::<Vec<_>>()[..] else { return Ok(()) };
-    let head = fields(&mut from)?;
-    let of = |name: &str| head.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
-    let (mut body, mut trailers) = (Vec::new(), Vec::new());
-    if of("transfer-encoding").is_some_and(|encoding| encoding.contains("chunked")) {
-        loop {
-            let size = line(&mut from)?;
-            let size = usize::from_str_radix(size.split(';').next().unwrap(), 16).map_err(std::io::Error::other)?;
-            if size == 0 {
-                break;
-            }
-            let begin = body.len();
-            body.resize(begin + size, 0);
-            from.read_exact(&mut body[begin..])?;
-            line(&mut from)?;
-        }
-        trailers = fields(&mut from)?;
-    } else if let Some(length) = of("content-length") {
-        body.resize(length.parse().map_err(std::io::Error::other)?, 0);
-        from.read_exact(&mut body)?;
-    }
-
+    let Request { method, path, head, body, trailers } = Request::read(&stream)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let or = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
     let endpoint = endpoints
@@ -70,7 +109,7 @@ fn answer(stream: TcpStream, endpoints: &[Value]) -> std::io::Result<()> {
         Some("echo-body") => reply.whole(200, &[], &body),
         Some("echo-headers") => {
             let own = [("x-request-method", method), ("x-request-path", path)];
-            let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let own = own.map(|(name, value)| (name.to_owned(), value));
             let echoed = head.into_iter().map(|(name, value)| (format!("x-echo-{name}"), value));
             let trailing = trailers.into_iter().map(|(name, value)| (format!("x-trailer-{name}"), value));
             reply.whole(200, &own.into_iter().chain(echoed).chain(trailing).collect::<Fields>(), b"")
