@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::others::{echo, newer};
 use crate::support::{Input, folder, run, skip};
 
-/// What begins so, but asks a server: the others are told by their host what to do, need options of Wasmtime's own, or serve.
+/// Names of others, but for those that ask a server: they serve, or need options of Wasmtime's own; or they are among [`CLI`].
 const OTHERS: [&str; 9] =
     ["p1_cli", "p2_cli", "p3_cli", "p2_http_", "p3_http_", "p2_api_", "p3_api_", "p2_tls_", "p3_tls_"];
 const ASKS: &str = "_http_outbound_request_";
@@ -136,4 +136,111 @@ fn programs_of_wasmtime_for_0_2() {
 #[test]
 fn programs_of_wasmtime_for_0_3() {
     suite("wasm32-wasip2", "p3_", 41, &[]);
+}
+
+/// A program that its host tells what to do: by arguments, keys of the manifest, a file, standard input. What its tests in
+/// Wasmtime's `tests/all/cli_tests.rs` want of it: a status, standard output, something on standard error.
+struct Told {
+    name: &'static str,
+    args: &'static [&'static str],
+    manifest: &'static str,
+    file: Option<(&'static str, &'static str)>,
+    input: &'static str,
+    status: i32,
+    stdout: Option<&'static str>,
+    stderr: &'static str,
+}
+
+const TOLD: Told =
+    Told { name: "", args: &[], manifest: "", file: None, input: "", status: 0, stdout: None, stderr: "" };
+
+const ROOT: &str = "[[mount]]\npath = \"/\"\nkind = \"memory\"\n[[file]]\npath = \"/bar.txt\"\nsource = \"bar.txt\"\n";
+
+const CLI: [Told; 26] = [
+    Told { name: "p2_cli_hello_stdout", stdout: Some("hello, world\n"), ..TOLD },
+    Told { name: "p2_cli_args", args: &["hello", "this", "", "is an argument", "with \u{1f6a9} emoji"], ..TOLD },
+    Told { name: "p2_cli_argv0", args: &["p2_cli_argv0"], ..TOLD },
+    Told { name: "p2_cli_stdin_empty", input: "not to be read", ..TOLD },
+    Told { name: "p2_cli_stdin", input: "So rested he by the Tumtum tree", ..TOLD },
+    Told {
+        name: "p2_cli_splice_stdin",
+        input: "So rested he by the Tumtum tree",
+        stdout: Some("before splice\nSo rested he by the Tumtum tree\ncompleted splicing 31 bytes\n"),
+        ..TOLD
+    },
+    Told { name: "p2_cli_env", manifest: "[env]\nfrabjous = \"day\"\ncallooh = \"callay\"\n", ..TOLD },
+    Told { name: "p2_cli_file_read", manifest: ROOT, file: Some(("bar.txt", "And stood awhile in thought")), ..TOLD },
+    Told {
+        name: "p2_cli_file_append",
+        manifest: ROOT,
+        file: Some(("bar.txt", "'Twas brillig, and the slithy toves.\n")),
+        ..TOLD
+    },
+    Told {
+        name: "p2_cli_file_dir_sync",
+        manifest: ROOT,
+        file: Some(("bar.txt", "'Twas brillig, and the slithy toves.\n")),
+        ..TOLD
+    },
+    Told { name: "p2_cli_exit_success", ..TOLD },
+    Told { name: "p2_cli_exit_default", ..TOLD },
+    Told { name: "p2_cli_exit_failure", status: 1, ..TOLD },
+    Told { name: "p2_cli_exit_with_code", status: 42, ..TOLD },
+    Told { name: "p2_cli_exit_panic", status: 134, stderr: "Curiouser and curiouser!", ..TOLD },
+    Told { name: "p2_cli_default_clocks", ..TOLD },
+    Told { name: "p2_cli_export_cabi_realloc", ..TOLD },
+    Told { name: "p2_cli_sleep", ..TOLD },
+    Told {
+        name: "p2_cli_sleep_forever",
+        manifest: "[limits]\ntime = \"250ms\"\n",
+        status: 134,
+        stderr: "limits.time",
+        ..TOLD
+    },
+    Told {
+        name: "p2_cli_many_resources",
+        manifest: "[limits]\ndescriptors = 100\n",
+        status: 134,
+        stderr: "resource table has no free keys",
+        ..TOLD
+    },
+    Told {
+        name: "p2_cli_max_resources",
+        manifest: "[limits]\ndescriptors = 50\n",
+        status: 134,
+        stderr: "resource table has no free keys",
+        ..TOLD
+    },
+    Told { name: "p2_cli_max_resources", manifest: "[limits]\ndescriptors = 200\n", ..TOLD },
+    Told { name: "p3_cli_hello_stdout", stdout: Some("hello, world\n"), ..TOLD },
+    Told { name: "p3_cli_hello_stdout_post_return", stdout: Some("hello, world\n"), ..TOLD },
+    Told { name: "p3_cli_read_stdin", input: "hello!", ..TOLD },
+    Told { name: "p3_cli_many_stream", manifest: "[limits]\ndescriptors = 100\n", ..TOLD },
+];
+
+#[test]
+fn programs_of_wasmtime_that_are_told() {
+    let Some(built) = std::env::var_os("DONJON_WASMTIME_PROGRAMS") else {
+        return skip(
+            "wasmtime-programs",
+            "DONJON_WASMTIME_PROGRAMS does not name where Wasmtime's test programs were built",
+        );
+    };
+    let mut failed = String::new();
+    for told in &CLI {
+        let program = Path::new(&built).join("wasm32-wasip2/debug").join(told.name).with_extension("wasm");
+        let manifest =
+            format!("program = {program:?}\narg0 = {:?}\nargs = {:?}\n{}", told.name, told.args, told.manifest);
+        let mut files = vec![("Donjon.toml", manifest.as_bytes())];
+        files.extend(told.file.map(|(name, text)| (name, text.as_bytes())));
+        let dir = folder(&files);
+        let ran = run(dir.path(), ["run", "-q"], Input::Bytes(told.input.as_bytes().to_vec()));
+        let right = ran.code() == told.status
+            && told.stdout.is_none_or(|stdout| ran.text() == stdout)
+            && ran.stderr.contains(told.stderr);
+        if !right {
+            failed += &format!("{}: status {}: {:?} {}\n", told.name, ran.code(), ran.stdout, ran.stderr);
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
 }
