@@ -12,13 +12,16 @@ use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use workload::manifest::{Limits, Stdio};
 
-use crate::machine::{MACHINE, Share};
+use crate::machine::{Full, MACHINE, Share};
 use crate::refusal::{Refusal, Step};
 
 /// How long one computes before others have their turn.
 const TURN: Duration = Duration::from_millis(10);
 /// How long the pulse goes on when nobody runs: to wake it is a way to the platform and back.
 const IDLE: usize = 100;
+
+/// What one call may bring into the Keep at once at most, in bytes: Wasmtime's own figure. A small machine has less.
+const FUEL: usize = 128 << 20;
 
 /// What an element of a table takes at most, in bytes.
 pub(crate) const ELEMENT: u64 = 16;
@@ -46,11 +49,6 @@ pub(crate) enum Over {
     Time(Duration),
 }
 
-/// The machine has no memory for what a program begins with.
-#[derive(Debug, thiserror::Error)]
-#[error("this Keep has no memory left for it")]
-pub(crate) struct Full;
-
 /// What stores hold.
 pub(crate) trait Limited {
     fn budget(&mut self) -> &mut Budget;
@@ -59,6 +57,7 @@ pub(crate) trait Limited {
 /// Puts a store under its budget.
 pub(crate) fn keep<T: Limited + 'static>(store: &mut Store<T>, turns: bool) {
     store.limiter(|data| data.budget());
+    store.set_hostcall_fuel(usize::try_from(MACHINE.limit / 16).unwrap_or(usize::MAX).min(FUEL));
     if turns {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {

@@ -1,12 +1,15 @@
 //! The machine's memory, which all that a program takes is taken of: memories and tables of its instances, and what it writes
-//! into its mounts.
+//! into its mounts; and what the Keep itself holds for it, such as fields of a request that it makes and never sends.
 //!
-//! Owns that count. Refuses what goes beyond, because the end of a Keep's memory is the end of the Keep, and so of everybody
+//! Owns those counts. Refuses what goes beyond, because the end of a Keep's memory is the end of the Keep, and so of everybody
 //! in it. Invariant: a quarter of what was free when the program began is left for connections, and what else a Keep needs.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
-use crate::engine;
+use crate::{engine, sys};
 
 /// This one. It is asked how much there is when something is taken for the first time: the program is ready then.
 pub(crate) static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
@@ -16,11 +19,16 @@ pub(crate) static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
     Machine::of(room.saturating_mul(found.mem_unit.into()) / 4 * 3)
 });
 
+/// An instance for which the Keep holds less is nobody's trouble.
+const LITTLE: u64 = 1 << 20;
+
 /// How much of a memory a pool keeps.
 const RESIDENT: u64 = engine::RESIDENT as u64;
 
 pub(crate) struct Machine {
     pub(crate) limit: u64,
+    /// Bytes of the heap when the program began.
+    heap: u64,
     taken: Mutex<Taken>,
 }
 
@@ -31,7 +39,14 @@ struct Taken {
     /// The same at its highest: a pool keeps that for the next ones.
     most: u64,
     rest: u64,
+    /// Of the rest, what is written into mounts, which is in the heap.
+    written: u64,
 }
+
+/// The machine has no memory for what a program begins with, or for what it keeps.
+#[derive(Debug, thiserror::Error)]
+#[error("this Keep has no memory left for it")]
+pub(crate) struct Full;
 
 /// What one instance has of it.
 pub(crate) struct Share {
@@ -42,7 +57,7 @@ pub(crate) struct Share {
 
 impl Machine {
     fn of(limit: u64) -> Self {
-        Self { limit, taken: Mutex::default() }
+        Self { limit, heap: heap(), taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -54,14 +69,30 @@ impl Machine {
         usize::try_from(self.limit / 2 / beginning.max(1)).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Whether there was so much, which is taken then.
+    /// Whether there was so much for a mount, which is taken then.
     pub(crate) fn take(&self, bytes: u64) -> bool {
-        self.add(0, bytes)
+        let fits = self.add(0, bytes);
+        if fits {
+            let mut taken = self.taken();
+            taken.written = taken.written.saturating_add(bytes);
+        }
+        fits
     }
 
     pub(crate) fn give(&self, bytes: u64) {
         let mut taken = self.taken();
         taken.rest = taken.rest.saturating_sub(bytes);
+        taken.written = taken.written.saturating_sub(bytes);
+    }
+
+    /// What the Keep holds for its program, and for its peers, in its heap.
+    fn held(&self) -> u64 {
+        heap().saturating_sub(self.taken().written)
+    }
+
+    /// Whether the Keep holds too much, and a part of it for this instance.
+    fn is_over(&self, held: u64) -> bool {
+        held > LITTLE && self.held().saturating_sub(self.heap) > self.limit / 8
     }
 
     fn add(&self, first: u64, rest: u64) -> bool {
@@ -71,7 +102,7 @@ impl Machine {
         let rest = taken.rest.saturating_add(rest);
         let fits = most.saturating_add(rest) <= self.limit;
         if fits {
-            *taken = Taken { first, most, rest };
+            *taken = Taken { first, most, rest, written: taken.written };
         }
         fits
     }
@@ -107,6 +138,28 @@ impl Share {
         self.first = self.first.saturating_sub(first);
         self.rest = self.rest.saturating_sub(rest);
     }
+}
+
+/// An instance, as long as the Keep can hold what it does for it. What is not its own by then, because a peer gets it, only
+/// counts where there is too much of it.
+pub(crate) async fn held<T>(machine: &'static Machine, instance: impl Future<Output = T>) -> Result<T, Full> {
+    let (mut instance, mut held) = (pin!(instance), 0_u64);
+    poll_fn(|context| {
+        let before = machine.held();
+        let polled = instance.as_mut().poll(context);
+        let after = machine.held();
+        held = held.saturating_add(after).saturating_sub(before);
+        match polled {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if machine.is_over(held) => Poll::Ready(Err(Full)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn heap() -> u64 {
+    sys::heap::used() as u64
 }
 
 /// What lies between two sizes: of the first [`RESIDENT`] bytes, and beyond.
@@ -147,5 +200,28 @@ mod tests {
         machine.give(MIB);
         assert!(machine.take(MIB));
         assert_eq!([0, 5 * MIB, u64::MAX].map(|memory| machine.instances(memory)), [50 << 20, 10, 1]);
+    }
+
+    #[tokio::test]
+    async fn who_lets_the_keep_hold_too_much_ends() {
+        let machine: &Machine = Box::leak(Box::new(Machine::of(8 << 30)));
+        let holds = |bytes: usize, times: usize| async move {
+            let mut all = Vec::new();
+            for _ in 0..times {
+                all.push(Vec::<u8>::with_capacity(bytes));
+                tokio::task::yield_now().await;
+            }
+            all.len()
+        };
+        const MUCH: usize = 1 << 28;
+        assert_eq!(held(machine, holds(MUCH, 3)).await.ok(), Some(3), "control: it is given back");
+        assert_eq!(held(machine, holds(MUCH, 3)).await.ok(), Some(3));
+        assert!(held(machine, holds(MUCH, 9)).await.is_err());
+        let others = Vec::<u8>::with_capacity(6 * MUCH);
+        assert_eq!(held(machine, holds(1, 9)).await.ok(), Some(9), "others hold it");
+        assert!(held(machine, holds(MUCH, 2)).await.is_err());
+        assert!(machine.take(7 * MUCH as u64));
+        assert_eq!(held(machine, holds(MUCH, 2)).await.ok(), Some(2), "it was written");
+        drop(others);
     }
 }

@@ -64,7 +64,7 @@ use crate::wasi::World;
 use crate::wish::Wish;
 
 #[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: sys::heap::Heap = sys::heap::Heap;
 
 /// How a program ended: by itself, or because its host wanted it to.
 pub(crate) enum Ended {

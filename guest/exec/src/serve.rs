@@ -37,7 +37,8 @@ use crate::command;
 use crate::engine::{Code, HANDLER_3, Program};
 use crate::enrol::Identity;
 use crate::idle::{self, Busy, Requests};
-use crate::limits::{self, Full, Over, Pulse};
+use crate::limits::{self, Over, Pulse};
+use crate::machine::{self, Full, MACHINE};
 use crate::network::{self, Listener, Stream};
 use crate::places::{Place, Places, Watched, Way};
 use crate::platform::Platform;
@@ -261,7 +262,7 @@ impl Service {
                 }
             };
             tokio::select! {
-                ended = handled => ended,
+                ended = machine::held(&MACHINE, handled) => ended?,
                 () = over => Err(Over::Time(limit.unwrap_or_default()).into()),
                 () = place.holder.left() => Err(Slow.into()),
             }

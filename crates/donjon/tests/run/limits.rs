@@ -155,6 +155,16 @@ fn the_memory_of_the_keep() {
         assert_eq!(service.get("/memory").status, 500);
         well();
     }
+    // What the Keep holds for them is of the same memory.
+    let holding: Vec<_> = (0..4).map(|_| service.ask("/hold")).collect();
+    assert_eq!(service.get("/hold").status, 503);
+    well();
+    for mut stream in holding {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    well();
     assert_eq!(service.end(), "");
 }
 

@@ -1,10 +1,12 @@
-//! The only unsafe code of exec: the descriptors it inherited, native code that it sealed itself, and how bytes are moved.
+//! The only unsafe code of exec: the descriptors it inherited, native code that it sealed itself, how bytes are moved, and the
+//! count of the heap.
 //!
 //! Refuses native code from anywhere else: [`Opened`] is the only form in which it comes here.
 
 #![allow(unsafe_code, reason = "neither an inherited descriptor nor compiled code has a safe constructor")]
 
 mod copy;
+pub(crate) mod heap;
 
 use std::fs::File;
 use std::ops::{Deref, DerefMut};

@@ -8,6 +8,7 @@
 //! | `GET /trap` | traps |
 //! | `GET /silent` | ends without an answer |
 //! | `GET /memory` | takes memory until there is none |
+//! | `GET /hold` | makes fields for requests that it never sends |
 //! | `GET /half` | answers half of what it said it would, then traps |
 
 use std::hint::black_box;
@@ -36,6 +37,12 @@ impl Guest for Rogue {
                     black_box(&all);
                 }
             }
+            Some("/hold") => loop {
+                let fields = Fields::new();
+                // When there is no room for more in one there is for others.
+                _ = fields.append("held", &[b'x'; 64 << 10]);
+                std::mem::forget(fields);
+            },
             Some("/half") => {
                 answer(out, 10, b"half");
                 panic!("as asked");
