@@ -65,7 +65,7 @@ pub(crate) fn run(bench: &Bench, backends: &[&str]) -> Result<()> {
 fn kernel_of(bench: &Bench, peer: &Peer, backend: &str, kernel: &str, rounds: &str) -> Result<()> {
     let meter = bench.program("wasm32-wasip1", "meter.wasm");
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-    for turn in 0..TURNS {
+    for turn in 0..3 * TURNS {
         let their = |theirs: &mut Vec<Duration>| -> Result<()> {
             theirs.push(nanos(&peer.run(&meter, &[kernel, rounds])?)?);
             Ok(())
