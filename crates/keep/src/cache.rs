@@ -23,6 +23,7 @@ use gate::message::STORED;
 use rustix::fs::{Access, OFlags, access};
 use rustix::process::geteuid;
 use tempfile::NamedTempFile;
+use workload::digest::Digest;
 
 /// The most bytes of all files.
 const MOST: u64 = 2 << 30;
@@ -41,11 +42,10 @@ pub(crate) struct Stored(PathBuf);
 impl Stored {
     /// What has this path in a Keep.
     pub(crate) fn open(&self, path: &[u8]) -> Option<File> {
-        let name = path.strip_prefix(gate::calls::STORED.as_bytes())?;
-        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-        let name =
-            str::from_utf8(name).ok().filter(|name| name.len() == 64 && name.bytes().all(|byte| is_hex(&byte)))?;
-        used(&self.0.join(name))
+        let name = str::from_utf8(path.strip_prefix(gate::calls::STORED.as_bytes())?).ok()?;
+        // A name is a digest, of which there is one spelling.
+        let name: Digest = format!("sha256:{name}").parse().ok()?;
+        used(&self.0.join(name.to_hex()))
     }
 }
 
@@ -136,8 +136,7 @@ impl Cache {
     }
 
     fn path(&self, name: Name) -> PathBuf {
-        let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.code().join(hex)
+        self.code().join(Digest::from(name).to_hex())
     }
 
     /// The key of this folder, made when it is first asked for.

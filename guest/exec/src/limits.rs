@@ -140,7 +140,8 @@ impl ResourceLimiter for Budget {
         Ok(grows)
     }
 
-    /// There were no addresses for it, for example; so it is as it was.
+    /// There were no addresses for it, for example; so it is as it was. It was asked for just before: only memories with pages of
+    /// one byte fail unasked, and those are off.
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
         if let Some([from, to]) = self.grown.take() {
             self.memory = self.memory.saturating_sub(to.saturating_sub(from));

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -29,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) limit: u64,
     /// Bytes of the heap when the program began.
     heap: u64,
+    /// What is written into mounts: taken, and in the heap.
+    written: AtomicU64,
     taken: Mutex<Taken>,
 }
 
@@ -39,8 +42,6 @@ struct Taken {
     /// The same at its highest: a pool keeps that for the next ones.
     most: u64,
     rest: u64,
-    /// Of the rest, what is written into mounts, which is in the heap.
-    written: u64,
 }
 
 /// The machine has no memory for what a program begins with, or for what it keeps.
@@ -57,7 +58,7 @@ pub(crate) struct Share {
 
 impl Machine {
     fn of(limit: u64) -> Self {
-        Self { limit, heap: heap(), taken: Mutex::default() }
+        Self { limit, heap: heap(), written: AtomicU64::default(), taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -73,8 +74,7 @@ impl Machine {
     pub(crate) fn take(&self, bytes: u64) -> bool {
         let fits = self.add(0, bytes);
         if fits {
-            let mut taken = self.taken();
-            taken.written = taken.written.saturating_add(bytes);
+            self.written.fetch_add(bytes, Ordering::Relaxed);
         }
         fits
     }
@@ -82,12 +82,12 @@ impl Machine {
     pub(crate) fn give(&self, bytes: u64) {
         let mut taken = self.taken();
         taken.rest = taken.rest.saturating_sub(bytes);
-        taken.written = taken.written.saturating_sub(bytes);
+        self.written.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// What the Keep holds for its program, and for its peers, in its heap.
     fn held(&self) -> u64 {
-        heap().saturating_sub(self.taken().written)
+        heap().saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
     /// Whether the Keep holds too much, and a part of it for this instance.
@@ -102,7 +102,7 @@ impl Machine {
         let rest = taken.rest.saturating_add(rest);
         let fits = most.saturating_add(rest) <= self.limit;
         if fits {
-            *taken = Taken { first, most, rest, written: taken.written };
+            *taken = Taken { first, most, rest };
         }
         fits
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use gate::frame;
 use gate::message::{ADDRESSES, Compile, Entry, Outcome, Purpose, Reply, Request};
 use gate::program::{Path, Streams, Texts};
+use workload::digest::Digest;
 
 use crate::refusal::{Refusal, Step, bounded};
 
@@ -102,8 +103,7 @@ impl Platform {
 
     /// What an earlier Keep stored under this name, or whatever the host takes for it, where the platform is a process.
     pub(crate) fn stored(name: [u8; 32]) -> Option<File> {
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        File::open([gate::calls::STORED, &name].concat()).ok()
+        File::open([gate::calls::STORED, &Digest::from(name).to_hex()].concat()).ok()
     }
 
     /// The same of what is stored, piece by piece.

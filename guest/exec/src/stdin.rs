@@ -41,10 +41,14 @@ impl Stdin {
 
     /// Reads, once there is something to read; 0 at the end.
     pub(crate) async fn read(&self, into: &mut [u8]) -> std::io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_into(cx, into)).await
+    }
+
+    fn poll_into(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<std::io::Result<usize>> {
         loop {
-            std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+            std::task::ready!(self.poll_ready(cx));
             if let Some(count) = self.now(into)? {
-                return Ok(count);
+                return Poll::Ready(Ok(count));
             }
         }
     }
@@ -111,14 +115,10 @@ impl InputStream for Stdin {
 
 impl AsyncRead for Stdin {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        loop {
-            std::task::ready!(self.poll_ready(cx));
-            let most = into.remaining().min(MOST);
-            if let Some(count) = self.now(into.initialize_unfilled_to(most))? {
-                into.advance(count);
-                return Poll::Ready(Ok(()));
-            }
-        }
+        let most = into.remaining().min(MOST);
+        let count = std::task::ready!(self.poll_into(cx, into.initialize_unfilled_to(most)))?;
+        into.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 

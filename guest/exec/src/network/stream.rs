@@ -187,12 +187,7 @@ impl Reader {
         Poll::Ready(Ok(self.held.split_to(count).freeze()))
     }
 
-    /// Whether it is known that nothing more comes.
-    pub(crate) fn is_over(&self) -> bool {
-        self.held.is_empty() && matches!(self.end, Some(Ok(())))
-    }
-
-    /// Those bytes without taking them.
+    /// The same without taking them.
     pub(crate) fn peek(&self, most: usize) -> &[u8] {
         self.held.get(..most.min(self.held.len())).unwrap_or_default()
     }
@@ -200,6 +195,11 @@ impl Reader {
     /// How many bytes are there already.
     pub(crate) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// Whether it is known that nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.held.is_empty() && matches!(self.end, Some(Ok(())))
     }
 
     /// Nothing more is wanted.

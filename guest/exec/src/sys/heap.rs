@@ -1,4 +1,7 @@
 //! The heap, and how much of it is in use.
+//!
+//! Owns the count alone; the places are the allocator's. Invariant: each layout counts from the call that gave it to the one that
+//! took it back.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering};
