@@ -6,15 +6,18 @@
 //! start, before anything is packed or started.
 
 pub(crate) mod enarx;
+pub(crate) mod stock;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use gate::elf::{Elf, Kind};
 use workload::manifest::{File, Manifest, Place};
-use workload::package::{BuildError, Built, Package, Program, ProgramError};
+use workload::package::{BuildError, Built, Package, Part, ProgramError, ProgramKind};
 use workload::settings::{Position, Step};
 
 use self::enarx::{ENARX, Note};
+use self::stock::Blob;
 use crate::failure::Failure;
 
 /// The manifest's file name.
@@ -23,9 +26,10 @@ pub(crate) const MANIFEST: &str = "Donjon.toml";
 /// A manifest and its program.
 pub(crate) struct Project {
     pub(crate) manifest: Manifest,
-    pub(crate) program: Program,
+    pub(crate) program: Part<Blob>,
+    kind: ProgramKind,
     /// In the order of the manifest's.
-    pub(crate) files: Vec<Vec<u8>>,
+    pub(crate) files: Vec<Part<Blob>>,
     /// Where the program is.
     pub(crate) path: PathBuf,
     /// What the manifest's file says that the manifest does not.
@@ -42,9 +46,9 @@ impl Project {
         let file = if path.is_dir() { in_folder(path) } else { path.to_owned() };
         let shown = file.display().to_string();
         if file.extension().is_none_or(|extension| extension != "toml") {
-            let (manifest, program) = (Manifest::default(), program(&file)?);
+            let (manifest, (program, kind)) = (Manifest::default(), program(&file)?);
             let (files, notes, text) = (Vec::new(), Vec::new(), String::new());
-            return Ok(Self { manifest, program, files, path: file, notes, shown, text });
+            return Ok(Self { manifest, program, kind, files, path: file, notes, shown, text });
         }
         let text = read_manifest(&file)?;
         let enarx = file.file_name().is_some_and(|name| name == ENARX);
@@ -62,24 +66,29 @@ impl Project {
         let place = |path: &[Step<'_>]| Position::find(&text, path);
         let folder = file.parent().unwrap_or(Path::new(""));
         let path = folder.join(named);
-        let program = program(&path).map_err(|failure| match enarx && !path.exists() {
+        // Both are read from their first byte to their last, and may be long.
+        let (program, files) = std::thread::scope(|scope| {
+            let program = scope.spawn(|| program(&path));
+            let files =
+                manifest.file.iter().enumerate().try_fold(Vec::new(), |mut found, (index, File { path, source })| {
+                    let source = folder.join(source.as_deref().unwrap_or_default());
+                    let placed = [Step::Key("file"), Step::Index(index), Step::Key("source")];
+                    let collected = collect(&source, path.as_str(), &mut found);
+                    collected.map(|()| found).map_err(|failure| failure.placed(&shown, place(&placed)))
+                });
+            (program.join().unwrap_or_else(|panic| resume_unwind(panic)), files)
+        });
+        let (program, kind) = program.map_err(|failure| match enarx && !path.exists() {
             true => failure.placed(&shown, None).hint(
                 "this file cannot name its program: put it beside as main.wasm, or write a Donjon.toml with `donjon manifest \
                  convert` and say `program` there",
             ),
             false => failure.placed(&shown, place(&[Step::Key("program")])),
         })?;
-        let mut found = Vec::new();
-        for (index, File { path, source }) in manifest.file.iter().enumerate() {
-            let source = folder.join(source.as_deref().unwrap_or_default());
-            collect(&source, path.as_str(), &mut found).map_err(|failure| {
-                failure.placed(&shown, place(&[Step::Key("file"), Step::Index(index), Step::Key("source")]))
-            })?;
-        }
-        let (paths, files) = found.into_iter().unzip();
+        let (paths, files) = files?.into_iter().unzip();
         let file = |path: Place| File { path, source: None };
         manifest.file = Vec::into_iter(paths).map(file).collect();
-        Ok(Self { manifest, program, files, path, notes, shown, text })
+        Ok(Self { manifest, program, kind, files, path, notes, shown, text })
     }
 
     /// Something in the manifest that does not go with its program.
@@ -94,8 +103,8 @@ impl Project {
     }
 
     /// The package, whose digest names the workload.
-    pub(crate) fn pack(self) -> Result<Built, Failure> {
-        Package::build(&self.manifest.for_package(), self.program, self.files).map_err(|error| {
+    pub(crate) fn pack(self) -> Result<Built<Blob>, Failure> {
+        Package::of(&self.manifest.for_package(), self.kind, self.program, self.files).map_err(|error| {
             let failure = Failure::caused("cannot pack the workload", &error);
             match &error {
                 BuildError::Manifest(error) => match error.hint() {
@@ -105,6 +114,12 @@ impl Project {
                 _ => failure,
             }
         })
+    }
+
+    /// The package, with all of its bytes.
+    pub(crate) fn pack_whole(self) -> Result<Built, Failure> {
+        stock::whole(self.pack()?)
+            .map_err(|error| Failure::caused("cannot read the workload", &error).hint("try it again"))
     }
 }
 
@@ -123,7 +138,7 @@ pub(crate) fn read_manifest(file: &Path) -> Result<String, Failure> {
 }
 
 /// The files at `source`, one or all that are in a folder, by their paths in the Keep, in the order of their names.
-fn collect(source: &Path, path: &str, found: &mut Vec<(Place, Vec<u8>)>) -> Result<(), Failure> {
+fn collect(source: &Path, path: &str, found: &mut Vec<(Place, Part<Blob>)>) -> Result<(), Failure> {
     let shown = source.display();
     let unread = |error: std::io::Error| {
         Failure::caused(format_args!("cannot read the file {shown}"), &error)
@@ -147,18 +162,18 @@ fn collect(source: &Path, path: &str, found: &mut Vec<(Place, Vec<u8>)>) -> Resu
             .hint("a package has files with content: leave it out"));
     }
     let path = path.parse().map_err(|error| Failure::caused(format_args!("{shown} cannot be at {path}"), &error))?;
-    found.push((path, std::fs::read(source).map_err(unread)?));
+    found.push((path, Blob::part(source).map_err(unread)?.0));
     Ok(())
 }
 
-fn program(file: &PathBuf) -> Result<Program, Failure> {
+fn program(file: &Path) -> Result<(Part<Blob>, ProgramKind), Failure> {
     let shown = file.display();
-    let bytes = std::fs::read(file).map_err(|error| {
+    let (part, head) = Blob::part(file).map_err(|error| {
         Failure::caused(format_args!("cannot read the program {shown}"), &error)
             .hint("build it first, or correct the path (`program` in Donjon.toml)")
     })?;
     let none = || format!("{shown} is not a program that a Keep runs");
-    let program = Program::detect(bytes).map_err(|error| {
+    let kind = ProgramKind::of(&head, part.size).map_err(|error| {
         let hint = match error {
             ProgramError::Truncated { .. } => "the file is cut short: build or download it again",
             ProgramError::TooLong { .. } => "take data out of it: the program can be given them when it runs",
@@ -167,9 +182,9 @@ fn program(file: &PathBuf) -> Result<Program, Failure> {
         Failure::caused(none(), &error).hint(hint)
     })?;
     // The Keep judges it again; here the person who built it reads why.
-    if let Program::Elf(elf) = &program {
-        Elf::read(elf, elf.len() as u64, Kind::Program)
+    if kind == ProgramKind::Elf {
+        Elf::read(&head, part.size, Kind::Program)
             .map_err(|error| Failure::caused(none(), &error).hint(error.hint()))?;
     }
-    Ok(program)
+    Ok((part, kind))
 }

@@ -80,6 +80,11 @@ impl Image {
         (!built_in).then_some(self.exec)
     }
 
+    /// Whether exec is the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.exec, other.exec)
+    }
+
     /// A name for exec that no other has; `None` for what is in its place.
     pub(crate) fn name(&self) -> Option<&'static str> {
         if self.other().is_some() { None } else { option_env!("DONJON_EXEC_NAME") }

@@ -20,6 +20,7 @@ use crate::command::say;
 use crate::deploy::not_started;
 use crate::failure::Failure;
 use crate::project::Project;
+use crate::project::stock::Stock;
 
 /// Run a program in a Keep whose host lies to it, and look what becomes of that.
 ///
@@ -74,8 +75,8 @@ impl Attack {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
         let built = project.tell().pack()?;
-        let launch = run::launch(&built, self.program.get(1..).unwrap_or_default().to_vec(), Vec::new())?;
-        let blobs = run::blobs(built);
+        let launch = run::launch(built.digest, self.program.get(1..).unwrap_or_default().to_vec(), Vec::new())?;
+        let blobs = Stock::new(built);
         let host = || Host {
             blobs: Box::new(blobs.clone()),
             listen: BTreeMap::new(),

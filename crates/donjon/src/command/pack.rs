@@ -22,7 +22,7 @@ pub(crate) struct Pack {
 impl Pack {
     #[allow(clippy::print_stdout, reason = "the digest is this command's data")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let built = Project::read(&self.project)?.tell().pack()?;
+        let built = Project::read(&self.project)?.tell().pack_whole()?;
         if let Some(dir) = &self.layout {
             write(dir, &built).map_err(|error| {
                 Failure::caused(format_args!("cannot write the image layout {}", dir.display()), &error)

@@ -58,7 +58,7 @@ pub(crate) struct Push {
 impl Push {
     #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the digest is data, progress is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let built = Project::read(&self.project)?.tell().pack()?;
+        let built = Project::read(&self.project)?.tell().pack_whole()?;
         let dir = if self.project.is_dir() {
             self.project.as_path()
         } else {

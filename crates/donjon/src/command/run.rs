@@ -9,18 +9,19 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::message::Compile;
-use keep::backend::{MicroVm, Nil, Sim};
+use keep::backend::{Begun, MicroVm, Sim};
 use keep::{Backend, Caller, End, Event, Folders, Host, Image, Launch, Memory, RunError, Signal, Stdio};
 use silicon::{Amd, Product};
+use workload::Digest;
 use workload::brief::{Brief, Source};
 use workload::manifest::{self as policy, Destination, FromHost, Manifest, MountKind, Network, Ports, Variable};
-use workload::package::Built;
 
 use crate::code::{Caching, Waiting};
 use crate::command::wait;
 use crate::deploy::{folders, memory, name, not_started};
 use crate::failure::{FAILED, Failure};
 use crate::project::Project;
+use crate::project::stock::Stock;
 
 /// Run a program in a Keep on this machine, at this terminal.
 #[derive(Debug, clap::Args)]
@@ -59,6 +60,9 @@ pub(crate) struct Run {
     quiet: bool,
 }
 
+/// The program's are its user's.
+const STDIO: Stdio = Stdio::Inherit;
+
 /// The backends that need nobody to prove anything to.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Kind {
@@ -70,6 +74,12 @@ enum Kind {
 impl Run {
     #[allow(clippy::print_stderr, reason = "what protection there is, and where it listens, is talk")]
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let cache = self.caching.open();
+        let backend: Box<dyn Backend> = match self.backend {
+            Kind::Nil => Box::new(Begun::new(image()?, STDIO, cache.as_ref())),
+            Kind::Kvm => Box::new(MicroVm),
+            Kind::SimSnp => Box::new(Sim::micro_vm(Arc::new(Amd::from_seed([0; 32], Product::Genoa)))),
+        };
         let project = Project::read(Path::new(self.program.first().map_or(".", String::as_str)))?;
         let mut project = if self.quiet { project } else { project.tell() };
         project.manifest.debug.insecure_network |= self.learn;
@@ -79,11 +89,6 @@ impl Run {
         let folders = self.folders(&project.manifest)?;
         let weaknesses: Vec<_> = project.manifest.debug.said().map(crate::steps::weakness).collect();
         let built = project.pack()?;
-        let backend: Box<dyn Backend> = match self.backend {
-            Kind::Nil => Box::new(Nil),
-            Kind::Kvm => Box::new(MicroVm),
-            Kind::SimSnp => Box::new(Sim::micro_vm(Arc::new(Amd::from_seed([0; 32], Product::Genoa)))),
-        };
         if !self.quiet {
             eprintln!("donjon: backend {}, {}", backend.name(), backend.protection());
         }
@@ -92,18 +97,18 @@ impl Run {
         }
         let args = self.program.get(1..).unwrap_or_default().to_vec();
         let memory = memory(self.memory, backend.as_ref(), !matches!(self.backend, Kind::Nil))?;
-        let launch = launch(&built, args, env)?.with_memory(memory);
+        let launch = launch(built.digest, args, env)?.with_memory(memory);
         let quiet = self.quiet;
         let learned = Arc::new(Mutex::new(Network::default()));
         let learns = Arc::clone(&learned);
         let mut waiting = Waiting::default();
         let (tell, told) = channel();
         let host = Host {
-            blobs: Box::new(blobs(built)),
+            blobs: Box::new(Stock::new(built)),
             listen,
             folders,
-            cache: self.caching.open(),
-            stdio: Stdio::Inherit,
+            cache,
+            stdio: STDIO,
             events: Box::new(move |event| match event {
                 Event::Listening { name, address } if !quiet => eprintln!("donjon: {name} listens on {address}"),
                 Event::Compile(stage) => {
@@ -236,7 +241,7 @@ fn needed(network: &Network) -> String {
 }
 
 /// A brief without a Steward: nobody is to trust this Keep, so nobody is named.
-pub(crate) fn launch(built: &Built, args: Vec<String>, mut env: Vec<(String, String)>) -> Result<Launch, Failure> {
+pub(crate) fn launch(workload: Digest, args: Vec<String>, mut env: Vec<(String, String)>) -> Result<Launch, Failure> {
     env.sort();
     let brief = Brief {
         trust_domain: "local".parse().map_err(|error| Failure::caused("cannot name the trust domain", &error))?,
@@ -245,7 +250,7 @@ pub(crate) fn launch(built: &Built, args: Vec<String>, mut env: Vec<(String, Str
         owner: None,
         deployment: name("run")?,
         role: name("main")?,
-        workload: built.digest,
+        workload,
         args,
         env,
     };
@@ -253,16 +258,11 @@ pub(crate) fn launch(built: &Built, args: Vec<String>, mut env: Vec<(String, Str
         Failure::caused("these arguments and variables cannot be given to a Keep", &error)
             .hint("arguments and environment together may take 64 KiB, each variable once")
     })?;
-    let image = Image::built_in().map_err(Failure::new)?;
-    Launch::new(image, brief, None).map_err(|error| Failure::caused("cannot fix the brief", &error))
+    Launch::new(image()?, brief, None).map_err(|error| Failure::caused("cannot fix the brief", &error))
 }
 
-/// Everything of the package, by digest.
-pub(crate) fn blobs(built: Built) -> BTreeMap<workload::Digest, Vec<u8>> {
-    let mut blobs: BTreeMap<_, _> =
-        built.blobs.into_iter().map(|(descriptor, bytes)| (descriptor.digest, bytes)).collect();
-    blobs.insert(built.digest, built.manifest);
-    blobs
+fn image() -> Result<Image, Failure> {
+    Image::built_in().map_err(Failure::new)
 }
 
 /// The end of a Keep as an exit status, or as a failure.

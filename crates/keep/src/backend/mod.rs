@@ -13,6 +13,7 @@ pub(crate) mod process;
 mod sim;
 
 pub use kvm::{NoKvm, kvm};
+pub use process::Begun;
 pub use sim::Sim;
 
 use crate::launch::{Host, Launch, Running, StartError};

@@ -129,19 +129,10 @@ impl Program {
     /// # Errors
     /// See [`ProgramError`].
     pub fn detect(bytes: Vec<u8>) -> Result<Self, ProgramError> {
-        let found = bytes.len() as u64;
-        if found > PROGRAM_LIMIT {
-            return Err(ProgramError::TooLong { limit: PROGRAM_LIMIT, found });
-        }
-        match bytes.as_slice() {
-            [] => Err(ProgramError::Empty),
-            // WebAssembly Core 2.0 section 5.5.16; component-model Binary.md, "Component Definitions".
-            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] | [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Wasm(bytes)),
-            [0, b'a', b's', b'm', a, b, c, d, ..] => Err(ProgramError::Version([*a, *b, *c, *d])),
-            [0, b'a', b's', b'm', ..] => Err(ProgramError::Truncated { found: bytes.len() }),
-            [0x7f, b'E', b'L', b'F', ..] => Ok(Self::Elf(bytes)),
-            _ => Err(ProgramError::Unknown(bytes.into_iter().take(4).collect())),
-        }
+        Ok(match ProgramKind::of(&bytes, bytes.len() as u64)? {
+            ProgramKind::Wasm => Self::Wasm(bytes),
+            ProgramKind::Elf => Self::Elf(bytes),
+        })
     }
 
     /// What kind it is.
@@ -177,6 +168,25 @@ impl fmt::Debug for Program {
 }
 
 impl ProgramKind {
+    /// Looks at the first 8 bytes, or more, of a program of this length.
+    ///
+    /// # Errors
+    /// See [`ProgramError`].
+    pub fn of(head: &[u8], length: u64) -> Result<Self, ProgramError> {
+        if length > PROGRAM_LIMIT {
+            return Err(ProgramError::TooLong { limit: PROGRAM_LIMIT, found: length });
+        }
+        match head {
+            [] => Err(ProgramError::Empty),
+            // WebAssembly Core 2.0 section 5.5.16; component-model Binary.md, "Component Definitions".
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] | [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Wasm),
+            [0, b'a', b's', b'm', a, b, c, d, ..] => Err(ProgramError::Version([*a, *b, *c, *d])),
+            [0, b'a', b's', b'm', ..] => Err(ProgramError::Truncated { found: head.len() }),
+            [0x7f, b'E', b'L', b'F', ..] => Ok(Self::Elf),
+            _ => Err(ProgramError::Unknown(head.iter().take(4).copied().collect())),
+        }
+    }
+
     /// The layer's media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
@@ -191,15 +201,38 @@ impl ProgramKind {
 #[derive(Debug)]
 pub enum Package {}
 
+/// A program or a file of a package, by what names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<B> {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// The bytes themselves, or where they are.
+    pub bytes: B,
+}
+
+impl From<Vec<u8>> for Part<Vec<u8>> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), size: bytes.len() as u64, bytes }
+    }
+}
+
+impl<B> Part<B> {
+    fn described(self, media_type: &str) -> (Descriptor, B) {
+        (Descriptor { media_type: media_type.to_owned(), digest: self.digest, size: self.size }, self.bytes)
+    }
+}
+
 /// A built package: push the blobs first, then the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
+pub struct Built<B = Vec<u8>> {
     /// The OCI manifest.
     pub manifest: Vec<u8>,
     /// Its SHA-256: the workload's digest.
     pub digest: Digest,
     /// Config, program and files, in this order.
-    pub blobs: Vec<(Descriptor, Vec<u8>)>,
+    pub blobs: Vec<(Descriptor, B)>,
 }
 
 /// Why a package cannot be built.
@@ -242,27 +275,37 @@ impl Package {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(manifest: &Manifest, program: Program, files: Vec<Vec<u8>>) -> Result<Built, BuildError> {
+        let expected = program.kind();
+        let program = program.into_bytes();
+        let found = ProgramKind::of(&program, program.len() as u64)?;
+        if found != expected {
+            return Err(ProgramError::Kind { expected, found }.into());
+        }
+        Self::of(manifest, found, program.into(), files.into_iter().map(Into::into).collect())
+    }
+
+    /// The same, of a program and files that need not be in memory.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn of<B: From<Vec<u8>>>(
+        manifest: &Manifest,
+        kind: ProgramKind,
+        program: Part<B>,
+        files: Vec<Part<B>>,
+    ) -> Result<Built<B>, BuildError> {
         if files.len() != manifest.file.len() {
             return Err(BuildError::Files { expected: manifest.file.len(), found: files.len() });
         }
-        for (bytes, file) in files.iter().zip(&manifest.file) {
-            let found = bytes.len() as u64;
+        for (&Part { size: found, .. }, file) in files.iter().zip(&manifest.file) {
             if found > FILE_LIMIT {
                 return Err(BuildError::FileTooLong { path: file.path.clone(), limit: FILE_LIMIT, found });
             }
         }
-        let expected = program.kind();
-        let program = Program::detect(program.into_bytes())?;
-        let found = program.kind();
-        if found != expected {
-            return Err(ProgramError::Kind { expected, found }.into());
-        }
         let config = manifest.clone().for_package().to_json()?;
-        let program = program.into_bytes();
         let config_descriptor = Descriptor::of(CONFIG, &config);
-        let program_descriptor = Descriptor::of(found.media_type(), &program);
-        let files = files.into_iter().map(|bytes| (Descriptor::of(FILE, &bytes), bytes));
-        let layers: Vec<_> = [(program_descriptor, program)].into_iter().chain(files).collect();
+        let files = files.into_iter().map(|file| file.described(FILE));
+        let layers: Vec<_> = [program.described(kind.media_type())].into_iter().chain(files).collect();
         let index = Written {
             schema_version: 2,
             media_type: MANIFEST,
@@ -274,7 +317,7 @@ impl Package {
         Ok(Built {
             digest: Digest::of(&bytes),
             manifest: bytes,
-            blobs: [(config_descriptor, config)].into_iter().chain(layers).collect(),
+            blobs: [(config_descriptor, B::from(config))].into_iter().chain(layers).collect(),
         })
     }
 }

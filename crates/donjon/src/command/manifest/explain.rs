@@ -105,7 +105,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         text.unsaid(name, said.is_none());
     }
 
-    for (file, bytes) in file.iter().zip(&project.files).take(FILES) {
+    for (file, part) in file.iter().zip(&project.files).take(FILES) {
         let path = &file.path;
         let innermost = mount.iter().filter(|mount| path.below(&mount.path).is_some());
         let innermost = innermost.max_by_key(|mount| mount.path.as_str().len());
@@ -114,7 +114,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
             || "only read".to_owned(),
             |mount| format!("changed in {} only, and gone with the Keep", mount.path),
         );
-        text.line("file", &format!("{path}, {} bytes, {how}", bytes.len()));
+        text.line("file", &format!("{path}, {} bytes, {how}", part.size));
     }
     if file.len() > FILES {
         text.line("file", &format!("and {} more", file.len().saturating_sub(FILES)));

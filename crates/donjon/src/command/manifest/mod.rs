@@ -11,7 +11,6 @@ use std::process::ExitCode;
 
 use workload::Digest;
 use workload::manifest::{Kind, Network};
-use workload::package::Program;
 use workload::settings::Step;
 
 use self::keys::{KEYS, Key};
@@ -122,9 +121,8 @@ const fn word(kind: Kind) -> &'static str {
 fn agree(project: &Project) -> Result<(Kind, Inspection), Failure> {
     use Step::{Index, Key};
     let program = project.path.display();
-    let found = inspect(match &project.program {
-        Program::Wasm(bytes) | Program::Elf(bytes) => bytes.clone(),
-    });
+    let bytes = project.program.bytes.read();
+    let found = inspect(bytes.map_err(|error| Failure::caused(format_args!("cannot read {program}"), &error))?);
     if let Some(fault) = found.faults.first() {
         return Err(project
             .fault(&[Key("program")], format_args!("{program} cannot run in a Keep: {fault}"))

@@ -1,6 +1,7 @@
 //! Keeps from their start to their end: a hostile one in exec's place, and exec with native programs.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::mpsc;
 
 use workload::brief::{Brief, Source, StewardRef};
@@ -24,19 +25,28 @@ fn host(blobs: Box<dyn Blobs>, events: Box<dyn FnMut(Event) + Send>) -> Host {
 
 /// A Keep that sends these bytes to its platform, does something, and then computes for ever.
 fn hostile(message: &[u8], then: &[u8]) -> Running {
+    Nil.start(&posing(message, then), nobody()).unwrap()
+}
+
+/// A host that has nothing.
+fn nobody() -> Host {
+    host(Box::new(BTreeMap::new()), Box::new(|_| {}))
+}
+
+/// Of a program in exec's place.
+fn posing(message: &[u8], then: &[u8]) -> Launch {
     // mov edi,3; lea rsi,[rip+14+THEN]; mov edx,LENGTH; mov eax,1; syscall; THEN; jmp .
     let (length, place) = (u8::try_from(message.len()).unwrap(), 14 + u8::try_from(then.len()).unwrap());
     let code =
         [0xbf, 3, 0, 0, 0, 0x48, 0x8d, 0x35, place, 0, 0, 0, 0xba, length, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05];
     let elf = tiny(&[&code[..], then, &[0xeb, 0xfe], message].concat());
-    let launch = Launch {
+    Launch {
         image: Image::of(Vec::leak(elf)),
         brief: Arc::from([]),
         brief_hash: [0; 32],
         deployment: None,
         memory: Memory::default(),
-    };
-    Nil.start(&launch, host(Box::new(BTreeMap::new()), Box::new(|_| {}))).unwrap()
+    }
 }
 
 #[test]
@@ -59,6 +69,37 @@ fn a_breach_of_the_protocol_is_the_reason() {
 #[test]
 fn the_outcome_ends_the_keep() {
     assert_eq!(hostile(&[3, 0, 0, 0, 9, 0, 7], &[]).wait().unwrap(), End::Exit(7));
+}
+
+#[test]
+fn what_began_becomes_the_first_keep_of_its_image() {
+    let [launch, other] = [7, 8].map(|status| posing(&[3, 0, 0, 0, 9, 0, status], &[]));
+    let begun = Begun::new(launch.image, Stdio::Null, None);
+    let waits = || begun.first.lock().unwrap().is_some();
+    assert_eq!(begun.start(&other, nobody()).unwrap().wait().unwrap(), End::Exit(8));
+    let inherits = Host { stdio: Stdio::Inherit, ..nobody() };
+    assert_eq!(begun.start(&launch, inherits).unwrap().wait().unwrap(), End::Exit(7));
+    assert!(waits(), "it is for another image, and for other streams");
+    assert_eq!(begun.start(&launch, nobody()).unwrap().wait().unwrap(), End::Exit(7));
+    assert!(!waits());
+    assert_eq!(begun.start(&launch, nobody()).unwrap().wait().unwrap(), End::Exit(7), "the second is made for it");
+}
+
+#[test]
+fn what_began_for_nothing_ends() {
+    let launch = posing(&[], &[]);
+    let (tell, told) = mpsc::channel();
+    let first = std::thread::spawn(move || {
+        let started = Started::exec(launch.image, Stdio::Null, None)()?;
+        tell.send(started.ours.try_clone().unwrap()).unwrap();
+        Ok(started)
+    });
+    let begun = Begun { image: launch.image, stdio: Stdio::Null, first: Mutex::new(Some(first)) };
+    let mut ours = told.recv().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    assert!(ours.read(&mut [0]).is_err(), "control: it is there");
+    drop(begun);
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
 }
 
 /// exec, with this as the workload's program.
