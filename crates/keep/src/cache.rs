@@ -37,8 +37,10 @@ type Name = [u8; 32];
 
 /// The files that Keeps have stored, for who can open them by name.
 #[derive(Debug)]
+#[cfg_attr(not(guest), allow(dead_code, reason = "no Keep opens any here"))]
 pub(crate) struct Stored(PathBuf);
 
+#[cfg_attr(not(guest), allow(dead_code, reason = "as above"))]
 impl Stored {
     /// What has this path in a Keep.
     pub(crate) fn open(&self, path: &[u8]) -> Option<File> {

@@ -35,6 +35,7 @@ pub(crate) struct Task {
 
 /// What it can open, by path.
 #[derive(Debug)]
+#[cfg_attr(not(guest), allow(dead_code, reason = "nothing is started here"))]
 pub(crate) enum Files {
     /// What exec gave to a program.
     Given(Vec<(String, OwnedFd)>),
