@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use identity::binding::{self, Purpose};
-use identity::csr::{self, Statement};
+use identity::csr::{self, Collateral, CollateralKind, Statement};
 use identity::{Algorithm, Nonce, Signer as _};
 use serde_json::{Value, json};
 use silicon::{Amd, Product, ReportRequest};
@@ -436,7 +436,7 @@ fn request(nonce: &[u8], fields: impl FnOnce(&[u8]) -> ([u8; 64], [u8; 32])) -> 
         brief: BRIEF_OF_REQUEST.to_vec(),
         nonce: Nonce::new(nonce.to_vec()).expect("a nonce"),
         deployment: None,
-        crl: Some(amd.crl_der(NOW - 1, NOW + 1, &[])),
+        collateral: vec![Collateral { kind: CollateralKind::Crl, bytes: amd.crl_der(NOW - 1, NOW + 1, &[]) }],
         endorsements: vec![amd.vcek_der(amd.tcb()), amd.ask_der().to_vec()],
     };
     csr::build(&statement, &key).expect("a request")

@@ -94,7 +94,7 @@ impl Description {
             class: policy.class().to_string(),
             anchors: vec![steward.authority().anchor()],
             policy: policy.digest(),
-            tees: policy.snp().map(|_| "snp").into_iter().collect(),
+            tees: policy.tees().to_vec(),
             certificate_lifetime: policy.lifetime(),
         }
     }

@@ -9,8 +9,10 @@
 
 use aws_lc_rs::digest;
 use evidence::{
-    Expected, Hex, Verified,
-    snp::{self, Platform, SnpClaims},
+    Verified,
+    appraisal::{self, Appraisal, Binding, By, Subject},
+    dcap,
+    ear::{Facts, Rating},
 };
 use identity::{
     binding::{self, Purpose},
@@ -27,7 +29,7 @@ use workload::{
 };
 
 use crate::{
-    Steward,
+    Steward, carried,
     nonce::Fresh,
     policy::Policy,
     refusal::{IssueFault, Refusal},
@@ -58,7 +60,7 @@ pub struct Issued {
 pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issued, Refusal> {
     let policy = steward.policy();
     let request = csr::Request::parse(request, &AwsLc)?;
-    let Statement { evidence, brief: brief_bytes, nonce, deployment, crl, endorsements } = &request.statement;
+    let Statement { brief: brief_bytes, nonce, deployment, .. } = &request.statement;
 
     // Rule 10. Whoever has no fresh nonce of ours has our attention no longer than this.
     let fresh = steward.nonces().open(Purpose::Issue, nonce, now)?;
@@ -68,38 +70,24 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issue
     addressed(&brief, steward)?;
 
     // Rule 9: the media type alone says which verifier and which binding rule; there is no second try.
-    if evidence.media_type != snp::MEDIA_TYPE {
-        return Err(Refusal::Kind { found: evidence.media_type.chars().take(100).collect() });
-    }
-    let accepted = policy.snp().ok_or(Refusal::Tee { tee: "snp" })?;
-    let (vcek, ask) = match endorsements.as_slice() {
-        [vcek] => (vcek, None),
-        [vcek, ask] => (vcek, Some(ask.as_slice())),
-        other => {
-            return Err(Refusal::Endorsements { found: other.len() });
-        }
+    let (evidence, endorsements) = carried::read(&request.statement)?;
+    let (asked, roots) = policy.asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
+    // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
+    let report_data = binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce);
+    let by = By {
+        endorsements: &endorsements,
+        policy: Some(asked),
+        binding: Binding { report_data: Some(report_data), launch_field: Some(brief_hash) },
+        roots,
+        now,
     };
-    let (verified, _verdict) = snp::verify(
-        snp::Input {
-            evidence: snp::SnpEvidence { report: &evidence.bytes, vcek, ask, crl: crl.as_deref() },
-            // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
-            expected: Expected {
-                report_data: binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce),
-                launch_field: brief_hash,
-            },
-            collateral: snp::Collateral { roots: &accepted.roots, crl: None }.into(),
-            policy: &accepted.policy,
-            platforms: policy.platforms(),
-            now,
-        },
-        &evidence::AwsLc,
-    )
-    .map_err(Refusal::Evidence)?;
+    let Appraisal { verdict, proof, .. } = appraisal::appraise(&evidence, by, &evidence::AwsLc);
+    let verified = proof.ok_or(Refusal::Evidence(verdict))?;
 
     let named = name(&brief, deployment.as_deref(), policy)?;
     issue(
         steward,
-        &Subject { spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
+        &Asker { spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
         &verified,
         now,
     )
@@ -155,7 +143,7 @@ fn name(brief: &Brief, deployment: Option<&[u8]>, policy: &Policy) -> Result<Nam
 }
 
 /// Everything about the Keep that evidence does not say.
-struct Subject<'a> {
+struct Asker<'a> {
     spki: &'a [u8],
     nonce: &'a Nonce,
     fresh: Fresh,
@@ -165,14 +153,9 @@ struct Subject<'a> {
 }
 
 /// Writes EAR and certificate. Asks for the proof of verification and for nothing weaker.
-fn issue(
-    steward: &Steward,
-    subject: &Subject<'_>,
-    verified: &Verified<SnpClaims>,
-    now: u64,
-) -> Result<Issued, Refusal> {
-    let Subject { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = subject;
-    let claims = verified.claims();
+fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
+    let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
+    let Subject { tee, facts, platform } = verified.claims();
     let policy = steward.policy();
     let authority = steward.authority();
 
@@ -181,13 +164,14 @@ fn issue(
     if authority.not_after() <= now {
         return Err(IssueFault::Expired { not_after: authority.not_after(), now }.into());
     }
-    let not_after = not_before.saturating_add(policy.lifetime()).min(claims.collateral_end).min(authority.not_after());
+    let not_after = not_before.saturating_add(policy.lifetime()).min(facts.collateral_end).min(authority.not_after());
     if not_after <= now {
         return Err(Refusal::Validity { end: not_after, now });
     }
 
     let key = Digest::of(spki);
-    let measurement = |digest: Hex<48>| Measurement::new(digest.0);
+    let Facts { product, measurement, signer, registers, tcb, tcb_status, advisories, .. } = facts;
+    let measurement_of = |of: &evidence::ear::Measurement| Measurement::new(of.as_bytes());
     let ear = Ear {
         issued_at: not_before,
         nonce: (*nonce).clone(),
@@ -199,18 +183,19 @@ fn issue(
         id: id.clone(),
         owner: *owner,
         class: policy.class(),
-        tee: Tee::Snp,
-        product: claims.product.line().name().to_owned(),
-        measurement: measurement(claims.measurement).map_err(IssueFault::from)?,
-        signer: claims.author_key_digest.map(measurement).transpose().map_err(IssueFault::from)?,
+        tee: tee_of(*tee)?,
+        product: product.clone(),
+        measurement: measurement_of(measurement).map_err(IssueFault::from)?,
+        signer: signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?,
+        registers: registers.iter().map(measurement_of).collect::<Result<_, _>>().map_err(IssueFault::from)?,
         brief: *brief_hash,
         workload: brief.workload,
         workload_binding: WorkloadBinding::Hardware,
-        tcb: claims.reported_tcb.to_string(),
-        tcb_status: TcbStatus::MeetsPolicy,
-        advisories: Vec::new(),
+        tcb: tcb.clone(),
+        tcb_status: status_of(*tcb_status)?,
+        advisories: advisories.clone(),
         policy: policy.digest(),
-        platform: pseudonym(policy.trust_domain(), &claims.platform),
+        platform: pseudonym(policy.trust_domain(), platform),
     };
     let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
 
@@ -222,6 +207,36 @@ fn issue(
     let mut chain = vec![leaf];
     chain.extend_from_slice(authority.chain());
     Ok(Issued { chain, id: id.clone(), serial: hex::encode(serial), key, brief: *brief_hash, not_after })
+}
+
+/// As a certificate says it.
+fn tee_of(tee: evidence::ear::Tee) -> Result<Tee, IssueFault> {
+    match tee {
+        evidence::ear::Tee::Snp => Ok(Tee::Snp),
+        evidence::ear::Tee::Sgx => Ok(Tee::Sgx),
+        evidence::ear::Tee::Tdx => Ok(Tee::Tdx),
+        // No media type leads there.
+        _ => Err(IssueFault::Unknown),
+    }
+}
+
+/// As a certificate says it.
+fn status_of(rating: Rating) -> Result<TcbStatus, IssueFault> {
+    use dcap::TcbStatus as Intel;
+    Ok(match rating {
+        Rating::MeetsPolicy => TcbStatus::MeetsPolicy,
+        Rating::NotRated => TcbStatus::NotRated,
+        Rating::Intel(Intel::UpToDate) => TcbStatus::UpToDate,
+        Rating::Intel(Intel::SWHardeningNeeded) => TcbStatus::SWHardeningNeeded,
+        Rating::Intel(Intel::ConfigurationNeeded) => TcbStatus::ConfigurationNeeded,
+        Rating::Intel(Intel::ConfigurationAndSWHardeningNeeded) => TcbStatus::ConfigurationAndSWHardeningNeeded,
+        Rating::Intel(Intel::OutOfDate) => TcbStatus::OutOfDate,
+        Rating::Intel(Intel::OutOfDateConfigurationNeeded) => TcbStatus::OutOfDateConfigurationNeeded,
+        Rating::Intel(Intel::TDRelaunchAdvised) => TcbStatus::TDRelaunchAdvised,
+        Rating::Intel(Intel::TDRelaunchAdvisedConfigurationNeeded) => TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
+        // No policy accepts it.
+        Rating::Intel(Intel::Revoked) => return Err(IssueFault::Unknown),
+    })
 }
 
 /// A serial number of 126 bits (RFC 5280 section 4.1.2.2: positive, at most 20 bytes, never twice). It is the
@@ -241,8 +256,8 @@ fn serial(spki: &[u8], not_after: u64, dns: &[DnsName], ear_jwt: &str) -> [u8; 1
 
 /// Tells platforms apart within a trust domain without telling their serial numbers. The same platform has
 /// another pseudonym in another domain.
-fn pseudonym(trust_domain: &TrustDomain, platform: &Platform) -> Digest {
-    Digest::new(hash(b"donjon-platform", &[trust_domain.as_str().as_bytes(), platform.to_string().as_bytes()]))
+fn pseudonym(trust_domain: &TrustDomain, platform: &str) -> Digest {
+    Digest::new(hash(b"donjon-platform", &[trust_domain.as_str().as_bytes(), platform.as_bytes()]))
 }
 
 /// SHA-256 over length-prefixed fields.
@@ -285,8 +300,7 @@ mod tests {
 
     #[test]
     fn rule_6_a_platform_has_one_pseudonym_in_a_trust_domain_and_another_elsewhere() {
-        let pseudonym =
-            |domain: &str, platform: &str| super::pseudonym(&domain.parse().unwrap(), &platform.parse().unwrap());
+        let pseudonym = |domain: &str, platform: &str| super::pseudonym(&domain.parse().unwrap(), platform);
         let chip = "11".repeat(64);
         let base = pseudonym("example.org", &chip);
         assert_eq!(base, pseudonym("example.org", &chip));

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   http ---- bytes, now ----> judge ------------------> issue
-//!    |  nonce: seal              | nonce: open              | signer: key, chain, class
+//!    |  nonce: seal              | carried, nonce: open     | signer: key, chain, class
 //!    |  problem <--- refusal <---| identity: CSR, brief,    | identity: EAR, certificate profile
 //!    v                           |   binding, Deployment    v
 //!   serve (TCP, TLS)             | evidence: Verified<_>   chain
@@ -32,6 +32,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod carried;
 pub mod http;
 pub mod judge;
 pub mod nonce;

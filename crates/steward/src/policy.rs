@@ -1,18 +1,21 @@
 //! The Steward's policy: for whom it issues, in which class, on which platforms, under which names.
 //!
-//! Owns the TOML form. What is not said is refused: without `[snp]` no SNP evidence is taken, without
-//! `platforms` or `any_platform = true` the policy does not load (trust.md rule 8), without a `[[name]]` nobody
+//! Owns the TOML form, but for the sections about evidence, which are those of `evidence::appraisal`. What is not said is
+//! refused: without `[snp]` no SNP evidence is taken, likewise `[sgx]` and `[tdx]`; without `platforms` or `any_platform = true` the policy does not load (trust.md rule 8), without a `[[name]]` nobody
 //! gets a name (rule 3). Refuses unknown keys with the nearest known one, contradictions, and every
 //! `insecure_…` key outside the class `insecure` (rule 7).
 //! Invariant: a [`Policy`] has one class and gives no SPIFFE ID and no DNS name to two owners.
 //!
 //! ```toml
 //! trust_domain = "example.org"
-//! any_platform = true                    # or: platforms = ["<128 hex digits>", …]
+//! any_platform = true                    # or: platforms = ["<chip id or PPID>", …]
 //! certificate_lifetime = "24h"           # the default, and the most
 //!
 //! [snp]                                  # no section, no SNP
 //! signer = ["<96 hex digits>"]
+//!
+//! [sgx]
+//! hash = ["<64 hex digits>"]
 //!
 //! [[name]]
 //! owner = "sha256:…"                     # SHA-256 of the owner key's SPKI
@@ -27,7 +30,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evidence::snp;
+use evidence::{
+    appraisal::{self, Evidence, policy::Sections},
+    dcap, sgx, snp, tdx,
+};
 use identity::{ear::Class, names::ANONYMOUS_DEPLOYMENT};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -53,20 +59,12 @@ const MAX_ROOTS: u64 = 1024 * 1024;
 pub struct Policy {
     trust_domain: TrustDomain,
     class: Class,
-    platforms: snp::Platforms,
-    snp: Option<Snp>,
+    tees: Vec<&'static str>,
+    evidence: Option<appraisal::Policy>,
+    roots: appraisal::Roots,
     lifetime: u64,
     names: Names,
     digest: Digest,
-}
-
-/// What is asked of SNP evidence.
-#[derive(Debug)]
-pub struct Snp {
-    /// Reference values.
-    pub policy: snp::Policy,
-    /// The keys evidence may chain to: AMD's, and in the insecure class those that were named.
-    pub roots: snp::Roots,
 }
 
 impl Policy {
@@ -85,8 +83,18 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`], with line and column where there is one.
     pub fn parse(what: &str, text: &str, base: &Path) -> Result<Self, PolicyError> {
-        let Text { trust_domain, class, platforms, any_platform, insecure_roots, certificate_lifetime, snp, name } =
-            settings::parse(what, text)?;
+        let Text {
+            trust_domain,
+            class,
+            platforms,
+            any_platform,
+            insecure_roots,
+            certificate_lifetime,
+            snp,
+            sgx,
+            tdx,
+            name,
+        } = settings::parse(what, text)?;
         let document: toml::Table = settings::parse(what, text)?;
 
         let class = match class {
@@ -99,37 +107,31 @@ impl Policy {
             return Err(PolicyError::Insecure { key });
         }
 
-        let platforms = match (platforms, any_platform) {
-            (None, None | Some(false)) => return Err(PolicyError::Platforms),
-            (None, Some(true)) => snp::Platforms::Any,
-            (Some(_), Some(_)) => {
-                return Err(PolicyError::Contradiction { one: "platforms", other: "any_platform" });
-            }
-            (Some(listed), None) if listed.is_empty() => return Err(PolicyError::Platforms),
-            (Some(listed), None) => snp::Platforms::Only(
-                listed
-                    .into_iter()
-                    .map(|id| id.parse().map_err(|error| PolicyError::Platform { id, error }))
-                    .collect::<Result<_, _>>()?,
-            ),
-        };
-
-        let roots =
-            insecure_roots.iter().map(|path| Root::read(&base.join(path))).collect::<Result<Vec<_>, _>>()?.concat();
-        let digest = digest(document, &roots);
-        if snp.is_none() && !roots.is_empty() {
-            return Err(PolicyError::RootsUnused);
+        match (&platforms, any_platform) {
+            (None, Some(true)) => {}
+            (Some(_), Some(_)) => return Err(PolicyError::Contradiction { one: "platforms", other: "any_platform" }),
+            (Some(listed), None) if !listed.is_empty() => {}
+            (Some(_) | None, None) | (None, Some(false)) => return Err(PolicyError::Platforms),
         }
-        let snp = match snp {
-            None => None,
-            Some(settings) => Some(Snp { policy: snp::Policy::try_from(settings)?, roots: trusted(roots)? }),
+
+        let named =
+            insecure_roots.iter().map(|path| Root::read(&base.join(path))).collect::<Result<Vec<_>, _>>()?.concat();
+        let digest = digest(document, &named);
+        let sections = [("snp", snp.is_some()), ("sgx", sgx.is_some()), ("tdx", tdx.is_some())];
+        let tees: Vec<_> = sections.into_iter().filter(|(_, section)| *section).map(|(tee, _)| tee).collect();
+        let roots = trusted(&named, &tees)?;
+        let evidence = if tees.is_empty() {
+            None
+        } else {
+            Some(Sections { platforms, any_platform, snp, sgx, tdx, azure: None }.try_into()?)
         };
 
         Ok(Self {
             trust_domain,
             class,
-            platforms,
-            snp,
+            tees,
+            evidence,
+            roots,
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
             digest,
@@ -148,16 +150,22 @@ impl Policy {
         self.class
     }
 
-    /// Which machines may ask.
+    /// The TEEs whose evidence is taken, by the names of their sections.
     #[must_use]
-    pub fn platforms(&self) -> &snp::Platforms {
-        &self.platforms
+    pub fn tees(&self) -> &[&'static str] {
+        &self.tees
     }
 
-    /// What is asked of SNP evidence; `None` = SNP is refused.
-    #[must_use]
-    pub fn snp(&self) -> Option<&Snp> {
-        self.snp.as_ref()
+    /// What is asked of this evidence, and whose keys it may chain to; `Err` = the section that is missing.
+    pub(crate) fn asks(&self, evidence: &Evidence) -> Result<(&appraisal::Policy, &appraisal::Roots), &'static str> {
+        let section = match evidence {
+            Evidence::Snp(_) => "snp",
+            Evidence::Sgx(_) => "sgx",
+            Evidence::Tdx(_) => "tdx",
+            Evidence::Azure(_) => "azure",
+        };
+        let policy = self.evidence.as_ref().filter(|_| self.tees.contains(&section));
+        Ok((policy.ok_or(section)?, &self.roots))
     }
 
     /// How long a certificate lives, in seconds from the nonce's time.
@@ -278,6 +286,8 @@ struct Text {
     insecure_roots: Vec<PathBuf>,
     certificate_lifetime: Option<String>,
     snp: Option<snp::Settings>,
+    sgx: Option<sgx::Settings>,
+    tdx: Option<tdx::Settings>,
     #[serde(default)]
     name: Vec<NameText>,
 }
@@ -356,20 +366,24 @@ impl Root {
     }
 }
 
-/// AMD's roots and those the policy names. A key is an anchor because somebody named it, not because of what
-/// its certificate says.
-fn trusted(named: Vec<Root>) -> Result<snp::Roots, PolicyError> {
-    let amd = snp::Roots::amd();
-    if named.is_empty() {
-        return Ok(amd);
+/// The vendors' roots and those the policy names. A key is an anchor because somebody named it, not because of what its
+/// certificate says.
+fn trusted(named: &[Root], tees: &[&str]) -> Result<appraisal::Roots, PolicyError> {
+    let mut roots = appraisal::Roots::vendors();
+    let takes = |wanted: &[&str]| wanted.iter().any(|tee| tees.contains(tee));
+    for Root { der, .. } in named {
+        // AMD's keys are RSA, Intel's are on P-256: none is both.
+        match (snp::Roots::from_arks(&[der]), dcap::Roots::from_certificates(&[der])) {
+            (Ok(_), _) if takes(&["snp"]) => roots.snp = roots.snp.and_arks(&[der]).map_err(PolicyError::SnpRoots)?,
+            (_, Ok(_)) if takes(&["sgx", "tdx"]) => {
+                roots.dcap = roots.dcap.and_certificates(&[der]).map_err(PolicyError::DcapRoots)?;
+            }
+            (Ok(_), _) => return Err(PolicyError::RootsUnused { sections: "[snp]" }),
+            (_, Ok(_)) => return Err(PolicyError::RootsUnused { sections: "[sgx] or [tdx]" }),
+            (Err(error), Err(_)) => return Err(PolicyError::SnpRoots(error)),
+        }
     }
-    let ders: Vec<&[u8]> = amd
-        .anchors()
-        .iter()
-        .map(|anchor| anchor.certificate().der())
-        .chain(named.iter().map(|root| root.der.as_slice()))
-        .collect();
-    snp::Roots::from_arks(&ders).map_err(PolicyError::SnpRoots)
+    Ok(roots)
 }
 
 fn digest(document: toml::Table, roots: &[Root]) -> Digest {
@@ -440,14 +454,6 @@ pub enum PolicyError {
     /// Neither `platforms` with an entry nor `any_platform = true`.
     #[error("the policy does not say which platforms it accepts")]
     Platforms,
-    /// An entry of `platforms` is no chip id.
-    #[error("platforms: `{id}`: {error}")]
-    Platform {
-        /// The entry.
-        id: String,
-        /// What is wrong with it.
-        error: snp::product::ChipIdError,
-    },
     /// A key that weakens something, in the class `hardware`.
     #[error("`{key}` is for the class insecure, and this policy is of the class hardware")]
     Insecure {
@@ -465,12 +471,18 @@ pub enum PolicyError {
     /// A root that is named cannot be an anchor of SNP evidence.
     #[error("insecure_roots: {0}")]
     SnpRoots(snp::roots::RootsError),
-    /// Roots are named and no evidence is taken that could chain to them.
-    #[error("`insecure_roots` names roots, but there is no `[snp]` section that would use them")]
-    RootsUnused,
-    /// The `[snp]` section contradicts itself.
-    #[error("[snp]: {0}")]
-    Snp(#[from] snp::policy::PolicyError),
+    /// A root that is named cannot be an anchor of quotes.
+    #[error("insecure_roots: {0}")]
+    DcapRoots(dcap::roots::RootsError),
+    /// A root is named and no evidence is taken that could chain to it.
+    #[error("`insecure_roots` names a root that only {sections} would use, and there is no such section")]
+    RootsUnused {
+        /// Which sections.
+        sections: &'static str,
+    },
+    /// What is asked of evidence contradicts itself, or an entry of `platforms` is none.
+    #[error(transparent)]
+    Evidence(#[from] appraisal::policy::PolicyError),
     /// Not a duration, too long or too short.
     #[error("certificate_lifetime = \"{found}\" is not between 10m and 24h")]
     Lifetime {
@@ -503,11 +515,10 @@ impl PolicyError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Settings(error) => return error.hint(),
-            Self::Snp(_) | Self::SnpRoots(_) | Self::File { .. } => return None,
-            Self::Platform { .. } => "a chip id has 128 hexadecimal digits (Milan, Genoa) or 16 (Turin)",
+            Self::Evidence(_) | Self::SnpRoots(_) | Self::DcapRoots(_) | Self::File { .. } => return None,
             Self::Contradiction { .. } => "keep one of them",
             Self::Platforms => {
-                "list chip ids in `platforms = [\"…\"]`, or write `any_platform = true`: then keys extracted from one broken machine \
+                "list chip ids and PPIDs in `platforms = [\"…\"]`, or write `any_platform = true`: then keys extracted from one broken machine \
                  speak for all of them"
             }
             Self::Insecure { .. } => {
@@ -515,7 +526,7 @@ impl PolicyError {
                  takes for hardware"
             }
             Self::Roots { .. } => "the file holds the root certificates in PEM and nothing else",
-            Self::RootsUnused => "add `[snp]`, or remove `insecure_roots`",
+            Self::RootsUnused { .. } => "add a section, or remove the root",
             Self::Lifetime { .. } => "for example \"24h\", \"90m\" or \"3600s\"",
             Self::EmptyName => "add `deployment = \"…\"` for a SPIFFE ID, `dns = \"…\"` for a DNS name, or both",
             Self::Reserved => "choose another id",
@@ -551,7 +562,7 @@ mod tests {
         let policy = parse(GOOD).unwrap();
         assert_eq!(policy.class(), Class::Hardware);
         assert_eq!(policy.lifetime(), 24 * 3600);
-        assert!(policy.snp().is_none());
+        assert!(policy.tees().is_empty());
         assert!(!policy.names().deployment(OWNER.parse().unwrap(), &"shop".parse().unwrap()));
     }
 
@@ -579,7 +590,8 @@ mod tests {
             assert_eq!(error(&format!("{domain}{missing}")), PolicyError::Platforms, "{missing}");
         }
         assert!(matches!(error(&format!("{GOOD}platforms = [\"{chip}\"]")), PolicyError::Contradiction { .. }));
-        assert!(matches!(error(&format!("{domain}platforms = [\"abcd\"]")), PolicyError::Platform { .. }));
+        let none = format!("{domain}platforms = [\"abcd\"]\n[snp]\nany_measurement = true");
+        assert!(matches!(error(&none), PolicyError::Evidence(appraisal::policy::PolicyError::Platform(_))));
     }
 
     #[test]
@@ -609,7 +621,7 @@ mod tests {
             format!("hash = [\"{one}\"]\nhash_blacklist = [\"{one}\"]"),
             format!("any_measurement = true\nhash = [\"{one}\"]"),
         ] {
-            assert!(matches!(error(&snp(bad)), PolicyError::Snp(_)));
+            assert!(matches!(error(&snp(bad)), PolicyError::Evidence(appraisal::policy::PolicyError::Snp(_))));
         }
     }
 
@@ -724,7 +736,7 @@ mod tests {
 
         write(&milan);
         let one = parse("ark.pem").unwrap();
-        assert_eq!(one.snp().unwrap().roots.anchors().len(), 4);
+        assert_eq!(one.roots.snp.anchors().len(), 4);
         write(&genoa);
         assert_ne!(one.digest(), parse("ark.pem").unwrap().digest());
         write(&milan);
@@ -738,6 +750,9 @@ mod tests {
 
         write(&milan);
         let text = format!("class = \"insecure\"\n{GOOD}insecure_roots = [\"ark.pem\"]\n");
-        assert_eq!(Policy::parse("p", &text, folder.path()).unwrap_err(), PolicyError::RootsUnused);
+        assert_eq!(
+            Policy::parse("p", &text, folder.path()).unwrap_err(),
+            PolicyError::RootsUnused { sections: "[snp]" }
+        );
     }
 }

@@ -6,7 +6,7 @@
 //! the log. Texts with something of the asker's in them are cut: whoever is refused has not proved anything, and the
 //! answer must fit what a Keep reads.
 //! Invariant: a problem of a refusal has at least one failed check, and every id it can have is listed in
-//! [`CHECKS`] or in `evidence::snp::CHECKS`.
+//! [`CHECKS`] or by `evidence::appraisal::rules`.
 
 use evidence::{Outcome, Verdict};
 use identity::{
@@ -24,10 +24,13 @@ use workload::{
     names::{DnsName, Name, NameError, TrustDomain},
 };
 
-use crate::nonce::{MAX_AGE, NonceError};
+use crate::{
+    carried::{CarriedError, KINDS},
+    nonce::{MAX_AGE, NonceError},
+};
 
-/// Every check of the Steward's own, with what it means when it passes. Those of evidence are in
-/// `evidence::snp::CHECKS`.
+/// Every check of the Steward's own, with what it means when it passes. Those of evidence are told by
+/// `evidence::appraisal::rules`.
 pub const CHECKS: &[(&str, &str)] = &[
     ("csr.format", "the body is one PKCS#10 request in its canonical DER, without a subject"),
     ("csr.carrier", "the request has one attestation attribute with one statement of the known members"),
@@ -40,7 +43,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("brief.steward", "the brief names a Steward"),
     ("brief.anchors", "the brief lists this Steward's root among its anchors"),
     ("evidence.kind", "the evidence is of a kind this Steward knows"),
-    ("evidence.endorsements", "the endorsements are those this kind of evidence needs, and no more"),
+    ("evidence.collateral", "what the evidence is to be judged by can be read, and is not too much"),
     ("policy.tee", "the policy has a section for this TEE"),
     ("deployment.signature", "the Deployment is well-formed and signed by the owner it names"),
     ("deployment.owner", "brief and Deployment have the same owner"),
@@ -87,18 +90,9 @@ pub enum Refusal {
         /// The brief's anchors.
         found: Vec<Digest>,
     },
-    /// A media type nobody here verifies.
-    #[error("evidence of kind {found}")]
-    Kind {
-        /// The media type.
-        found: String,
-    },
-    /// No certificate of the key that signed the evidence, or more than belong to it.
-    #[error("{found} endorsements")]
-    Endorsements {
-        /// How many came.
-        found: usize,
-    },
+    /// It carries evidence of an unknown kind, or collateral that nobody could read.
+    #[error(transparent)]
+    Carried(#[from] CarriedError),
     /// The policy has no section for this TEE.
     #[error("the policy has no [{tee}]")]
     Tee {
@@ -169,6 +163,9 @@ pub enum IssueFault {
     /// The reserved name is none.
     #[error("anonymous ID: {0}")]
     Name(#[from] NameError),
+    /// Evidence was verified of which the EAR knows no TEE, or a rating that none is verified with.
+    #[error("EAR: no word for what was verified")]
+    Unknown,
     /// Our own chain has ended: no asker can mend that.
     #[error("the certificate authority ended at {not_after}, and it is {now}: renew its certificates")]
     Expired {
@@ -257,19 +254,19 @@ impl Refusal {
                 "trust.md rule 11",
                 "launch the Keep with a brief that lists this Steward's root, or ask the Steward it lists",
             ),
-            Self::Kind { found } => one(
+            Self::Carried(CarriedError::Kind(found)) => one(
                 "evidence.kind",
-                evidence::snp::MEDIA_TYPE.to_owned(),
+                KINDS.join(", "),
                 found.clone(),
                 "trust.md rule 9",
                 "send evidence of a kind this Steward knows",
             ),
-            Self::Endorsements { found } => one(
-                "evidence.endorsements",
-                "the VEK certificate, then at most its ASK".to_owned(),
-                format!("{found} certificates"),
+            Self::Carried(CarriedError::Collateral(found)) => one(
+                "evidence.collateral",
+                meaning("evidence.collateral"),
+                found.clone(),
                 "spec/trust.md, Certificate request",
-                "send the certificate of the key that signed the report, and the ASK",
+                "send the vendor's answers as the vendor gives them",
             ),
             Self::Tee { tee } => one(
                 "policy.tee",
@@ -355,9 +352,7 @@ impl Refusal {
         let (kind, title) = match self {
             Self::Csr(_) | Self::Brief(_) => ("unreadable", "the request cannot be read"),
             Self::Nonce(_) => ("nonce", "the nonce is not accepted"),
-            Self::Evidence(_) | Self::Kind { .. } | Self::Endorsements { .. } | Self::Tee { .. } => {
-                ("evidence", "the evidence is not accepted")
-            }
+            Self::Evidence(_) | Self::Carried(_) | Self::Tee { .. } => ("evidence", "the evidence is not accepted"),
             Self::Deployment(_)
             | Self::NotCovered(_)
             | Self::Unregistered { .. }
@@ -484,8 +479,8 @@ mod tests {
             Refusal::TrustDomain { expected: domain.clone(), found: domain.clone() },
             Refusal::NoSteward,
             Refusal::Anchors { expected: digest, found: vec![digest] },
-            Refusal::Kind { found: "x".to_owned() },
-            Refusal::Endorsements { found: 0 },
+            Refusal::Carried(CarriedError::Kind("x".to_owned())),
+            Refusal::Carried(CarriedError::Collateral("JSON".to_owned())),
             Refusal::Tee { tee: "snp" },
             Refusal::Deployment(OpenError::Signature),
             Refusal::NotCovered(NotCovered::NoOwner),
@@ -544,7 +539,7 @@ mod tests {
         }
         let source = |refusal: Refusal| refusal.checks().swap_remove(0).source;
         assert!(source(Refusal::Csr(CsrError::Signature)).contains("spec/trust.md"));
-        assert!(source(Refusal::Endorsements { found: 0 }).contains("spec/trust.md"));
+        assert!(source(Refusal::Carried(CarriedError::Collateral("JSON".to_owned()))).contains("spec/trust.md"));
         assert!(source(Refusal::Brief(BriefError::NotCanonical)).contains("spec/brief.md"));
     }
 

@@ -152,7 +152,7 @@ async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest))
     let attested = Attested {
         evidence: Evidence { media_type: SNP_MEDIA_TYPE.to_owned(), bytes: world.amd.report(&report).to_vec() },
         endorsements: vec![world.amd.vcek_der(world.amd.tcb()), world.amd.ask_der().to_vec()],
-        crl: Some(world.amd.crl_der(NOW - DAY, CRL_END, &[])),
+        collateral: vec![support::crl(world.amd.crl_der(NOW - DAY, CRL_END, &[]))],
     };
     let (request, awaiting) = enrol.certificate_request(&challenge.nonce, attested, &key)?;
     let answer = send(connect(handle).await, translate(request)).await;

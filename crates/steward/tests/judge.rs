@@ -63,7 +63,7 @@ fn rule_6_a_good_csr_gets_a_certificate_with_exactly_the_profile() {
         assert_eq!(ear.brief, Digest::of(&keep.brief.encode()));
         assert_eq!(ear.workload, keep.brief.workload);
         assert_eq!(ear.workload_binding, WorkloadBinding::Hardware);
-        assert_eq!(ear.tcb_status, TcbStatus::MeetsPolicy);
+        assert_eq!(ear.tcb_status, TcbStatus::NotRated, "the policy has no minimum");
         assert!(ear.advisories.is_empty());
         assert_eq!(ear.policy, world.steward.policy().digest());
 
@@ -262,18 +262,29 @@ fn rule_9_a_csr_without_the_one_carrier_is_refused() {
 
 #[test]
 fn rule_9_the_media_type_names_the_verifier_and_there_is_no_fallback() {
-    refused_only_with(&World::new(), "evidence.kind", |keep| {
-        keep.media_type = "application/vnd.donjon.sgx-quote".to_owned();
-    });
+    for (media_type, id) in [
+        ("application/octet-stream", "evidence.kind"),
+        ("application/vnd.donjon.sgx-quote", "policy.tee"),
+        ("application/vnd.donjon.tdx-quote", "policy.tee"),
+    ] {
+        refused_only_with(&World::new(), id, |keep| keep.media_type = media_type.to_owned());
+    }
+    let world = World::with(&format!("{POLICY}\n[sgx]\nany_measurement = true\n"));
+    refused_only_with(&world, "dcap.quote.tee", |keep| keep.media_type = "application/vnd.donjon.sgx-quote".to_owned());
 }
 
+/// Whoever brings more than is needed may: what belongs to the report is looked for.
 #[test]
-fn endorsements_are_the_vcek_and_its_ask() {
+fn endorsements_have_the_vcek_and_may_have_more() {
     let world = World::new();
-    refused_only_with(&world, "evidence.endorsements", |keep| keep.endorsements.clear());
-    refused_only_with(&world, "evidence.endorsements", |keep| {
-        keep.endorsements.push(world.amd.ask_der().to_vec());
+    refused_only_with(&world, "snp.vek.format", |keep| keep.endorsements.clear());
+    refused_only_with(&world, "snp.vek.format", |keep| {
+        keep.endorsements.remove(0);
     });
+    let mut keep = world.keep();
+    keep.endorsements.reverse();
+    keep.endorsements.push(world.steward.authority().chain()[0].clone());
+    assert!(keep.ask().is_ok());
 }
 
 // ---- the nonce ----
@@ -400,7 +411,7 @@ fn a_brief_that_is_not_canonical_is_unreadable() {
             brief,
             nonce: keep.nonce.clone(),
             deployment: None,
-            crl: None,
+            collateral: Vec::new(),
             endorsements: keep.endorsements.clone(),
         };
         csr::build(&statement, &keep.key).unwrap()

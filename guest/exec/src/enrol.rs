@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gate::message::Purpose;
 use identity::chain::ChainError;
-use identity::csr;
+use identity::csr::{self, Collateral, CollateralKind};
 use identity::ear::Class;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
@@ -220,7 +220,7 @@ pub(crate) async fn certify(
     let attested = Attested {
         evidence: csr::Evidence { media_type: evidence.media_type, bytes: evidence.bytes },
         endorsements: evidence.endorsements,
-        crl: evidence.crl,
+        collateral: evidence.crl.into_iter().map(|bytes| Collateral { kind: CollateralKind::Crl, bytes }).collect(),
     };
     let (request, awaiting) =
         enrol.certificate_request(nonce, attested, &key).map_err(|error| failed(Step::Request, &error))?;

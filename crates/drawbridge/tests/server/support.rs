@@ -184,6 +184,7 @@ impl World {
             product: "Milan".to_owned(),
             measurement: Measurement::new([0xab; 48]).unwrap(),
             signer: None,
+            registers: vec![],
             brief: Digest::of(b"brief"),
             workload,
             workload_binding: WorkloadBinding::Hardware,

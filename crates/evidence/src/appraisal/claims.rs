@@ -34,6 +34,21 @@ impl Claims {
             Self::Azure(claims) => claims.collateral_end(),
         }
     }
+
+    /// Names the platform, as a policy does.
+    pub(super) fn platform(&self) -> String {
+        let snp = |claims: &SnpClaims| claims.platform.to_string();
+        let intel = |platform: &Platform| platform.ppid.to_string();
+        match self {
+            Self::Snp(claims) => snp(claims),
+            Self::Sgx(claims) => intel(&claims.platform),
+            Self::Tdx(claims) => intel(&claims.platform),
+            Self::Azure(claims) => match &claims.hardware {
+                HardwareClaims::Snp(claims) => snp(claims),
+                HardwareClaims::Tdx(claims) => intel(&claims.platform),
+            },
+        }
+    }
 }
 
 impl Serialize for Claims {

@@ -111,9 +111,27 @@ pub struct Appraisal {
     /// What others can be told of it ([`crate::ear`]); there if all that it must be bound to was
     /// known, and of which TEE it is.
     pub result: Option<ear::Appraisal>,
+    /// What can be certified of it; there if it was verified, and bound to all that was known.
+    pub proof: Option<Verified<Subject>>,
+}
+
+/// What there is to say of a Keep whose evidence was verified, of whatever TEE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The kind of evidence.
+    pub tee: ear::Tee,
+    /// What it says.
+    pub facts: ear::Facts,
+    /// Names the platform, as a policy does: chip id, provider, PPID.
+    pub platform: String,
 }
 
 impl Appraisal {
+    /// With nothing but its verdict.
+    fn refused(verdict: Verdict) -> Self {
+        Self { verdict, claims: None, result: None, proof: None }
+    }
+
     /// Whether nothing failed.
     pub fn verified(&self) -> bool {
         self.claims.is_some() && self.verdict.passed()
@@ -235,16 +253,21 @@ fn concluded<T: ear::Attested>(
 ) -> Appraisal {
     let Binding { report_data: Some(report_data), launch_field: Some(launch_field) } = binding else {
         return match judged {
-            Ok((of, verdict)) => Appraisal { verdict, claims: Some(claims(Box::new(of))), result: None },
-            Err(verdict) => Appraisal { verdict, claims: None, result: None },
+            Ok((of, verdict)) => Appraisal { claims: Some(claims(Box::new(of))), ..Appraisal::refused(verdict) },
+            Err(verdict) => Appraisal::refused(verdict),
         };
     };
     let expected = Expected { report_data, launch_field };
     let judged = judged.map(|(of, verdict)| (Verified::new(of, expected), verdict));
     let result = Some(ear::Appraisal::of(&judged));
     match judged {
-        Ok((of, verdict)) => Appraisal { verdict, claims: Some(claims(Box::new(of.into_claims()))), result },
-        Err(verdict) => Appraisal { verdict, claims: None, result },
+        Ok((of, verdict)) => {
+            let (tee, facts) = (T::tee(&verdict), of.claims().facts(&expected, &verdict));
+            let claims = claims(Box::new(of.into_claims()));
+            let proof = Verified::new(Subject { tee, facts, platform: claims.platform() }, expected);
+            Appraisal { verdict, claims: Some(claims), result, proof: Some(proof) }
+        }
+        Err(verdict) => Appraisal { result, ..Appraisal::refused(verdict) },
     }
 }
 
@@ -262,7 +285,7 @@ fn no_section(section: &str, unasked: Unasked, tee: ear::Tee, binding: Binding) 
     let verdict = recorder.finish();
     let known = binding.report_data.is_some() && binding.launch_field.is_some();
     let result = known.then(|| ear::Appraisal::refused(tee, &verdict));
-    Appraisal { verdict, claims: None, result }
+    Appraisal { result, ..Appraisal::refused(verdict) }
 }
 
 /// A result has the name of its TEE; nobody knows of which this is.
@@ -270,7 +293,7 @@ fn unread(error: String) -> Appraisal {
     let mut recorder = Recorder::new(CHECKS);
     recorder.skip(RuleId::Section, Skip::NotApplicable, "not known yet for which TEE");
     recorder.check(RuleId::Envelope, false, "JSON of an attestation agent", error);
-    Appraisal { verdict: recorder.finish(), claims: None, result: None }
+    Appraisal::refused(recorder.finish())
 }
 
 /// The checks that nobody asked for.

@@ -118,8 +118,7 @@ impl Endorsements {
             (signed, tcb, vek.certificate().valid_at(now))
         };
         let veks = self.certificates.iter().filter_map(|der| Some((der, Vek::parse(der).ok()?)));
-        let vek = veks.max_by_key(|(_, vek)| fits(vek));
-        let Some((der, vek)) = vek else {
+        let Some((der, vek)) = choice(veks, |(_, vek)| fits(vek)) else {
             // A certificate that is no VEK's says more than none.
             return OfReport { vek: self.certificates.first().map_or(&[], Vec::as_slice), ask: None, crl: None };
         };
@@ -153,7 +152,7 @@ impl Endorsements {
             let ask = Certificate::parse(der, Scheme::RsaPssSha384).ok()?;
             (ask.subject() == issuer).then_some((der, ask))
         });
-        let ask = asks.max_by_key(|(_, ask)| (vek.certificate().signed_by(ask.spki(), provider), ask.valid_at(now)));
+        let ask = choice(asks, |(_, ask)| (vek.certificate().signed_by(ask.spki(), provider), ask.valid_at(now)));
         let line = vek.product().line();
         OfReport {
             vek: der,
@@ -168,14 +167,14 @@ impl Endorsements {
         let quote = Quote::parse(quote).ok();
         let tee = quote.as_ref().map(|quote| quote.body().tee());
         let pck = quote.as_ref().and_then(dcap::pck_of);
-        let tcb_info = self.tcb_infos.iter().max_by_key(|info| rank_info(&info.body, tee, pck.as_ref(), now));
-        let qe_identity = self.qe_identities.iter().max_by_key(|identity| rank_identity(&identity.body, tee, now));
+        let tcb_info = choice(self.tcb_infos.iter(), |info| rank_info(&info.body, tee, pck.as_ref(), now));
+        let qe_identity = choice(self.qe_identities.iter(), |identity| rank_identity(&identity.body, tee, now));
         let lists = self.heads(Scheme::EcdsaP256Sha256, now);
         let root_crl = newest(&lists, |issuer| roots.names(issuer));
         let pck_crl = pck.as_ref().and_then(|pck| newest(&lists, |issuer| issuer == pck.certificate().issuer()));
         let pck_crl = pck_crl.or_else(|| newest(&lists, |issuer| !roots.names(issuer)));
         let ca = pck_crl
-            .and_then(|crl| self.best(|ca| (*ca.subject() == crl.issuer).then(|| (ca.valid_at(now), ca.not_before()))));
+            .and_then(|crl| self.best(|ca| *ca.subject() == crl.issuer, |ca| (ca.valid_at(now), ca.not_before())));
         OfQuote {
             tcb_info,
             tcb_info_chain: self.signer(tcb_info, now, provider),
@@ -196,13 +195,13 @@ impl Endorsements {
         lists.collect()
     }
 
-    /// The certificate of Intel's kind that fits best.
-    fn best<T: Ord>(&self, fits: impl Fn(&Certificate) -> Option<T>) -> Option<&[u8]> {
+    /// Of the certificates of Intel's kind that could be it, the one that fits best.
+    fn best<T: Ord>(&self, could: impl Fn(&Certificate) -> bool, fits: impl Fn(&Certificate) -> T) -> Option<&[u8]> {
         let certificates = self.certificates.iter().filter_map(|der| {
             let certificate = Certificate::parse(der, Scheme::EcdsaP256Sha256).ok()?;
-            Some((der, fits(&certificate)?))
+            could(&certificate).then_some((der.as_slice(), certificate))
         });
-        certificates.max_by(|(_, a), (_, b)| a.cmp(b)).map(|(der, _)| der.as_slice())
+        choice(certificates, |(_, certificate)| fits(certificate)).map(|(der, _)| der)
     }
 
     /// Who signed a statement; else who has the name of one who does.
@@ -217,11 +216,20 @@ impl Endorsements {
         let named = |certificate: &Certificate| {
             common_name(certificate.subject()).is_some_and(|name| name.starts_with(TCB_SIGNER))
         };
-        let fits = |certificate: &Certificate| {
-            named(certificate).then(|| (signed(certificate), certificate.valid_at(now), certificate.not_before()))
-        };
-        self.best(fits).map(pem).unwrap_or_default()
+        let fits =
+            |certificate: &Certificate| (signed(certificate), certificate.valid_at(now), certificate.not_before());
+        self.best(named, fits).map(pem).unwrap_or_default()
     }
+}
+
+/// The highest by this rank. A rank may cost a signature: where there is nothing to choose it is not asked for.
+fn choice<T, K: Ord>(candidates: impl Iterator<Item = T>, rank: impl Fn(&T) -> K) -> Option<T> {
+    let mut candidates = candidates.peekable();
+    let first = candidates.next()?;
+    if candidates.peek().is_none() {
+        return Some(first);
+    }
+    [first].into_iter().chain(candidates).max_by_key(rank)
 }
 
 /// What a revocation list says of itself.

@@ -5,9 +5,9 @@ use crate::support::provider::PROVIDER;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use evidence::appraisal::policy::{Policy, PolicyError, Sections};
-use evidence::appraisal::{Appraisal, Binding, By, Endorsements, Evidence, KEYS, Roots, appraise};
+use evidence::appraisal::{Appraisal, Binding, By, Endorsements, Evidence, KEYS, Roots, Subject, appraise};
 use evidence::ear::{self, Conclusion, Tee};
-use evidence::{dcap, snp};
+use evidence::{Expected, dcap, snp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -472,6 +472,35 @@ fn a_refusal_for_want_of_a_section_has_a_result() {
         let vector = result.vector();
         assert_eq!((vector.hardware, vector.configuration, vector.executables), (Some(0), None, None), "{section}");
         assert_eq!(control.appraise(&policy, Binding::default()).result, None, "{section}: bound to nothing");
+    }
+}
+
+#[test]
+fn only_verified_evidence_that_is_bound_to_all_that_was_expected_is_certified() {
+    let right = Binding { report_data: Some([0x11; 64]), launch_field: Some([0x22; 32]) };
+    for (section, name, tee) in
+        [("snp", "ok-milan-v3", Tee::Snp), ("sgx", "ok-sgx", Tee::Sgx), ("tdx", "ok-tdx-15", Tee::Tdx)]
+    {
+        let control = Control::read(section, name);
+        let policy = format!("[{section}]\n{ANY}");
+        let appraisal = control.appraise(&policy, right);
+        let proof = appraisal.proof.as_ref().expect("a proof");
+        let Subject { tee: found, facts, platform } = proof.claims();
+        assert_eq!((*found, facts.report_data, facts.brief), (tee, [0x11; 64], [0x22; 32]), "{section}");
+        assert_eq!(*proof.expected(), Expected { report_data: [0x11; 64], launch_field: [0x22; 32] });
+        let claims = serde_json::to_value(&appraisal).unwrap()["claims"].clone();
+        assert_eq!(claims["platform"], **platform, "{section}");
+        assert_eq!(
+            appraisal.result.map(|result| result.conclusion().clone()),
+            Some(Conclusion::Accepted(Box::new(facts.clone())))
+        );
+
+        let other = Binding { report_data: Some([0x12; 64]), ..right };
+        assert_eq!(control.appraise(&policy, other).proof, None, "{section}: bound to something else");
+        for half in [Binding { report_data: None, ..right }, Binding { launch_field: None, ..right }] {
+            let appraisal = control.appraise(&policy, half);
+            assert!(appraisal.verified() && appraisal.proof.is_none(), "{section}: half bound");
+        }
     }
 }
 

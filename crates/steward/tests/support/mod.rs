@@ -8,10 +8,10 @@ use std::{collections::BTreeSet, fs};
 use identity::{
     Algorithm, Nonce, Signer as _,
     binding::{self, Purpose},
-    csr::{self, Evidence, SNP_MEDIA_TYPE, Statement},
+    csr::{self, Collateral, CollateralKind, Evidence, SNP_MEDIA_TYPE, Statement},
     deployment::{Deployment, Role},
 };
-use silicon::{Amd, Product, ReportRequest};
+use silicon::{Amd, Product, ReportRequest, intel};
 use steward::{
     Steward,
     judge::Issued,
@@ -75,6 +75,8 @@ impl World {
     pub(crate) fn build(policy: &str, now: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ark.pem"), Product::Genoa.ark_pem()).unwrap();
+        let intel = intel::pki::pem(&intel::Certificate::root().der());
+        fs::write(folder.path().join("intel.pem"), intel).unwrap();
         let owner = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
         let digest = Digest::of(owner.spki()).to_string();
         let policy = Policy::parse("policy.toml", &policy.replace("{owner}", &digest), folder.path()).unwrap();
@@ -190,7 +192,7 @@ impl Keep<'_> {
             brief: brief_bytes,
             nonce: self.nonce.clone(),
             deployment: self.deployment.clone(),
-            crl: self.crl.clone(),
+            collateral: self.crl.iter().cloned().map(crl).collect(),
             endorsements: self.endorsements.clone(),
         };
         csr::build(&statement, &self.key).unwrap()
@@ -208,6 +210,11 @@ impl Keep<'_> {
     pub(crate) fn refused(&self) -> String {
         cause(&self.ask().unwrap_err())
     }
+}
+
+/// As it travels.
+pub(crate) fn crl(bytes: Vec<u8>) -> Collateral {
+    Collateral { kind: CollateralKind::Crl, bytes }
 }
 
 /// The id of the first failed check.

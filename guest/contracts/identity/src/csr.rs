@@ -23,12 +23,16 @@ pub const CSR_LIMIT: usize = 256 * 1024;
 pub const CSR_MEDIA_TYPE: &str = "application/pkcs10";
 /// The media type of an AMD SEV-SNP report: the 1184 bytes as the firmware made them.
 pub const SNP_MEDIA_TYPE: &str = "application/vnd.donjon.snp-report";
+/// The media type of a quote of an Intel SGX enclave, version 3.
+pub const SGX_MEDIA_TYPE: &str = "application/vnd.donjon.sgx-quote";
+/// The media type of a quote of an Intel TDX domain, version 4 or 5.
+pub const TDX_MEDIA_TYPE: &str = "application/vnd.donjon.tdx-quote";
 /// The media type under which the nonce travels.
 pub const NONCE_MEDIA_TYPE: &str = "application/vnd.donjon.nonce";
-/// The media type of a CRL in DER (RFC 2585).
-pub const CRL_MEDIA_TYPE: &str = "application/pkix-crl";
 /// The most endorsement certificates.
 pub const MAX_ENDORSEMENTS: usize = 8;
+/// The most pieces of collateral.
+pub const MAX_COLLATERAL: usize = 16;
 
 /// Evidence as the hardware made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,42 @@ pub struct Evidence {
     pub media_type: String,
     /// The bytes.
     pub bytes: Vec<u8>,
+}
+
+/// What a vendor says about its keys and its firmware, signed by it, besides certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collateral {
+    /// What it is.
+    pub kind: CollateralKind,
+    /// The bytes, as the vendor gives them.
+    pub bytes: Vec<u8>,
+}
+
+/// The kinds of [`Collateral`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollateralKind {
+    /// A revocation list in DER (RFC 2585).
+    Crl,
+    /// Intel's answer about a kind of platform: JSON with `tcbInfo` and `signature` (PCS API v4).
+    TcbInfo,
+    /// Intel's answer about a quoting enclave: JSON with `enclaveIdentity` and `signature`.
+    QeIdentity,
+}
+
+impl CollateralKind {
+    /// The media type under which it travels.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Crl => "application/pkix-crl",
+            Self::TcbInfo => "application/vnd.donjon.tcb-info+json",
+            Self::QeIdentity => "application/vnd.donjon.qe-identity+json",
+        }
+    }
+
+    fn of(media_type: &str) -> Option<Self> {
+        [Self::Crl, Self::TcbInfo, Self::QeIdentity].into_iter().find(|kind| kind.media_type() == media_type)
+    }
 }
 
 /// What a Keep says about itself, and what it needs to be believed.
@@ -50,8 +90,8 @@ pub struct Statement {
     pub nonce: Nonce,
     /// The signed Deployment; without it the certificate has no names.
     pub deployment: Option<Vec<u8>>,
-    /// The vendor's CRL, DER, if the Keep's host has it.
-    pub crl: Option<Vec<u8>>,
+    /// What the Keep's host has of the vendor's statements. The order is the sender's.
+    pub collateral: Vec<Collateral>,
     /// Certificates of the evidence's key and its vendor, each DER, e.g. VCEK and ASK.
     pub endorsements: Vec<Vec<u8>>,
 }
@@ -122,6 +162,9 @@ pub enum CsrError {
     /// More than [`MAX_ENDORSEMENTS`], or one that is not a single DER SEQUENCE.
     #[error("the endorsements must be at most {max} certificates in DER", max = MAX_ENDORSEMENTS)]
     Endorsements,
+    /// More than [`MAX_COLLATERAL`], or of another media type.
+    #[error("the collateral must be at most {max} CRLs, TCB infos and QE identities", max = MAX_COLLATERAL)]
+    Collateral,
     /// The signature does not fit key and bytes.
     #[error("the request's own signature does not verify: its sender does not hold the key")]
     Signature,
@@ -140,6 +183,9 @@ impl From<Malformed> for CsrError {
 const ATTESTATION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02, 0x3b];
 // tcg-dice-conceptual-message-wrapper, 2.23.133.5.4.9: SEQUENCE { OCTET STRING cmw }.
 const WRAPPER: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x09];
+
+/// The label of the one collection within the collection.
+const COLLATERAL: &str = "collateral";
 
 /// Makes and signs a request, DER.
 ///
@@ -246,16 +292,18 @@ fn attribute(attributes: &[u8]) -> Result<Statement, CsrError> {
     unwrap(cmw, endorsements)
 }
 
-/// A CMW collection (draft-ietf-rats-msg-wrap section 3.3) of records `[media type, bytes]`.
+/// A CMW collection (draft-ietf-rats-msg-wrap section 3.3) of records, and of one collection: the collateral.
 fn unwrap(cmw: &[u8], endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError> {
     let mut reader = Reader::new(cmw);
-    let (mut evidence, mut brief, mut nonce, mut deployment, mut crl) = (None, None, None, None, None);
+    let (mut evidence, mut brief, mut nonce, mut deployment) = (None, None, None, None);
+    let mut collateral = Vec::new();
     for _ in 0..reader.map("collection")? {
         let label = reader.text("label")?;
-        if reader.array("record")? != 2 {
-            return Err(CsrError::Malformed("record"));
+        if label == COLLATERAL {
+            collateral = pieces(&mut reader)?;
+            continue;
         }
-        let (media_type, bytes) = (reader.text("media type")?, reader.bytes("value")?);
+        let (media_type, bytes) = record(&mut reader)?;
         // A label that is there twice shows when the collection is encoded again.
         let (slot, place, expected) = match label {
             "evidence" => {
@@ -268,7 +316,6 @@ fn unwrap(cmw: &[u8], endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError>
             "brief" => (&mut brief, "brief", BRIEF_MEDIA_TYPE),
             "nonce" => (&mut nonce, "nonce", NONCE_MEDIA_TYPE),
             "deployment" => (&mut deployment, "deployment", DEPLOYMENT_MEDIA_TYPE),
-            "crl" => (&mut crl, "crl", CRL_MEDIA_TYPE),
             _ => return Err(CsrError::Member("(another label)")),
         };
         if media_type != expected {
@@ -290,9 +337,33 @@ fn unwrap(cmw: &[u8], endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError>
         brief,
         nonce,
         deployment,
-        crl,
+        collateral,
         endorsements,
     })
+}
+
+/// A CMW record: `[media type, bytes]`.
+fn record<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), CsrError> {
+    if reader.array("record")? != 2 {
+        return Err(CsrError::Malformed("record"));
+    }
+    Ok((reader.text("media type")?, reader.bytes("value")?))
+}
+
+/// A CMW collection whose labels count from zero.
+fn pieces(reader: &mut Reader<'_>) -> Result<Vec<Collateral>, CsrError> {
+    let mut pieces = Vec::new();
+    for _ in 0..reader.map(COLLATERAL)? {
+        if pieces.len() == MAX_COLLATERAL {
+            return Err(CsrError::Collateral);
+        }
+        // Another label shows when the collection is encoded again.
+        reader.uint("label")?;
+        let (media_type, bytes) = record(reader)?;
+        let kind = CollateralKind::of(media_type).ok_or(CsrError::Collateral)?;
+        pieces.push(Collateral { kind, bytes: bytes.to_vec() });
+    }
+    Ok(pieces)
 }
 
 fn is_media_type(text: &str) -> bool {
@@ -303,20 +374,21 @@ fn is_media_type(text: &str) -> bool {
 
 /// CertificationRequestInfo.
 fn info(spki: &[u8], statement: &Statement) -> Vec<u8> {
-    let Statement { evidence: Evidence { media_type, bytes }, brief, nonce, deployment, crl, endorsements } = statement;
-    let mut members = Vec::from([
-        ("brief", BRIEF_MEDIA_TYPE, &brief[..]),
-        ("nonce", NONCE_MEDIA_TYPE, nonce.as_bytes()),
-        ("evidence", media_type, bytes),
-    ]);
-    members.extend(deployment.as_ref().map(|bytes| ("deployment", DEPLOYMENT_MEDIA_TYPE, &bytes[..])));
-    members.extend(crl.as_ref().map(|bytes| ("crl", CRL_MEDIA_TYPE, &bytes[..])));
+    let Statement { evidence, brief, nonce, deployment, collateral, endorsements } = statement;
     // Map keys in the order of their encodings: shorter first.
-    members.sort_by_key(|(label, _, _)| (label.len(), *label));
     let mut cmw = Writer::default();
-    cmw.map(members.len());
-    for (label, media_type, bytes) in members {
-        cmw.text(label).array(2).text(media_type).bytes(bytes);
+    cmw.map(3 + usize::from(deployment.is_some()) + usize::from(!collateral.is_empty()));
+    cmw.text("brief").array(2).text(BRIEF_MEDIA_TYPE).bytes(brief);
+    cmw.text("nonce").array(2).text(NONCE_MEDIA_TYPE).bytes(nonce.as_bytes());
+    cmw.text("evidence").array(2).text(&evidence.media_type).bytes(&evidence.bytes);
+    if !collateral.is_empty() {
+        cmw.text(COLLATERAL).map(collateral.len());
+        for (label, Collateral { kind, bytes }) in (0..).zip(collateral) {
+            cmw.uint(label).array(2).text(kind.media_type()).bytes(bytes);
+        }
+    }
+    if let Some(deployment) = deployment {
+        cmw.text("deployment").array(2).text(DEPLOYMENT_MEDIA_TYPE).bytes(deployment);
     }
     let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[&cmw.finish()])]);
     let statement = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &wrapper]);
@@ -343,7 +415,12 @@ mod tests {
             brief: brief(&P256::new(1)).encode(),
             nonce: Nonce::new(vec![5; 56]).unwrap(),
             deployment: Some(vec![0xd2; 500]),
-            crl: Some(vec![0x30; 300]),
+            collateral: vec![
+                Collateral { kind: CollateralKind::Crl, bytes: vec![0x30; 300] },
+                Collateral { kind: CollateralKind::TcbInfo, bytes: b"{}".to_vec() },
+                Collateral { kind: CollateralKind::QeIdentity, bytes: b"{}".to_vec() },
+                Collateral { kind: CollateralKind::Crl, bytes: vec![0x31; 30] },
+            ],
             endorsements: vec![tlv(tag::SEQUENCE, &[&[1; 1000]]), tlv(tag::SEQUENCE, &[&[2; 1200]])],
         }
     }
@@ -397,7 +474,7 @@ mod tests {
     fn rule_9_what_a_keep_builds_a_steward_reads() {
         let signers: [&dyn Signer; 2] = [&P256::new(7), &P384::new(7)];
         for signer in signers {
-            let minimal = Statement { deployment: None, crl: None, endorsements: vec![], ..statement() };
+            let minimal = Statement { deployment: None, collateral: vec![], endorsements: vec![], ..statement() };
             for statement in [statement(), minimal] {
                 let read = Request::parse(&build(&statement, signer).unwrap(), &Software).unwrap();
                 assert_eq!(read, Request { spki: signer.spki().to_vec(), algorithm: signer.algorithm(), statement });
@@ -465,6 +542,31 @@ mod tests {
     }
 
     #[test]
+    fn collateral_is_of_known_kinds_and_counted() {
+        let with = |pieces: &[(u64, &str)]| {
+            let mut cmw = Writer::default();
+            cmw.map(4);
+            for (label, media_type, bytes) in [BRIEF, NONCE, REPORT] {
+                cmw.text(label).array(2).text(media_type).bytes(bytes);
+            }
+            cmw.text(COLLATERAL).map(pieces.len());
+            for (label, media_type) in pieces {
+                cmw.uint(*label).array(2).text(media_type).bytes(b"x");
+            }
+            with_cmw(&cmw.finish()).map(|request| request.statement.collateral.len())
+        };
+        let crl = CollateralKind::Crl.media_type();
+        assert_eq!(with(&[(0, crl), (1, crl)]), Ok(2), "control");
+        for labels in [[1, 2], [1, 0], [0, 0], [0, 2]] {
+            assert_eq!(with(&labels.map(|label| (label, crl))), Err(CsrError::NotCanonical), "{labels:?}");
+        }
+        assert_eq!(with(&[]), Err(CsrError::NotCanonical), "none is not said");
+        assert_eq!(with(&[(0, "application/pkix-cert")]), Err(CsrError::Collateral));
+        let record = ("collateral", crl, &b"x"[..]);
+        assert_eq!(with_cmw(&collection(&[BRIEF, NONCE, REPORT, record])), Err(CsrError::Malformed(COLLATERAL)));
+    }
+
+    #[test]
     fn rule_6_nothing_can_be_asked_for() {
         let good = tlv(
             tag::constructed(0),
@@ -502,9 +604,14 @@ mod tests {
     #[test]
     fn sizes_are_bounded_on_both_sides() {
         let key = P256::new(7);
-        let huge = Statement { crl: Some(vec![0; CSR_LIMIT]), ..statement() };
+        let piece = |length| Collateral { kind: CollateralKind::Crl, bytes: vec![0; length] };
+        let huge = Statement { collateral: vec![piece(CSR_LIMIT)], ..statement() };
         assert!(matches!(build(&huge, &key), Err(BuildError::Statement(CsrError::TooLong { .. }))));
         assert!(matches!(Request::parse(&vec![0x30; CSR_LIMIT + 1], &Software), Err(CsrError::TooLong { .. })));
+        let most = Statement { collateral: vec![piece(9); MAX_COLLATERAL], ..statement() };
+        assert!(build(&most, &key).is_ok(), "control");
+        let more = Statement { collateral: vec![piece(9); MAX_COLLATERAL + 1], ..statement() };
+        assert_eq!(build(&more, &key), Err(BuildError::Statement(CsrError::Collateral)));
         let one = tlv(tag::SEQUENCE, &[]);
         let eight = Statement { endorsements: vec![one.clone(); 8], ..statement() };
         assert!(build(&eight, &key).is_ok(), "control");

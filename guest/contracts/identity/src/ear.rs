@@ -91,8 +91,14 @@ pub enum TcbStatus {
     OutOfDate,
     /// Intel.
     OutOfDateConfigurationNeeded,
+    /// Intel.
+    TDRelaunchAdvised,
+    /// Intel.
+    TDRelaunchAdvisedConfigurationNeeded,
     /// Nobody rates it; it is not below the minimum of the Steward's policy.
     MeetsPolicy,
+    /// Nobody rates it, and the Steward's policy has no minimum.
+    NotRated,
 }
 
 /// What ties the workload to the evidence (trust rule 1).
@@ -159,6 +165,8 @@ pub struct Ear {
     pub measurement: Measurement,
     /// Digest of the key that signed the launch, if one did.
     pub signer: Option<Measurement>,
+    /// RTMR 0 to 3 of TDX, and of nothing else: measured after the launch.
+    pub registers: Vec<Measurement>,
     /// H(brief).
     pub brief: Digest,
     /// The brief's workload.
@@ -307,7 +315,10 @@ impl Ear {
                 | TcbStatus::ConfigurationNeeded
                 | TcbStatus::ConfigurationAndSWHardeningNeeded
                 | TcbStatus::OutOfDate
-                | TcbStatus::OutOfDateConfigurationNeeded,
+                | TcbStatus::OutOfDateConfigurationNeeded
+                | TcbStatus::TDRelaunchAdvised
+                | TcbStatus::TDRelaunchAdvisedConfigurationNeeded
+                | TcbStatus::NotRated,
             ) => Tier::Warning,
         }
     }
@@ -318,6 +329,9 @@ impl Ear {
         }
         if self.class == Class::Hardware && self.tee == Tee::None {
             return Err(EarError::Contradiction("class hardware without a TEE"));
+        }
+        if self.registers.len() != if self.tee == Tee::Tdx { 4 } else { 0 } {
+            return Err(EarError::Contradiction("registers: TDX has four, others have none"));
         }
         Ok(())
     }
@@ -438,6 +452,8 @@ impl<'a> Jwt<'a> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -487,7 +503,7 @@ mod tests {
             more.pointer_mut(place).unwrap().as_object_mut().unwrap().insert("donjon.debug".into(), json!(false));
             assert!(matches!(Ear::parse(&sign(&more, &signer)), Err(EarError::Claims(_))), "{place}");
         }
-        assert_eq!(removed, 6 + 1 + 18 + 1 + 2);
+        assert_eq!(removed, 6 + 1 + 19 + 1 + 2);
     }
 
     #[test]
@@ -517,6 +533,8 @@ mod tests {
         assert_eq!(facts.tier(), Tier::Affirming);
         facts.tcb_status = TcbStatus::OutOfDate;
         assert_eq!(facts.tier(), Tier::Warning);
+        facts.tcb_status = TcbStatus::NotRated;
+        assert_eq!(facts.tier(), Tier::Warning, "nobody said what is too old");
         facts.class = Class::Insecure;
         assert_eq!(facts.tier(), Tier::Contraindicated);
         let mut liar = claims(&facts);
@@ -526,6 +544,22 @@ mod tests {
         facts.class = Class::Hardware;
         facts.tee = Tee::None;
         assert!(matches!(facts.to_jwt(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
+    }
+
+    #[test]
+    fn registers_are_those_of_tdx() {
+        let signer = P256::new(1);
+        let with = |tee, registers| {
+            let register = Measurement::new([0xcd; 48]).unwrap();
+            let facts = Ear { tee, registers: vec![register; registers], ..ear(&P256::new(7)) };
+            facts.to_jwt(&signer).map(|jwt| Ear::parse(&jwt).unwrap() == facts)
+        };
+        for (tee, registers) in [(Tee::Snp, 0), (Tee::Sgx, 0), (Tee::Tdx, 4)] {
+            assert_eq!(with(tee, registers), Ok(true), "{tee}");
+        }
+        for (tee, registers) in [(Tee::Snp, 4), (Tee::Sgx, 1), (Tee::Tdx, 0), (Tee::Tdx, 3), (Tee::Tdx, 5)] {
+            assert!(with(tee, registers).is_err(), "{tee}, {registers}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use workload::{Brief, Digest};
 
 use crate::certificate::{KeepCertificate, ProfileError};
 use crate::chain::{ChainError, VerifiedKeep, verify_chain};
-use crate::csr::{self, BuildError, CSR_MEDIA_TYPE, Evidence, Statement};
+use crate::csr::{self, BuildError, CSR_MEDIA_TYPE, Collateral, Evidence, Statement};
 use crate::keys::{Signer, Verifier, key_digest};
 use crate::names::{Nonce, SpiffeId};
 use crate::pem::{self, PEM_MEDIA_TYPE, PKIPATH_MEDIA_TYPE, PemError};
@@ -58,8 +58,8 @@ pub struct Attested {
     pub evidence: Evidence,
     /// Certificates of the evidence's key and its vendor, each DER.
     pub endorsements: Vec<Vec<u8>>,
-    /// The vendor's CRL, DER, if the host has it.
-    pub crl: Option<Vec<u8>>,
+    /// What the host has of the vendor's statements.
+    pub collateral: Vec<Collateral>,
 }
 
 /// A Keep that has its brief and nothing else. Used again for each renewal (trust rule 16).
@@ -236,13 +236,13 @@ impl Enrol {
         attested: Attested,
         signer: &dyn Signer,
     ) -> Result<(HttpRequest, Awaiting), EnrolError> {
-        let Attested { evidence, endorsements, crl } = attested;
+        let Attested { evidence, endorsements, collateral } = attested;
         let statement = Statement {
             evidence,
             brief: self.bytes.clone(),
             nonce: nonce.clone(),
             deployment: self.deployment.clone(),
-            crl,
+            collateral,
             endorsements,
         };
         let body = csr::build(&statement, signer)?;
@@ -352,7 +352,7 @@ mod tests {
 
     fn attested() -> Attested {
         let evidence = Evidence { media_type: csr::SNP_MEDIA_TYPE.to_string(), bytes: vec![1; 1184] };
-        Attested { evidence, endorsements: vec![], crl: None }
+        Attested { evidence, endorsements: vec![], collateral: vec![] }
     }
 
     fn enrol() -> Enrol {

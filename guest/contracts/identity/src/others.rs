@@ -86,7 +86,7 @@ fn rule_9_openssl_reads_and_verifies_the_request() {
         brief: brief(&P256::new(1)).encode(),
         nonce: Nonce::new([5; 56].to_vec()).unwrap(),
         deployment: None,
-        crl: None,
+        collateral: Vec::new(),
         endorsements: Vec::new(),
     };
     let keys: [&dyn Signer; 2] = [&P256::new(7), &P384::new(7)];

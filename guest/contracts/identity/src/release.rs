@@ -198,10 +198,11 @@ impl OwnerSigned<ReleasePolicy> {
             // For people.
             verifier: _,
             tcb: _,
-            // Not yet: policies that name TEEs, products, signers, advisories and platforms.
+            // Not yet: policies that name TEEs, products, signers, registers, advisories and platforms.
             tee: _,
             product: _,
             signer: _,
+            registers: _,
             advisories: _,
             platform: _,
         } = &keep.ear;
@@ -533,6 +534,7 @@ mod tests {
         assert!(hardware(|ear| ear.tcb_status = TcbStatus::UpToDate).is_ok(), "control");
         assert_eq!(hardware(|ear| ear.tcb_status = TcbStatus::OutOfDate).unwrap_err(), ["release.tier"]);
         assert_eq!(hardware(|ear| ear.tcb_status = TcbStatus::SWHardeningNeeded).unwrap_err(), ["release.tier"]);
+        assert_eq!(hardware(|ear| ear.tcb_status = TcbStatus::NotRated).unwrap_err(), ["release.tier"]);
         assert_eq!(
             hardware(|ear| ear.workload_binding = WorkloadBinding::Software).unwrap_err(),
             ["release.workload_binding"]

@@ -169,6 +169,7 @@ pub(crate) fn ear(keep: &dyn Signer) -> Ear {
         product: "Milan".to_string(),
         measurement: Measurement::new([0xab; 48]).unwrap(),
         signer: None,
+        registers: vec![],
         brief: Digest::of(&brief.encode()),
         workload: brief.workload,
         workload_binding: WorkloadBinding::Hardware,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use drawbridge::client::{Client, ClientError, Trust};
 use identity::binding::{Purpose, report_data};
 use identity::chain::VerifiedKeep;
-use identity::csr::{Evidence, SNP_MEDIA_TYPE};
+use identity::csr::{Collateral, CollateralKind, Evidence, SNP_MEDIA_TYPE};
 use identity::deployment::{Deployment, Role};
 use identity::enrol::{Attested, Enrol};
 use identity::keys::Signer;
@@ -272,7 +272,10 @@ impl Impostor {
         let attested = Attested {
             evidence: Evidence { media_type: SNP_MEDIA_TYPE.to_owned(), bytes: report.to_vec() },
             endorsements: vec![silicon.vcek_der(silicon.tcb()), silicon.ask_der().to_vec()],
-            crl: Some(silicon.crl_der(today, today + 7 * 86_400, &[])),
+            collateral: vec![Collateral {
+                kind: CollateralKind::Crl,
+                bytes: silicon.crl_der(today, today + 7 * 86_400, &[]),
+            }],
         };
         let (request, awaiting) = self
             .enrol

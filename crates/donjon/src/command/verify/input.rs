@@ -19,7 +19,8 @@ use evidence::snp::SnpClaims;
 use evidence::tdx::TdxClaims;
 use evidence::{Outcome, Verdict, ear};
 use identity::binding::{Purpose, report_data};
-use identity::csr::{CsrError, Request, SNP_MEDIA_TYPE};
+use identity::csr::{CsrError, Request};
+use steward::carried::{self, CarriedError, KINDS};
 use steward::signer::AwsLc;
 use workload::brief;
 
@@ -184,19 +185,13 @@ impl Item {
             Err(error) => return Err(refused(&error)),
         };
         let statement = &request.statement;
-        if statement.evidence.media_type != SNP_MEDIA_TYPE {
-            let found: String = statement.evidence.media_type.chars().take(100).collect();
-            return Err(refused(&format_args!(
-                "it carries evidence of kind {found}, and known here is {SNP_MEDIA_TYPE}"
-            )));
-        }
+        let (evidence, endorsements) = carried::read(statement).map_err(|error| match error {
+            CarriedError::Kind(_) => refused(&error).hint(format_args!("known here are {}", KINDS.join(", "))),
+            CarriedError::Collateral(_) => refused(&error),
+        })?;
         let hash = brief::hash(&statement.brief);
-        let mut endorsements = Endorsements::default();
-        let added = statement.endorsements.iter().try_for_each(|der| endorsements.certificate(der));
-        let added = added.and_then(|()| statement.crl.iter().try_for_each(|der| endorsements.list(der)));
-        added.map_err(|error| refused(&error))?;
         Ok(Subject {
-            evidence: Evidence::Snp(statement.evidence.bytes.clone()),
+            evidence,
             endorsements,
             binding: Binding {
                 report_data: Some(report_data(Purpose::Issue, &request.spki, &hash, &statement.nonce)),

@@ -60,6 +60,8 @@ pub(super) struct Appraisal {
     measurement: Measurement,
     #[serde(rename = "donjon.signer", deserialize_with = "said")]
     signer: Option<Measurement>,
+    #[serde(rename = "donjon.registers")]
+    registers: Vec<Measurement>,
     #[serde(rename = "donjon.brief")]
     brief: Digest,
     #[serde(rename = "donjon.workload")]
@@ -124,6 +126,7 @@ impl From<&Ear> for Claims {
             product,
             measurement,
             signer,
+            registers,
             brief,
             workload,
             workload_binding,
@@ -141,6 +144,7 @@ impl From<&Ear> for Claims {
             product,
             measurement,
             signer,
+            registers,
             brief,
             workload,
             workload_binding,
@@ -182,6 +186,7 @@ impl From<Claims> for Ear {
             product,
             measurement,
             signer,
+            registers,
             brief,
             workload,
             workload_binding,
@@ -207,6 +212,7 @@ impl From<Claims> for Ear {
             product,
             measurement,
             signer,
+            registers,
             brief,
             workload,
             workload_binding,

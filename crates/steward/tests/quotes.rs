@@ -1,0 +1,227 @@
+//! Quotes of SGX and TDX at the Steward: what is granted, and that a section of the policy is asked for each.
+//!
+//! What the verifier refuses of a quote, `crates/evidence` has tests of; here is what the Steward makes of it.
+
+mod support;
+
+use identity::{
+    KeepCertificate, Signer as _,
+    binding::{self, Purpose},
+    csr::{self, Collateral, CollateralKind, Evidence, SGX_MEDIA_TYPE, Statement, TDX_MEDIA_TYPE},
+    ear::{Measurement, TcbStatus, Tee, Tier, WorkloadBinding},
+};
+use silicon::intel::{Body, Enclave, Key as IntelKey, Pck, Quote, Service, Td, pki};
+use steward::{judge::Issued, refusal::Refusal, signer::Key};
+use support::{CRL_END, DAY, NOW, World, cause};
+use workload::brief;
+
+/// What the policy has in the place of `[snp]`.
+fn world(section: &str) -> World {
+    World::with(&format!(
+        "trust_domain = \"example.org\"\nclass = \"insecure\"\nany_platform = true\ninsecure_roots = [\"intel.pem\"]\n\
+         {section}\n[[name]]\nowner = \"{{owner}}\"\ndeployment = \"shop\"\ndns = \"shop.example.org\"\n\
+         [[name]]\nowner = \"{{owner}}\"\ndeployment = \"shop\"\ndns = \"www.example.org\"\n"
+    ))
+}
+
+const SGX: &str = "[sgx]\nhash = [\"3131313131313131313131313131313131313131313131313131313131313131\"]";
+
+fn tdx() -> String {
+    format!("[tdx]\nhash = [\"{}\"]", "42".repeat(48))
+}
+
+/// A Keep of Intel's about to ask for a certificate. Every field is something an attacker might change.
+struct Asker<'w> {
+    world: &'w World,
+    key: Key,
+    bound_key: Option<Vec<u8>>,
+    launched: Option<[u8; 32]>,
+    quote: Quote,
+    service: Service,
+    /// Of the pieces of collateral, which are brought.
+    brought: Vec<CollateralKind>,
+    media_type: &'static str,
+}
+
+impl<'w> Asker<'w> {
+    fn new(world: &'w World, body: Body) -> Self {
+        let tdx = matches!(body, Body::Td(_));
+        Self {
+            world,
+            key: Key::random(identity::Algorithm::EcdsaP256Sha256).unwrap(),
+            bound_key: None,
+            launched: None,
+            quote: Quote::new([3; 32], body),
+            service: Service::new(tdx, NOW - DAY, CRL_END),
+            brought: vec![CollateralKind::Crl, CollateralKind::TcbInfo, CollateralKind::QeIdentity],
+            media_type: if tdx { TDX_MEDIA_TYPE } else { SGX_MEDIA_TYPE },
+        }
+    }
+
+    fn ask(&self) -> Result<Issued, Refusal> {
+        let nonce = self.world.steward.nonce(NOW).unwrap().nonce;
+        let brief = self.world.brief().encode();
+        let hash = brief::hash(&brief);
+        let spki = self.bound_key.as_deref().unwrap_or(self.key.spki());
+        let report_data = binding::report_data(Purpose::Issue, spki, &hash, &nonce);
+        let field = self.launched.unwrap_or(hash);
+        let mut quote = self.quote.clone();
+        match &mut quote.body {
+            Body::Enclave(enclave) => {
+                enclave.report_data = report_data;
+                enclave.config_id[..32].copy_from_slice(&field);
+            }
+            Body::Td(td) => {
+                td.report_data = report_data;
+                td.mr_config_id[..32].copy_from_slice(&field);
+            }
+        }
+        let Service { root, ca, tcb_signer, root_crl, pck_crl, tcb_info, qe_identity, .. } = &self.service;
+        let chain = [&quote.certificate().der(), &ca.der(), &root.der()].map(|der| pki::pem(der)).concat();
+        let answer = |name: &str, body: String| {
+            let signature = hex::encode(IntelKey::TcbSigning.sign(body.as_bytes()));
+            format!(r#"{{"{name}":{body},"signature":"{signature}"}}"#).into_bytes()
+        };
+        let collateral = [
+            (CollateralKind::Crl, root_crl.der()),
+            (CollateralKind::Crl, pck_crl.der()),
+            (CollateralKind::TcbInfo, answer("tcbInfo", tcb_info.json())),
+            (CollateralKind::QeIdentity, answer("enclaveIdentity", qe_identity.json())),
+        ];
+        let statement = Statement {
+            evidence: Evidence { media_type: self.media_type.to_owned(), bytes: quote.bytes(&chain) },
+            brief,
+            nonce,
+            deployment: Some(self.world.deployment().seal(&self.world.owner).unwrap()),
+            collateral: collateral
+                .into_iter()
+                .filter(|(kind, _)| self.brought.contains(kind))
+                .map(|(kind, bytes)| Collateral { kind, bytes })
+                .collect(),
+            endorsements: vec![tcb_signer.der(), ca.der(), root.der()],
+        };
+        self.world.steward.judge(&csr::build(&statement, &self.key).unwrap(), NOW)
+    }
+
+    fn refused(&self) -> String {
+        cause(&self.ask().unwrap_err())
+    }
+}
+
+fn bodies() -> [(String, Body, Tee); 3] {
+    [
+        (SGX.to_owned(), Body::Enclave(Enclave::new()), Tee::Sgx),
+        (tdx(), Body::Td(Td::new(false)), Tee::Tdx),
+        (tdx(), Body::Td(Td::new(true)), Tee::Tdx),
+    ]
+}
+
+fn read(issued: &Issued) -> KeepCertificate {
+    KeepCertificate::read(&issued.chain[0]).unwrap()
+}
+
+#[test]
+fn rule_6_the_certificate_says_what_the_quote_and_intel_say() {
+    for (section, body, tee) in bodies() {
+        let world = world(&section);
+        let asker = Asker::new(&world, body);
+        let certificate = read(&asker.ask().unwrap());
+        let ear = &certificate.ear;
+        assert_eq!((ear.tee, ear.workload_binding), (tee, WorkloadBinding::Hardware));
+        assert_eq!(ear.product, hex::encode(silicon::intel::info::FMSPC));
+        assert_eq!((ear.tcb_status, &ear.advisories), (TcbStatus::UpToDate, &vec![]));
+        assert_eq!(ear.brief, workload::Digest::of(&world.brief().encode()));
+        let of = |byte: u8, length| Measurement::new(vec![byte; length]).unwrap();
+        match &asker.quote.body {
+            Body::Enclave(_) => {
+                assert_eq!((&ear.measurement, &ear.signer), (&of(0x31, 32), &Some(of(0x32, 32))));
+                assert!(ear.registers.is_empty());
+            }
+            Body::Td(_) => {
+                assert_eq!((&ear.measurement, &ear.signer), (&of(0x42, 48), &None));
+                assert_eq!(ear.registers, [0x43, 0x44, 0x45, 0].map(|byte| of(byte, 48)));
+            }
+        }
+        assert_eq!(certificate.dns, ["shop.example.org", "www.example.org"]);
+        assert_eq!(certificate.not_after, NOW + DAY);
+        // A pseudonym, and not the PPID.
+        assert!(!certificate.ear_jwt.contains(&hex::encode(asker.quote.platform.ppid)));
+        let again = read(&asker.ask().unwrap());
+        assert_eq!(again.ear.platform, ear.platform);
+        let mut other = Asker::new(&world, asker.quote.body.clone());
+        other.quote = Quote::new([4; 32], asker.quote.body.clone());
+        assert_ne!(read(&other.ask().unwrap()).ear.platform, ear.platform);
+    }
+}
+
+#[test]
+fn a_tee_is_taken_only_where_the_policy_has_its_section() {
+    for (_, body, tee) in bodies() {
+        for (section, taken) in [(SGX.to_owned(), Tee::Sgx), (tdx(), Tee::Tdx)] {
+            let world = world(&section);
+            let asked = Asker::new(&world, body.clone()).ask();
+            match tee == taken {
+                true => assert!(asked.is_ok(), "control: {asked:?}"),
+                false => assert_eq!(cause(&asked.unwrap_err()), "policy.tee"),
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_1_and_2_a_quote_is_bound_to_key_nonce_and_brief() {
+    let other = Key::random(identity::Algorithm::EcdsaP256Sha256).unwrap();
+    for ((section, body, _), [data, field]) in bodies().into_iter().zip([
+        ["sgx.report_data", "sgx.config_id"],
+        ["tdx.report_data", "tdx.config_id"],
+        ["tdx.report_data", "tdx.config_id"],
+    ]) {
+        let world = world(&section);
+        let good = || Asker::new(&world, body.clone());
+        assert!(good().ask().is_ok(), "control");
+        assert_eq!(Asker { bound_key: Some(other.spki().to_vec()), ..good() }.refused(), data);
+        assert_eq!(Asker { launched: Some([9; 32]), ..good() }.refused(), field);
+    }
+}
+
+/// Intel's word is repeated, and a relying party that knows only EAR is told.
+#[test]
+fn an_outdated_platform_is_told_by_status_and_advisories() {
+    let section = format!("{SGX}\naccepted_tcb = [\"UpToDate\", \"SWHardeningNeeded\"]");
+    let world = world(&section);
+    let mut asker = Asker::new(&world, Body::Enclave(Enclave::new()));
+    asker.quote.platform = Pck { components: [6; 16], ..asker.quote.platform };
+    let ear = read(&asker.ask().unwrap()).ear;
+    assert_eq!(ear.tcb_status, TcbStatus::SWHardeningNeeded);
+    assert_eq!(ear.advisories, ["INTEL-SA-00615"]);
+    assert_eq!(ear.tier(), Tier::Contraindicated, "its class");
+    asker.quote.platform.components = [5; 16];
+    assert_eq!(asker.refused(), "dcap.tcb.status");
+}
+
+#[test]
+fn a_certificate_never_outlives_intels_collateral() {
+    let world = world(SGX);
+    let mut asker = Asker::new(&world, Body::Enclave(Enclave::new()));
+    for end in [NOW + 7200, NOW + 3600] {
+        asker.service = Service::new(false, NOW - DAY, end);
+        assert_eq!(read(&asker.ask().unwrap()).not_after, end);
+    }
+}
+
+/// Nobody else brings it yet.
+#[test]
+fn what_is_not_brought_is_missed() {
+    let world = world(SGX);
+    let mut asker = Asker::new(&world, Body::Enclave(Enclave::new()));
+    assert!(asker.ask().is_ok(), "control");
+    let all = asker.brought.clone();
+    for (missing, id) in [
+        (CollateralKind::Crl, "dcap.root_crl.format"),
+        (CollateralKind::TcbInfo, "dcap.tcb_info.format"),
+        (CollateralKind::QeIdentity, "dcap.qe_identity.format"),
+    ] {
+        asker.brought = all.iter().copied().filter(|kind| *kind != missing).collect();
+        assert_eq!(asker.refused(), id);
+    }
+}
