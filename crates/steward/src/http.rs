@@ -1,9 +1,12 @@
-//! The Steward's HTTP interface: three routes, bounded before they are read.
+//! The Steward's HTTP interface: a few routes, bounded before they are read.
 //!
 //! ```text
-//! GET  /       what I am (JSON): trust domain, class, anchors, policy digest
-//! GET  /nonce  {"nonce": base64url, "expires": seconds since 1970}
-//! POST /       application/pkcs10 (DER, at most 256 KiB) -> certificate chain, or problem details with the failed checks
+//! GET  /        what I am (JSON): trust domain, class, anchors, policy digest
+//! GET  /policy  the policy, signed (JWS): its payload is what the digest is of
+//! GET  /trust   the trust domain's bundle (SPIFFE, a JSON Web Key Set)
+//! GET  /nonce   {"nonce": base64url, "expires": seconds since 1970}
+//! POST /        application/pkcs10 (DER, at most 256 KiB) -> certificate chain, or problem details with the failed checks
+//! GET  /healthz whether this process answers; /readyz: whether it could issue now
 //! ```
 //!
 //! Refuses other content types, bodies that are longer or slower than allowed, and more work than there are
@@ -34,6 +37,7 @@ use workload::digest::Digest;
 use crate::{
     Clock, Limits, Steward,
     judge::Issued,
+    published::{self, Bundle},
     refusal::{self, HttpFault, Refusal},
 };
 
@@ -58,6 +62,10 @@ pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Ro
     Router::new()
         .route("/", get(describe).post(certify))
         .route("/nonce", get(nonce))
+        .route("/policy", get(policy))
+        .route("/trust", get(trust))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
         .fallback(async || Fault::NotFound)
         .method_not_allowed_fallback(async || Fault::Method)
         .with_state(Arc::new(service))
@@ -102,6 +110,30 @@ impl Description {
 
 async fn describe(State(service): State<Arc<Service>>) -> Response {
     Json(Description::of(&service.steward)).into_response()
+}
+
+/// Signed anew each time: a signature of ECDSA costs less than to keep it.
+async fn policy(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let steward = Arc::clone(&service.steward);
+    let signed = service.places.work(move || published::policy(steward.policy(), steward.authority())).await?;
+    let signed = signed.map_err(|error| {
+        tracing::error!(%error, "policy");
+        Fault::Internal
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/jose")], signed).into_response())
+}
+
+async fn trust(State(service): State<Arc<Service>>) -> Response {
+    Json(Bundle::of(service.steward.authority(), service.steward.policy())).into_response()
+}
+
+/// For whoever sends Keeps here: there is no use in it when every request would be refused for our own fault.
+async fn ready(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let (now, not_after) = (service.now()?, service.steward.authority().not_after());
+    if not_after <= now {
+        return Err(Fault::Ended { not_after });
+    }
+    Ok(uncached("ready\n".into_response()))
 }
 
 async fn nonce(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
@@ -291,6 +323,9 @@ fn uncached(mut response: Response) -> Response {
     response
 }
 
+/// What there is to ask.
+const ROUTES: &str = "GET /, /policy, /trust, /nonce, /healthz, /readyz or POST /";
+
 /// Everything a request can end in but success.
 #[derive(Debug)]
 enum Fault {
@@ -303,6 +338,7 @@ enum Fault {
     Body,
     Busy,
     Internal,
+    Ended { not_after: u64 },
     Refused(Box<Refusal>),
 }
 
@@ -320,8 +356,8 @@ impl Fault {
             })
         };
         match self {
-            Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", "GET /, GET /nonce or POST /"),
-            Self::Method => form(StatusCode::METHOD_NOT_ALLOWED, "http.method", "GET /, GET /nonce or POST /"),
+            Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", ROUTES),
+            Self::Method => form(StatusCode::METHOD_NOT_ALLOWED, "http.method", ROUTES),
             Self::ContentType => form(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "http.content_type",
@@ -351,6 +387,14 @@ impl Fault {
                 found: "as many as there is room for",
                 remedy: "send the same request again in a moment",
             }),
+            Self::Ended { not_after } => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the certificate authority has ended",
+                id: "authority.validity",
+                expected: "certificates of the authority that are valid now",
+                found: &format!("they ended at {not_after}"),
+                remedy: "the operator of this Steward has to renew them",
+            }),
             Self::Internal => refusal::internal(),
             Self::Refused(refusal) => refusal.problem(),
         }
@@ -373,7 +417,7 @@ impl IntoResponse for Fault {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&problem).unwrap_or_default();
         let mut response = uncached((status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self, Self::Busy) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

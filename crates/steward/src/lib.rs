@@ -38,6 +38,7 @@ pub mod judge;
 pub mod nonce;
 pub mod pem;
 pub mod policy;
+pub mod published;
 pub mod refusal;
 pub mod serve;
 pub mod settings;

@@ -64,7 +64,7 @@ pub struct Policy {
     roots: appraisal::Roots,
     lifetime: u64,
     names: Names,
-    digest: Digest,
+    canonical: String,
 }
 
 impl Policy {
@@ -116,7 +116,7 @@ impl Policy {
 
         let named =
             insecure_roots.iter().map(|path| Root::read(&base.join(path))).collect::<Result<Vec<_>, _>>()?.concat();
-        let digest = digest(document, &named);
+        let canonical = canonical(document, &named);
         let sections = [("snp", snp.is_some()), ("sgx", sgx.is_some()), ("tdx", tdx.is_some())];
         let tees: Vec<_> = sections.into_iter().filter(|(_, section)| *section).map(|(tee, _)| tee).collect();
         let roots = trusted(&named, &tees)?;
@@ -134,7 +134,7 @@ impl Policy {
             roots,
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
-            digest,
+            canonical,
         })
     }
 
@@ -186,7 +186,13 @@ impl Policy {
     /// pin it (rule 19).
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        Digest::of(self.canonical.as_bytes())
+    }
+
+    /// The text that is digested.
+    #[must_use]
+    pub fn canonical(&self) -> &str {
+        &self.canonical
     }
 }
 
@@ -386,7 +392,7 @@ fn trusted(named: &[Root], tees: &[&str]) -> Result<appraisal::Roots, PolicyErro
     Ok(roots)
 }
 
-fn digest(document: toml::Table, roots: &[Root]) -> Digest {
+fn canonical(document: toml::Table, roots: &[Root]) -> String {
     let mut canonical = match Canonical::from(toml::Value::Table(document)) {
         Canonical::Table(table) => table,
         _ => BTreeMap::new(),
@@ -397,7 +403,7 @@ fn digest(document: toml::Table, roots: &[Root]) -> Digest {
         let digests = digests.into_iter().map(Canonical::Text).collect();
         canonical.insert("insecure_roots".to_owned(), Canonical::List(digests));
     }
-    Digest::of(serde_json::to_string(&canonical).unwrap_or_default().as_bytes())
+    serde_json::to_string(&canonical).unwrap_or_default()
 }
 
 /// A TOML value whose JSON form does not depend on the order of the file.

@@ -7,10 +7,17 @@ mod support;
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, StatusCode,
@@ -24,7 +31,8 @@ use identity::{
     binding::{self, Purpose},
     csr::{CSR_LIMIT, Evidence, SNP_MEDIA_TYPE},
     enrol::{Attested, Enrol, EnrolError, HttpRequest, Identity},
-    pem,
+    issuer::Issuer,
+    jws, pem,
     problem::Problem,
 };
 use rustls::{
@@ -37,6 +45,7 @@ use silicon::ReportRequest;
 use steward::{
     Handle, Limits, Settings, TlsSource, listen,
     policy::Policy,
+    published::POLICY_KIND,
     serve,
     signer::{AwsLc, Key},
 };
@@ -157,6 +166,61 @@ async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest))
     let (request, awaiting) = enrol.certificate_request(&challenge.nonce, attested, &key)?;
     let answer = send(connect(handle).await, translate(request)).await;
     awaiting.certificate_response(answer.status.as_u16(), answer.header(CONTENT_TYPE), &answer.body, NOW, &AwsLc)
+}
+
+#[tokio::test]
+async fn rule_19_the_policy_can_be_read_by_who_pins_its_digest() {
+    let world = World::new();
+    let handle = start(&world, |_| {}).await;
+    let answer = send(connect(&handle).await, get("/policy")).await;
+    assert_eq!((answer.status, answer.header(CONTENT_TYPE)), (StatusCode::OK, "application/jose"));
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    let root = pem::decode(&handle.root_pem).unwrap();
+    let spki = Issuer::read(&root[0]).unwrap().spki;
+    let payload = jws::open(POLICY_KIND, text, &spki, &AwsLc).unwrap();
+    assert_eq!(Digest::of(&payload), handle.policy);
+    let values: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(values["trust_domain"], "example.org");
+    assert_eq!(values["name"][0]["owner"], world.owner_digest().to_string());
+    let other = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+    assert!(jws::open(POLICY_KIND, text, other.spki(), &AwsLc).is_err());
+}
+
+#[tokio::test]
+async fn the_trust_bundle_has_the_root_as_spiffe_has_it() {
+    let world = World::new();
+    let handle = start(&world, |_| {}).await;
+    let answer = send(connect(&handle).await, get("/trust")).await;
+    assert_eq!((answer.status, answer.header(CONTENT_TYPE)), (StatusCode::OK, "application/json"));
+    let bundle: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let [key] = &bundle["keys"].as_array().unwrap()[..] else { panic!("{bundle}") };
+    for (member, value) in [("use", "x509-svid"), ("kty", "EC"), ("crv", "P-256")] {
+        assert_eq!(key[member], value);
+    }
+    let root = pem::decode(&handle.root_pem).unwrap();
+    let decode = |value: &serde_json::Value| URL_SAFE_NO_PAD.decode(value.as_str().unwrap()).unwrap();
+    assert_eq!(STANDARD.decode(key["x5c"][0].as_str().unwrap()).unwrap(), root[0]);
+    let spki = Issuer::read(&root[0]).unwrap().spki;
+    assert_eq!([decode(&key["x"]), decode(&key["y"])].concat(), spki[spki.len() - 64..]);
+    assert_eq!(key["donjon.anchor"], handle.anchor.to_string());
+    assert_eq!(bundle["spiffe_refresh_hint"], DAY);
+}
+
+/// Who sends Keeps to several Stewards leaves this one out.
+#[tokio::test]
+async fn a_steward_whose_authority_has_ended_answers_but_is_not_ready() {
+    static TIME: AtomicU64 = AtomicU64::new(NOW);
+    let world = World::new();
+    let clock = || UNIX_EPOCH + Duration::from_secs(TIME.load(Ordering::SeqCst));
+    let handle = start(&world, |settings| settings.clock = clock).await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(send(connect(&handle).await, get(path)).await.status, StatusCode::OK, "{path}");
+    }
+    TIME.fetch_add(steward::signer::authority::ROOT_LIFETIME, Ordering::SeqCst);
+    assert_eq!(send(connect(&handle).await, get("/healthz")).await.status, StatusCode::OK);
+    let answer = send(connect(&handle).await, get("/readyz")).await;
+    assert_eq!((answer.status, answer.cause().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "authority.validity"));
+    assert!(answer.headers.get(RETRY_AFTER).is_none());
 }
 
 #[tokio::test]

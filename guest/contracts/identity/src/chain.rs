@@ -206,6 +206,7 @@ mod tests {
     use crate::asn1::tag;
     use crate::certificate::{self, Template};
     use crate::issuer::{self, RootTemplate};
+    use crate::jws::JwsError;
     use crate::keys::{Signer, key_digest};
     use crate::testing::{NOW, P256, P384, Software, chain, ear, root, template};
     use crate::x509::{self, Tbs};
@@ -294,7 +295,7 @@ mod tests {
         template.ear_jwt = ear(&keep).to_jwt(&thief).unwrap();
         let leaf = certificate::issue(&template, &Issuer::read(&good[1]).unwrap(), &steward).unwrap();
         let error = verify_chain(&[&leaf, &good[1]], &anchors(&steward), NOW, &Software);
-        assert!(matches!(error, Err(ChainError::Ear(EarError::Key { .. }))));
+        assert!(matches!(error, Err(ChainError::Ear(EarError::Jws(JwsError::Key { .. })))));
     }
 
     #[test]

@@ -8,20 +8,18 @@
 
 mod claims;
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use workload::Digest;
 
 use self::claims::{Claims, Profile};
 
-use crate::keys::{self, Algorithm, SignError, Signer, Verifier, key_digest};
+use crate::jws::{self, Jws, JwsError};
+use crate::keys::{SignError, Signer, Verifier};
 use crate::names::{Nonce, SpiffeId};
 
 /// The profile; another one is refused.
@@ -30,6 +28,9 @@ pub const EAR_PROFILE: &str = "tag:ietf.org,2026:rats/ear#03";
 pub const EAR_MEDIA_TYPE: &str = "application/eat+jwt; eat_profile=\"tag:ietf.org,2026:rats/ear#03\"";
 /// The longest JWT, in bytes.
 pub const EAR_LIMIT: usize = 16 * 1024;
+
+/// `typ` of its header.
+const KIND: &str = "eat+jwt";
 
 /// Trust classes never mix (trust rule 7). What says nothing means `hardware`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -197,9 +198,9 @@ pub enum EarError {
         /// Its length.
         found: usize,
     },
-    /// Not three parts of base64url, or another header than ours.
-    #[error("not a JWT signed with ES256 or ES384 as spec/certificate.md has it: {0}")]
-    Form(&'static str),
+    /// Not a JWT, signed by another key, or not by anybody.
+    #[error(transparent)]
+    Jws(#[from] JwsError),
     /// A claim is missing, unknown, twice there or of another type; the text names it.
     #[error("claims: {}", .0.escape_debug())]
     Claims(String),
@@ -214,17 +215,6 @@ pub enum EarError {
     /// Claims that contradict each other.
     #[error("claims contradict each other: {0}")]
     Contradiction(&'static str),
-    /// Signed by another key.
-    #[error("the EAR is signed by key {found:?}, expected {expected}")]
-    Key {
-        /// The issuer's.
-        expected: Digest,
-        /// What the header names.
-        found: String,
-    },
-    /// The signature is wrong.
-    #[error("the signature of the EAR does not verify")]
-    Signature,
 }
 
 /// Why no JWT was made.
@@ -246,10 +236,7 @@ impl Ear {
     /// Facts that contradict each other or are too long; a key that does not sign.
     pub fn to_jwt(&self, signer: &dyn Signer) -> Result<String, EarSignError> {
         let claims = self.to_json()?;
-        let header = header(signer.algorithm(), &key_digest(signer.spki()));
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature = keys::sign_fixed(signer, message.as_bytes())?;
-        let jwt = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let jwt = jws::sign(KIND, claims.as_bytes(), signer)?;
         if jwt.len() > EAR_LIMIT {
             return Err(EarError::TooLong { limit: EAR_LIMIT, found: jwt.len() }.into());
         }
@@ -270,13 +257,24 @@ impl Ear {
     /// # Errors
     /// Everything but a complete EAR of our profile.
     pub fn parse(jwt: &str) -> Result<Self, EarError> {
-        let Jwt { claims, .. } = Jwt::split(jwt)?;
-        let profile: Profile = serde_json::from_slice(&claims).map_err(|error| EarError::Claims(error.to_string()))?;
+        Self::bounded(jwt)?;
+        Self::read(&Jws::split(KIND, jwt)?.payload)
+    }
+
+    fn bounded(jwt: &str) -> Result<(), EarError> {
+        if jwt.len() > EAR_LIMIT {
+            return Err(EarError::TooLong { limit: EAR_LIMIT, found: jwt.len() });
+        }
+        Ok(())
+    }
+
+    fn read(claims: &[u8]) -> Result<Self, EarError> {
+        let profile: Profile = serde_json::from_slice(claims).map_err(|error| EarError::Claims(error.to_string()))?;
         if profile.eat_profile != EAR_PROFILE {
             let found = profile.eat_profile.chars().take(100).collect();
             return Err(EarError::Profile { expected: EAR_PROFILE, found });
         }
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|error| EarError::Claims(error.to_string()))?;
+        let claims: Claims = serde_json::from_slice(claims).map_err(|error| EarError::Claims(error.to_string()))?;
         let tier = claims.submods.keep.status;
         let ear = Self::from(claims);
         ear.consistent()?;
@@ -291,16 +289,8 @@ impl Ear {
     /// # Errors
     /// As [`Ear::parse`]; another key; a wrong signature.
     pub fn verify(jwt: &str, issuer_spki: &[u8], verifier: &dyn Verifier) -> Result<Self, EarError> {
-        let ear = Self::parse(jwt)?;
-        let Jwt { algorithm, key, message, signature, claims: _ } = Jwt::split(jwt)?;
-        let expected = key_digest(issuer_spki);
-        if key != URL_SAFE_NO_PAD.encode(expected.as_bytes()) {
-            return Err(EarError::Key { expected, found: key.chars().take(100).collect() });
-        }
-        if !keys::verify_fixed(verifier, algorithm, issuer_spki, message.as_bytes(), &signature) {
-            return Err(EarError::Signature);
-        }
-        Ok(ear)
+        Self::bounded(jwt)?;
+        Self::read(&jws::open(KIND, jwt, issuer_spki, verifier)?)
     }
 
     /// The AR4SI tier (draft-ietf-rats-ar4si section 2.3.2).
@@ -413,58 +403,21 @@ impl From<Measurement> for String {
     }
 }
 
-/// The header has one spelling for each algorithm and key, so it is made and compared, never parsed.
-fn header(algorithm: Algorithm, key: &Digest) -> String {
-    let kid = URL_SAFE_NO_PAD.encode(key.as_bytes());
-    format!(r#"{{"alg":"{}","kid":"{kid}","typ":"eat+jwt"}}"#, algorithm.jose())
-}
-
-struct Jwt<'a> {
-    algorithm: Algorithm,
-    key: String,
-    message: &'a str,
-    claims: Vec<u8>,
-    signature: Vec<u8>,
-}
-
-impl<'a> Jwt<'a> {
-    fn split(jwt: &'a str) -> Result<Self, EarError> {
-        if jwt.len() > EAR_LIMIT {
-            return Err(EarError::TooLong { limit: EAR_LIMIT, found: jwt.len() });
-        }
-        let (message, signature) = jwt.rsplit_once('.').ok_or(EarError::Form("three parts"))?;
-        let (head, claims) = message.split_once('.').ok_or(EarError::Form("three parts"))?;
-        let decode = |part, place| URL_SAFE_NO_PAD.decode(part).map_err(|_| EarError::Form(place));
-        let (head, claims, signature) =
-            (decode(head, "header")?, decode(claims, "claims")?, decode(signature, "signature")?);
-        for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
-            let key = head
-                .strip_prefix(format!(r#"{{"alg":"{}","kid":""#, algorithm.jose()).as_bytes())
-                .and_then(|rest| rest.strip_suffix(br#"","typ":"eat+jwt"}"#))
-                .and_then(|key| core::str::from_utf8(key).ok());
-            if let Some(key) = key {
-                return Ok(Self { algorithm, key: key.to_string(), message, claims, signature });
-            }
-        }
-        Err(EarError::Form("header"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::vec;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::testing::{P256, P384, Software, ear};
 
-    /// Signs whatever claims; the test's own JWT maker.
+    /// Signs whatever claims.
     fn sign(claims: &Value, signer: &dyn Signer) -> String {
-        let header = header(signer.algorithm(), &key_digest(signer.spki()));
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = keys::sign_fixed(signer, message.as_bytes()).unwrap();
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+        jws::sign(KIND, claims.to_string().as_bytes(), signer).unwrap()
     }
 
     fn claims(ear: &Ear) -> Value {
@@ -579,20 +532,20 @@ mod tests {
         let (signer, other) = (P256::new(1), P256::new(2));
         let jwt = ear(&P256::new(7)).to_jwt(&signer).unwrap();
         assert!(Ear::verify(&jwt, signer.spki(), &Software).is_ok(), "control");
-        assert!(matches!(Ear::verify(&jwt, other.spki(), &Software), Err(EarError::Key { .. })));
+        assert!(matches!(Ear::verify(&jwt, other.spki(), &Software), Err(EarError::Jws(JwsError::Key { .. }))));
         // Other claims under the first one's signature.
         let mut more = ear(&P256::new(7));
         more.issued_at += 1;
         let more = more.to_jwt(&signer).unwrap();
         let mixed = format!("{}.{}", more.rsplit_once('.').unwrap().0, jwt.rsplit_once('.').unwrap().1);
-        assert_eq!(Ear::verify(&mixed, signer.spki(), &Software), Err(EarError::Signature));
+        assert_eq!(Ear::verify(&mixed, signer.spki(), &Software), Err(EarError::Jws(JwsError::Signature)));
         // Algorithm confusion: none, HMAC, other header members.
         for header in
             [r#"{"alg":"none"}"#, r#"{"alg":"HS256","kid":"x","typ":"eat+jwt"}"#, r#"{"alg":"ES256","typ":"eat+jwt"}"#]
         {
             let (_, rest) = jwt.split_once('.').unwrap();
             let changed = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
-            assert_eq!(Ear::verify(&changed, signer.spki(), &Software), Err(EarError::Form("header")));
+            assert_eq!(Ear::verify(&changed, signer.spki(), &Software), Err(EarError::Jws(JwsError::Form("header"))));
         }
         assert!(matches!(Ear::parse(&"a".repeat(EAR_LIMIT + 1)), Err(EarError::TooLong { .. })));
     }

@@ -40,6 +40,7 @@ pub mod deployment;
 pub mod ear;
 pub mod enrol;
 pub mod issuer;
+pub mod jws;
 pub mod keys;
 pub mod names;
 pub mod pem;
