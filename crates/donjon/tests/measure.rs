@@ -28,6 +28,37 @@ fn measure(dir: &Path, args: &[&str]) -> Ran {
     run(dir, [&["measure"], args].concat(), Input::Nothing)
 }
 
+/// The other direction: what the printed section means, and that it could say more.
+#[test]
+fn the_printed_section_is_explained_and_its_weak_spots_are_named() {
+    let (_, read) = json(&[]);
+    let dir = folder(&[]);
+    let check = |policy: &str, args: &[&str]| {
+        std::fs::write(dir.path().join("policy.toml"), policy).expect("a file");
+        run(dir.path(), [&["steward", "check-policy", "policy.toml"], args].concat(), Input::Nothing)
+    };
+    let platform = "ab".repeat(64);
+    let floor = "minimum_tcb.genoa = { bootloader = 10, tee = 0, snp = 23, microcode = 84 }";
+    let section = text(&read["policy"]);
+    let open = format!("trust_domain = \"example.org\"\nany_platform = true\n{section}\n");
+    let closed = format!("trust_domain = \"example.org\"\nplatforms = [\"{platform}\"]\n{section}\n{floor}\n");
+    for (policy, weak, strict) in [(&open, ["any_platform", "snp.minimum_tcb"].as_slice(), 1), (&closed, &[], 0)] {
+        let ran = check(policy, &[]);
+        assert_eq!((ran.code(), ran.stderr.as_str()), (0, ""));
+        let measurement = text(&read["measurement"]);
+        assert!(ran.text().contains(&format!("hash            accepted launch measurements: {measurement}\n")));
+        let named: Vec<_> =
+            ran.text().lines().filter_map(|line| line.strip_prefix("weak: ")?.split_once(": ")).collect();
+        assert_eq!(named.iter().map(|(key, _)| *key).collect::<Vec<_>>(), weak);
+        let ran = check(policy, &["--json", "--strict"]);
+        let answer: Value = serde_json::from_str(ran.text()).expect("JSON");
+        assert_eq!((ran.code(), answer["weak"].as_array().map(Vec::len)), (strict, Some(weak.len())));
+    }
+    let ran = check("trust_domian = \"example.org\"", &[]);
+    assert_eq!((ran.code(), ran.text()), (125, ""));
+    assert!(ran.stderr.contains("policy.toml:1:1") && ran.stderr.contains("`trust_domain`"), "{}", ran.stderr);
+}
+
 /// What `measure --json` prints, as text and read.
 #[track_caller]
 fn json(args: &[&str]) -> (String, Value) {

@@ -1,9 +1,10 @@
-//! `donjon steward serve`: the certificate authority as a process.
+//! `donjon steward`: the certificate authority as a process, and its policy in words.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use steward::explain::{Explained, Section, Weak};
 use steward::policy::Policy;
 use steward::settings::{AuthoritySource, NonceKeySource, TlsSource};
 use steward::{Settings, serve};
@@ -16,6 +17,20 @@ use crate::failure::Failure;
 pub(crate) enum Steward {
     /// Serve until Ctrl-C.
     Serve(Serve),
+    /// Say what a policy means, and where it is weak.
+    CheckPolicy(CheckPolicy),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckPolicy {
+    /// The policy, TOML.
+    policy: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Exit with status 1 where it is weak.
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,9 +63,49 @@ pub(crate) struct Serve {
 
 impl Steward {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let Self::Serve(args) = self;
+        match self {
+            Self::Serve(args) => args.run(),
+            Self::CheckPolicy(args) => args.run(),
+        }
+    }
+}
+
+fn read(policy: &Path) -> Result<Policy, Failure> {
+    Policy::read(policy).map_err(|error| Failure::hinted(&error, error.hint()))
+}
+
+impl CheckPolicy {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let policy = read(&self.policy)?;
+        let Explained { sections, weak } = policy.explain();
+        if self.json {
+            let all = serde_json::json!({ "digest": policy.digest(), "sections": sections, "weak": weak });
+            say(&all.to_string());
+        } else {
+            say(&format!("{}: {}", self.policy.display(), policy.digest()));
+            for Section { name, lines } in sections {
+                say("");
+                if !name.is_empty() {
+                    say(&name);
+                }
+                for (key, says) in lines {
+                    say(&format!("{key:<15} {says}"));
+                }
+            }
+            for Weak { key, why, hint } in &weak {
+                say(&format!("\nweak: {key}: {why}\nhint: {hint}"));
+            }
+            say(&format!("\n{} weak spot{}", weak.len(), if weak.len() == 1 { "" } else { "s" }));
+        }
+        Ok(ExitCode::from(u8::from(self.strict && !weak.is_empty())))
+    }
+}
+
+impl Serve {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let args = self;
         log();
-        let policy = Policy::read(&args.policy).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let policy = read(&args.policy)?;
         let mut settings = Settings::new(policy);
         if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
             settings.authority = AuthoritySource::Files { key, certificates };
