@@ -83,6 +83,11 @@ impl Policy {
             let lines = keys.map(|(key, value)| (key.clone(), format!("{}: {}", meaning(tee, key), short(value))));
             sections.push(Section { name: format!("[{tee}]"), lines: lines.collect() });
         }
+        if let Some(deny) = values.get("deny").and_then(Value::as_object) {
+            let lines =
+                deny.iter().map(|(list, entries)| (list.clone(), format!("no certificate for: {}", short(entries))));
+            sections.push(Section { name: "[deny]".to_owned(), lines: lines.collect() });
+        }
         if !said.name.is_empty() {
             let lines = said.name.iter().map(|name| (name.owner.clone(), self.granted(name)));
             sections.push(Section { name: "[[name]]".to_owned(), lines: lines.collect() });
@@ -302,7 +307,8 @@ mod tests {
         let strong = format!(
             "trust_domain = \"example.org\"\nplatforms = [\"{chip}\"]\n[snp]\nhash = [\"{hash}\"]\n\
              minimum_tcb.genoa = {{ bootloader = 10, tee = 0, snp = 23, microcode = 84 }}\n\
-             [[name]]\nowner = \"{OWNER}\"\ndeployment = \"shop\"\ndns = \"shop.example.org\"\nminimum_version = 3\n"
+             [[name]]\nowner = \"{OWNER}\"\ndeployment = \"shop\"\ndns = \"shop.example.org\"\nminimum_version = 3\n\
+             [deny]\nworkloads = [\"{OWNER}\"]\n"
         );
         let explained = explained(&strong);
         assert_eq!(explained.weak, []);

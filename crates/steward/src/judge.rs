@@ -156,8 +156,16 @@ struct Asker<'a> {
 fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
     let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
     let Subject { tee, facts, platform } = verified.claims();
+    let Facts { product, measurement, signer, registers, tcb, tcb_status, advisories, .. } = facts;
+    let measurement_of = |of: &evidence::ear::Measurement| Measurement::new(of.as_bytes());
+    let measurement = measurement_of(measurement).map_err(IssueFault::from)?;
+    let signer = signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?;
     let policy = steward.policy();
     let authority = steward.authority();
+    let claimed = brief.owner.as_ref();
+    if let Some((id, found)) = policy.deny().denied(&brief.workload, claimed, &measurement, signer.as_ref(), platform) {
+        return Err(Refusal::Denied { id, found });
+    }
 
     // Rule 10: both dates count from the nonce, so a request sent twice ends at the same second.
     let not_before = fresh.issued();
@@ -170,8 +178,6 @@ fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now
     }
 
     let key = Digest::of(spki);
-    let Facts { product, measurement, signer, registers, tcb, tcb_status, advisories, .. } = facts;
-    let measurement_of = |of: &evidence::ear::Measurement| Measurement::new(of.as_bytes());
     let ear = Ear {
         issued_at: not_before,
         nonce: (*nonce).clone(),
@@ -185,8 +191,8 @@ fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now
         class: policy.class(),
         tee: tee_of(*tee)?,
         product: product.clone(),
-        measurement: measurement_of(measurement).map_err(IssueFault::from)?,
-        signer: signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?,
+        measurement,
+        signer,
         registers: registers.iter().map(measurement_of).collect::<Result<_, _>>().map_err(IssueFault::from)?,
         brief: *brief_hash,
         workload: brief.workload,

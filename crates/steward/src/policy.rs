@@ -22,6 +22,9 @@
 //! deployment = "shop"                    # grants spiffe://example.org/shop/…
 //! dns = "shop.example.org"               # and, if said, this name
 //! minimum_version = 3                    # older Deployments name nobody any more
+//!
+//! [deny]                                 # whatever else is said
+//! workloads = ["sha256:…"]
 //! ```
 
 use std::{
@@ -34,7 +37,10 @@ use evidence::{
     appraisal::{self, Evidence, policy::Sections},
     dcap, sgx, snp, tdx,
 };
-use identity::{ear::Class, names::ANONYMOUS_DEPLOYMENT};
+use identity::{
+    ear::{Class, Measurement},
+    names::ANONYMOUS_DEPLOYMENT,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use workload::{
@@ -64,7 +70,88 @@ pub struct Policy {
     roots: appraisal::Roots,
     lifetime: u64,
     names: Names,
+    deny: Deny,
     canonical: String,
+}
+
+/// What gets no certificate, whatever else the policy says of it. The list is public, as all of the policy: relying parties read
+/// there what was trusted once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deny {
+    /// Workloads, by their digests.
+    pub workloads: BTreeSet<Digest>,
+    /// Owners, by SHA-256 of their keys' SPKI.
+    pub owners: BTreeSet<Digest>,
+    /// Launch measurements.
+    pub measurements: BTreeSet<Measurement>,
+    /// Digests of keys that signed launches.
+    pub signers: BTreeSet<Measurement>,
+    /// Platforms: chip ids, providers (`csp:…`) and PPIDs.
+    pub platforms: BTreeSet<Machine>,
+    /// Certificates that were issued, by their serial numbers: for relying parties alone.
+    pub serials: BTreeSet<Serial>,
+}
+
+/// A platform, as a policy names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Machine(String);
+
+/// A certificate's serial number: 16 bytes in lowercase hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Serial(String);
+
+/// Not what a `[deny]` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected {0}, in lowercase hexadecimal digits")]
+pub struct DenyError(&'static str);
+
+fn lowercase(text: &str, lengths: &[usize]) -> bool {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    lengths.contains(&text.len()) && text.bytes().all(digit)
+}
+
+impl TryFrom<String> for Machine {
+    type Error = DenyError;
+
+    fn try_from(text: String) -> Result<Self, DenyError> {
+        let known = lowercase(&text, &[16, 32, 128]) || text.strip_prefix("csp:").is_some_and(|name| !name.is_empty());
+        if known { Ok(Self(text)) } else { Err(DenyError("a chip id (16 or 128), a PPID (32) or csp:…")) }
+    }
+}
+
+impl TryFrom<String> for Serial {
+    type Error = DenyError;
+
+    fn try_from(text: String) -> Result<Self, DenyError> {
+        if lowercase(&text, &[32]) { Ok(Self(text)) } else { Err(DenyError("a serial number (32)")) }
+    }
+}
+
+impl Deny {
+    /// Which list has something of a Keep, and what.
+    pub(crate) fn denied(
+        &self,
+        workload: &Digest,
+        owner: Option<&Digest>,
+        measurement: &Measurement,
+        signer: Option<&Measurement>,
+        platform: &str,
+    ) -> Option<(&'static str, String)> {
+        let Self { workloads, owners, measurements, signers, platforms, serials: _ } = self;
+        let of = |list: &BTreeSet<Measurement>, found: &Measurement| list.contains(found).then(|| found.to_string());
+        [
+            ("deny.workload", workloads.get(workload).map(Digest::to_string)),
+            ("deny.owner", owner.and_then(|owner| owners.get(owner)).map(Digest::to_string)),
+            ("deny.measurement", of(measurements, measurement)),
+            ("deny.signer", signer.and_then(|signer| of(signers, signer))),
+            ("deny.platform", platforms.get(&Machine(platform.to_owned())).map(|Machine(text)| text.clone())),
+        ]
+        .into_iter()
+        .find_map(|(id, found)| Some((id, found?)))
+    }
 }
 
 impl Policy {
@@ -94,6 +181,7 @@ impl Policy {
             sgx,
             tdx,
             name,
+            deny,
         } = settings::parse(what, text)?;
         let document: toml::Table = settings::parse(what, text)?;
 
@@ -134,6 +222,7 @@ impl Policy {
             roots,
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
+            deny,
             canonical,
         })
     }
@@ -178,6 +267,12 @@ impl Policy {
     #[must_use]
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Who gets no certificate.
+    #[must_use]
+    pub fn deny(&self) -> &Deny {
+        &self.deny
     }
 
     /// SHA-256 of the policy as canonical JSON (`spec/certificate.md`, Policy digest), with the roots it names
@@ -296,6 +391,8 @@ struct Text {
     tdx: Option<tdx::Settings>,
     #[serde(default)]
     name: Vec<NameText>,
+    #[serde(default)]
+    deny: Deny,
 }
 
 #[derive(Deserialize)]
@@ -629,6 +726,30 @@ mod tests {
         ] {
             assert!(matches!(error(&snp(bad)), PolicyError::Evidence(appraisal::policy::PolicyError::Snp(_))));
         }
+    }
+
+    #[test]
+    fn what_is_denied_is_listed_by_its_one_spelling() {
+        let policy = |list: &str, entry: &str| parse(&format!("{GOOD}[deny]\n{list} = [\"{entry}\"]"));
+        for (list, entry) in [
+            ("workloads", OWNER.to_owned()),
+            ("owners", OWNER.to_owned()),
+            ("measurements", "ab".repeat(48)),
+            ("signers", "ab".repeat(32)),
+            ("platforms", "ab".repeat(64)),
+            ("platforms", "ab".repeat(8)),
+            ("platforms", "ab".repeat(16)),
+            ("platforms", "csp:somebody".to_owned()),
+            ("serials", "4b".repeat(16)),
+        ] {
+            assert!(policy(list, &entry).is_ok(), "{list}: {entry}");
+            for bad in [entry.to_uppercase(), entry[1..].to_owned(), String::new()] {
+                // A provider's name is its own.
+                assert!(policy(list, &bad).is_err() || bad.starts_with("csp:"), "{list}: {bad}");
+            }
+        }
+        assert!(parse(&format!("{GOOD}[deny]\nworkload = []")).is_err());
+        assert_ne!(parse(GOOD).unwrap().digest(), policy("serials", &"4b".repeat(16)).unwrap().digest());
     }
 
     #[test]

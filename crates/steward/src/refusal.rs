@@ -54,6 +54,11 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("deployment.registered", "the policy registers the Deployment's owner for its id"),
     ("deployment.version", "the Deployment is not older than the policy accepts"),
     ("name.registered", "the policy registers the owner for each DNS name of the role"),
+    ("deny.workload", "the policy does not deny the workload"),
+    ("deny.owner", "the policy does not deny the owner whom the brief names"),
+    ("deny.measurement", "the policy does not deny the launch measurement"),
+    ("deny.signer", "the policy does not deny the key that signed the launch"),
+    ("deny.platform", "the policy does not deny the platform"),
     ("certificate.validity", "there is time left for which a certificate could be issued"),
     ("internal", "the Steward could do its work"),
 ];
@@ -133,6 +138,14 @@ pub enum Refusal {
         owner: Digest,
         /// The names nobody registered for this owner.
         names: Vec<DnsName>,
+    },
+    /// The policy denies something of it, whatever else it says.
+    #[error("{id}: {found}")]
+    Denied {
+        /// Which list has it.
+        id: &'static str,
+        /// What.
+        found: String,
     },
     /// The collateral ends before a certificate could begin.
     #[error("nothing issued at {now} may be valid after {end}")]
@@ -321,6 +334,13 @@ impl Refusal {
                 "policy: name",
                 "the operator of this Steward has to register the owner's key for these names, or the owner takes them out",
             ),
+            Self::Denied { id, found } => one(
+                id,
+                meaning(id),
+                found.clone(),
+                "policy: deny",
+                "ask whoever runs this Steward why: it was trusted once, or is somebody's on the list",
+            ),
             Self::Validity { end, now } => one(
                 "certificate.validity",
                 format!("an end after {now}"),
@@ -491,6 +511,11 @@ mod tests {
             Refusal::Unregistered { owner: digest, deployment: name },
             Refusal::Version { deployment: "shop".parse().unwrap(), expected: 2, found: 1 },
             Refusal::Names { owner: digest, names: vec!["a.example".parse().unwrap()] },
+            Refusal::Denied { id: "deny.workload", found: "x".to_owned() },
+            Refusal::Denied { id: "deny.owner", found: "x".to_owned() },
+            Refusal::Denied { id: "deny.measurement", found: "x".to_owned() },
+            Refusal::Denied { id: "deny.signer", found: "x".to_owned() },
+            Refusal::Denied { id: "deny.platform", found: "x".to_owned() },
             Refusal::Validity { end: 1, now: 2 },
             Refusal::Issue(IssueFault::Ear(EarSignError::Sign(SignError::Unavailable))),
         ]

@@ -579,6 +579,41 @@ fn a_missing_and_an_old_revocation_list_are_refused() {
     });
 }
 
+/// Each beside a list of the same kind that has another.
+#[test]
+fn what_the_policy_denies_gets_no_certificate_whatever_else_it_says() {
+    let good = World::new();
+    let report = |keep: &mut Keep<'_>| {
+        keep.report.flags |= 1;
+        keep.report.author_key_digest = [0xcc; 48];
+    };
+    let other = Digest::of(b"another").to_string();
+    let workload = good.brief().workload.to_string();
+    let chip = hex::encode(good.amd.chip_id());
+    for (list, denied, another, id) in [
+        ("workloads", workload, other.clone(), "deny.workload"),
+        ("owners", "{owner}".to_owned(), other, "deny.owner"),
+        ("measurements", "aa".repeat(48), "ab".repeat(48), "deny.measurement"),
+        ("signers", "cc".repeat(48), "cd".repeat(48), "deny.signer"),
+        ("platforms", chip, "ab".repeat(64), "deny.platform"),
+    ] {
+        for (entry, expected) in [(another, None), (denied, Some(id))] {
+            let world = World::with(&format!("{POLICY}\n[deny]\n{list} = [\"{entry}\"]\n"));
+            let mut keep = world.keep();
+            report(&mut keep);
+            let found = keep.ask().err().map(|refusal| cause(&refusal));
+            assert_eq!(found.as_deref(), expected, "{list}: {entry}");
+            // Without a Deployment it is anonymous, and what it is stays what it is.
+            keep.deployment = None;
+            let found = keep.ask().err().map(|refusal| cause(&refusal));
+            assert_eq!(found.as_deref(), expected, "{list}: {entry}, anonymous");
+        }
+    }
+    let issued = good.keep().ask().unwrap();
+    let listed = World::with(&format!("{POLICY}\n[deny]\nserials = [\"{}\"]\n", issued.serial));
+    assert!(listed.keep().ask().is_ok(), "that is for relying parties");
+}
+
 #[test]
 fn every_independent_failure_of_the_evidence_is_told() {
     let world = World::new();
