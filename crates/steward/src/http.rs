@@ -14,7 +14,10 @@
 //! what the *asker* can mend; what is ours to mend goes to the log and leaves as a bare 500.
 //! Invariant: this file reads the clock, once a request; nothing below it does.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{
+    sync::{Arc, OnceLock},
+    time::UNIX_EPOCH,
+};
 
 use axum::{
     Json, Router,
@@ -46,6 +49,8 @@ struct Service {
     limits: Limits,
     clock: Clock,
     places: Places,
+    /// The policy's text, once it was asked for.
+    policy: OnceLock<String>,
 }
 
 /// The places for what costs time.
@@ -58,7 +63,8 @@ struct Places {
 
 /// The routes of `steward`.
 pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Router {
-    let service = Service { steward, limits: limits.clone(), clock, places: Places::new(limits) };
+    let service =
+        Service { steward, limits: limits.clone(), clock, places: Places::new(limits), policy: OnceLock::new() };
     Router::new()
         .route("/", get(describe).post(certify))
         .route("/nonce", get(nonce))
@@ -112,15 +118,21 @@ async fn describe(State(service): State<Arc<Service>>) -> Response {
     Json(Description::of(&service.steward)).into_response()
 }
 
-/// Signed anew each time: a signature of ECDSA costs less than to keep it.
+/// Signed once: it is the same for everybody, and nobody is to keep the key busy by asking.
 async fn policy(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
-    let steward = Arc::clone(&service.steward);
-    let signed = service.places.work(move || published::policy(steward.policy(), steward.authority())).await?;
-    let signed = signed.map_err(|error| {
-        tracing::error!(%error, "policy");
-        Fault::Internal
-    })?;
-    Ok(([(header::CONTENT_TYPE, "application/jose")], signed).into_response())
+    let signed = match service.policy.get() {
+        Some(signed) => signed,
+        None => {
+            let steward = Arc::clone(&service.steward);
+            let signed = service.places.work(move || published::policy(steward.policy(), steward.authority())).await?;
+            let signed = signed.map_err(|error| {
+                tracing::error!(%error, "policy");
+                Fault::Internal
+            })?;
+            service.policy.get_or_init(|| signed)
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, "application/jose")], signed.clone()).into_response())
 }
 
 async fn trust(State(service): State<Arc<Service>>) -> Response {
