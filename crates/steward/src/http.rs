@@ -6,6 +6,7 @@
 //! GET  /trust   the trust domain's bundle (SPIFFE, a JSON Web Key Set)
 //! GET  /nonce   {"nonce": base64url, "expires": seconds since 1970}
 //! POST /        application/pkcs10 (DER, at most 256 KiB) -> certificate chain, or problem details with the failed checks
+//! GET  /metrics counters (OpenMetrics), if the operator wants them
 //! GET  /healthz whether this process answers; /readyz: whether it could issue now
 //! ```
 //!
@@ -16,7 +17,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::UNIX_EPOCH,
+    time::{Instant, UNIX_EPOCH},
 };
 
 use axum::{
@@ -24,6 +25,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -40,6 +42,7 @@ use workload::digest::Digest;
 use crate::{
     Clock, Limits, Steward,
     judge::Issued,
+    metrics::{Metrics, OPEN_METRICS},
     published::{self, Bundle},
     refusal::{self, HttpFault, Refusal},
 };
@@ -51,6 +54,7 @@ struct Service {
     places: Places,
     /// The policy's text, once it was asked for.
     policy: OnceLock<String>,
+    metrics: Arc<Metrics>,
 }
 
 /// The places for what costs time.
@@ -61,20 +65,43 @@ struct Places {
     judging: Arc<Semaphore>,
 }
 
-/// The routes of `steward`.
-pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Router {
-    let service =
-        Service { steward, limits: limits.clone(), clock, places: Places::new(limits), policy: OnceLock::new() };
-    Router::new()
+/// The routes of `steward`; that of its counters only if it is `counted`: how much it does is not everybody's to know.
+pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock, counted: bool) -> Router {
+    let metrics = Metrics::new(&steward);
+    let (limits, places, policy) = (limits.clone(), Places::new(limits), OnceLock::new());
+    let service = Arc::new(Service { steward, limits, clock, places, policy, metrics });
+    let mut router = Router::new()
         .route("/", get(describe).post(certify))
         .route("/nonce", get(nonce))
-        .route("/policy", get(policy))
+        .route("/policy", get(self::policy))
         .route("/trust", get(trust))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready));
+    if counted {
+        router = router.route("/metrics", get(metrics_text));
+    }
+    router
         .fallback(async || Fault::NotFound)
         .method_not_allowed_fallback(async || Fault::Method)
-        .with_state(Arc::new(service))
+        .layer(from_fn_with_state(Arc::clone(&service), count))
+        .with_state(service)
+}
+
+/// Counts the answer.
+async fn count(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = PATHS.into_iter().find(|path| *path == request.uri().path());
+    let response = next.run(request).await;
+    service.metrics.answered(&method, path, response.status());
+    response
+}
+
+async fn metrics_text(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let text = service.metrics.text().map_err(|error| {
+        tracing::error!(%error, "metrics");
+        Fault::Internal
+    })?;
+    Ok(uncached(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()))
 }
 
 /// What `GET /` answers. A hint for people and tools: nothing in it is authority.
@@ -165,9 +192,12 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
     let csr = timeout(service.limits.body, bounded(&parts.headers, body)).await.map_err(|_| Fault::Slow)??;
     let now = service.now()?;
 
-    let steward = Arc::clone(&service.steward);
-    match service.places.work(move || steward.judge(&csr, now)).await? {
+    let (steward, begun) = (Arc::clone(&service.steward), Instant::now());
+    let judged = service.places.work(move || steward.judge(&csr, now)).await?;
+    service.metrics.judged(begun.elapsed());
+    match judged {
         Ok(issued) => {
+            service.metrics.issued();
             tracing::info!(
                 id = %issued.id,
                 serial = %issued.serial,
@@ -178,7 +208,10 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
             );
             Ok(uncached(form.answer(&issued)))
         }
-        Err(refusal) => Err(Fault::Refused(Box::new(refusal))),
+        Err(refusal) => {
+            service.metrics.refused(refusal.checks().first().map_or("none", |check| &check.id));
+            Err(Fault::Refused(Box::new(refusal)))
+        }
     }
 }
 
@@ -337,6 +370,8 @@ fn uncached(mut response: Response) -> Response {
 
 /// What there is to ask.
 const ROUTES: &str = "GET /, /policy, /trust, /nonce, /healthz, /readyz or POST /";
+/// The same for whoever counts.
+const PATHS: [&str; 7] = ["/", "/policy", "/trust", "/nonce", "/healthz", "/readyz", "/metrics"];
 
 /// Everything a request can end in but success.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub mod carried;
 pub mod explain;
 pub mod http;
 pub mod judge;
+mod metrics;
 pub mod nonce;
 pub mod pem;
 pub mod policy;
@@ -123,8 +124,8 @@ impl Steward {
 /// # Errors
 /// [`SettingsError`] when a file or key is not usable; nothing was served then.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
-    let Opened { steward, tls, limits, clock } = settings.open()?;
+    let Opened { steward, tls, limits, clock, counted } = settings.open()?;
     let steward = Arc::new(steward);
-    let router = http::router(Arc::clone(&steward), &limits, clock);
+    let router = http::router(Arc::clone(&steward), &limits, clock, counted);
     serve::start(listener, router, tls, limits, &steward).map_err(|error| SettingsError::Listener(error.kind()))
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The system's clock by default. Tests that judge recorded evidence bring the time of the recording.
     pub clock: Clock,
+    /// Whether `GET /metrics` answers: with how much this Steward does. Not by default.
+    pub counted: bool,
 }
 
 /// Tells the time.
@@ -58,6 +60,8 @@ pub struct Opened {
     pub limits: Limits,
     /// The clock.
     pub clock: Clock,
+    /// Whether there are metrics.
+    pub counted: bool,
 }
 
 /// Where the CA's key and chain come from.
@@ -116,6 +120,7 @@ impl Settings {
             tls: TlsSource::default(),
             limits: Limits::default(),
             clock: SystemTime::now,
+            counted: false,
         }
     }
 
@@ -124,7 +129,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] names the file.
     pub fn open(self) -> Result<Opened, SettingsError> {
-        let Self { policy, authority, nonce_key, tls, limits, clock } = self;
+        let Self { policy, authority, nonce_key, tls, limits, clock, counted } = self;
         let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
         let class = policy.class();
         let authority = match authority {
@@ -173,7 +178,7 @@ impl Settings {
         {
             return Err(SettingsError::SharedKey { path: tls_key, key: tls.pin });
         }
-        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock })
+        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock, counted })
     }
 }
 

@@ -206,6 +206,40 @@ async fn the_trust_bundle_has_the_root_as_spiffe_has_it() {
     assert_eq!(bundle["spiffe_refresh_hint"], DAY);
 }
 
+#[tokio::test]
+async fn what_a_steward_does_is_counted_and_told_to_who_was_meant_to_know() {
+    let world = World::new();
+    let silent = start(&world, |_| {}).await;
+    assert_eq!(send(connect(&silent).await, get("/metrics")).await.status, StatusCode::NOT_FOUND, "by default");
+
+    let handle = start(&world, |settings| settings.counted = true).await;
+    enrol(&world, &handle, |_| {}).await.unwrap();
+    enrol(&world, &handle, |_| {}).await.unwrap();
+    enrol(&world, &handle, |report| report.measurement = [1; 48]).await.unwrap_err();
+    // What an asker says is no label: nobody fills the memory of whoever collects.
+    for at in 0..3 {
+        send(connect(&handle).await, get(&format!("/nothing/{at}"))).await;
+    }
+    let answer = send(connect(&handle).await, get("/metrics")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.header(CONTENT_TYPE).starts_with("application/openmetrics-text"), "{}", answer.header(CONTENT_TYPE));
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    let end = NOW + steward::signer::authority::ROOT_LIFETIME;
+    for line in [
+        r#"donjon_steward_answers_total{method="GET",path="/nonce",status="200"} 3"#,
+        r#"donjon_steward_answers_total{method="POST",path="/",status="200"} 2"#,
+        r#"donjon_steward_answers_total{method="POST",path="/",status="403"} 1"#,
+        r#"donjon_steward_answers_total{method="GET",path="other",status="404"} 3"#,
+        "donjon_steward_certificates_total 2",
+        r#"donjon_steward_refusals_total{check="snp.measurement.allowed"} 1"#,
+        "donjon_steward_judging_seconds_count 3",
+        &format!("donjon_steward_authority_end_seconds {end}"),
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
 /// Who sends Keeps to several Stewards leaves this one out.
 #[tokio::test]
 async fn a_steward_whose_authority_has_ended_answers_but_is_not_ready() {

@@ -59,6 +59,9 @@ pub(crate) struct Serve {
     /// Serve HTTPS with a certificate made at start for this name; clients pin the digest that is printed.
     #[arg(long, value_name = "NAME", conflicts_with = "tls_key")]
     tls_self_made: Vec<String>,
+    /// Answer `GET /metrics` with counters for Prometheus: how much this Steward does, to everybody who reaches it.
+    #[arg(long)]
+    metrics: bool,
 }
 
 impl Steward {
@@ -107,6 +110,7 @@ impl Serve {
         log();
         let policy = read(&args.policy)?;
         let mut settings = Settings::new(policy);
+        settings.counted = args.metrics;
         if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
             settings.authority = AuthoritySource::Files { key, certificates };
         }
