@@ -3,6 +3,8 @@
 //! The evidence is real in every byte but its root; nothing in the Steward knows that it is a test.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
+pub(crate) mod quoting;
+
 use std::{collections::BTreeSet, fs};
 
 use identity::{
