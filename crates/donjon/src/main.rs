@@ -52,6 +52,8 @@ enum Command {
     Bundle(command::verify::Bundle),
     Why(command::verify::Why),
     Ear(command::verify::Ear),
+    #[command(subcommand)]
+    Cert(command::verify::cert::Cert),
     Rehearse(command::verify::Rehearse),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Attack(command::attack::Attack),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Bundle(bundle) => bundle.run(),
         Command::Why(why) => why.run(),
         Command::Ear(ear) => ear.run(),
+        Command::Cert(cert) => cert.run(),
         Command::Rehearse(rehearse) => rehearse.run(),
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         Command::Attack(attack) => attack.run(),

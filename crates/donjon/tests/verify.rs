@@ -16,13 +16,15 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use identity::binding::{self, Purpose};
+use identity::certificate::{self, Template};
 use identity::csr::{self, Collateral, CollateralKind, Statement};
-use identity::{Algorithm, Nonce, Signer as _};
+use identity::ear::{Class, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding};
+use identity::{Algorithm, Nonce, Signer as _, SpiffeId};
 use serde_json::{Value, json};
 use silicon::{Amd, Product, ReportRequest};
-use steward::signer::Key;
+use steward::signer::{Authority, Key};
 use tempfile::TempDir;
-use workload::brief;
+use workload::{Digest, brief};
 
 use crate::support::{Input, Ran, run, skip};
 
@@ -832,4 +834,92 @@ fn a_file_of_a_gigabyte_is_refused_without_being_read() {
     let ran = donjon(dir.path(), &["verify", "/dev/zero"]);
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("more than 1048576 bytes"), "{}", ran.stderr);
+}
+
+/// A chain of a Steward's, with the key of its root.
+fn certified() -> (Vec<Vec<u8>>, Digest) {
+    let authority = Authority::random(Class::Insecure, NOW - 60).expect("an authority");
+    let key = Key::random(Algorithm::EcdsaP256Sha256).expect("a key");
+    let id = SpiffeId::anonymous("example.org".parse().expect("a domain")).expect("a name");
+    let ear = identity::Ear {
+        issued_at: NOW,
+        nonce: Nonce::new(NONCE_OF_REQUEST.to_vec()).expect("a nonce"),
+        verifier: VerifierId { build: "steward 0".to_owned(), developer: "https://example.org".to_owned() },
+        key: Digest::of(key.spki()),
+        id: id.clone(),
+        owner: None,
+        class: Class::Insecure,
+        tee: Tee::Tdx,
+        product: "00906ed50000".to_owned(),
+        measurement: Measurement::new([0x42; 48]).expect("a measurement"),
+        signer: None,
+        registers: (0..4).map(|byte| Measurement::new([byte; 48]).expect("a register")).collect(),
+        brief: Digest::of(BRIEF_OF_REQUEST),
+        workload: Digest::of(b"workload"),
+        workload_binding: WorkloadBinding::Hardware,
+        tcb: "components 7".to_owned(),
+        tcb_status: TcbStatus::SWHardeningNeeded,
+        advisories: vec!["INTEL-SA-00615".to_owned()],
+        policy: Digest::of(b"policy"),
+        platform: Digest::of(b"platform"),
+    };
+    let template = Template {
+        spki: key.spki().to_vec(),
+        id,
+        dns: Vec::new(),
+        not_before: NOW,
+        not_after: NOW + 3600,
+        serial: [0x4b; 16],
+        ear_jwt: ear.to_jwt(authority.key()).expect("an EAR"),
+    };
+    let leaf = certificate::issue(&template, authority.issuer(), authority.key()).expect("a certificate");
+    ([&[leaf][..], authority.chain()].concat(), authority.anchor())
+}
+
+#[test]
+fn a_certificate_says_what_it_is_and_is_believed_by_an_anchor_alone() {
+    let (chain, anchor) = certified();
+    let dir = tempfile::tempdir().expect("a folder");
+    let forms = [
+        ("pem", identity::pem::encode(&chain).into_bytes()),
+        ("pkipath", identity::pem::encode_pkipath(&chain)),
+        ("der", chain[0].clone()),
+    ];
+    let (anchor, other, at) = (anchor.to_string(), Digest::of(b"another").to_string(), NOW.to_string());
+    for (name, bytes) in &forms {
+        fs::write(dir.path().join(name), bytes).expect("a file");
+        let show = |more: &[&str]| donjon(dir.path(), &[&["cert", "show", name, "--at", &at], more].concat());
+        let ran = show(&[]);
+        assert_eq!(ran.code(), 0, "{name}: {}", ran.stderr);
+        for said in [
+            "SPIFFE ID      spiffe://example.org/anonymous/keep",
+            "TCB            components 7, SWHardeningNeeded",
+            "advisories     INTEL-SA-00615",
+            "valid          2026-05-28T20:26:40Z to 2026-05-28T21:26:40Z",
+            "not verified: ",
+        ] {
+            assert!(ran.text().contains(said), "{name}: {said}: {}", ran.text());
+        }
+        assert_eq!(ran.text().matches("register ").count(), 4);
+        // Whoever has the Keep's certificate alone cannot see whose it is.
+        let whole = *name != "der";
+        assert_eq!(ran.text().contains(&format!("root           {anchor}")), whole, "{name}");
+        let ran = show(&["--anchor", &anchor]);
+        assert_eq!((ran.code(), ran.text().contains("\nverified: ")), (u8::from(!whole).into(), whole), "{name}");
+        assert_eq!(show(&["--anchor", &other, "--anchor", &anchor]).code(), i32::from(!whole));
+        let ran = show(&["--anchor", &other]);
+        assert!(ran.code() == 1 && ran.text().contains("NOT VERIFIED: "), "{name}: {}", ran.text());
+        let (code, answer) = object(dir.path(), &["cert", "show", name, "--at", &at, "--anchor", &anchor, "--json"]);
+        assert_eq!((code, &answer["verified"]), (i32::from(!whole), &json!(whole)));
+        assert_eq!(answer["ear"]["submods"]["keep"]["donjon.tee"], "tdx");
+        assert_eq!((&answer["serial"], &answer["names"]), (&json!("4b".repeat(16)), &json!([])));
+    }
+    let late = (NOW + 3601).to_string();
+    let ran = donjon(dir.path(), &["cert", "show", "pem", "--anchor", &anchor, "--at", &late]);
+    assert!(ran.code() == 1 && ran.text().contains("NOT VERIFIED: "), "{}", ran.text());
+    fs::write(dir.path().join("ark.pem"), Product::Genoa.ark_pem()).expect("a file");
+    let ran = donjon(dir.path(), &["cert", "show", "ark.pem"]);
+    assert!(ran.code() == 2 && ran.stderr.contains("openssl x509"), "{}", ran.stderr);
+    fs::write(dir.path().join("none"), b"nothing").expect("a file");
+    assert_eq!(donjon(dir.path(), &["cert", "show", "none"]).code(), 2);
 }

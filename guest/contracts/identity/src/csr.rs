@@ -377,7 +377,8 @@ fn info(spki: &[u8], statement: &Statement) -> Vec<u8> {
     let Statement { evidence, brief, nonce, deployment, collateral, endorsements } = statement;
     // Map keys in the order of their encodings: shorter first.
     let mut cmw = Writer::default();
-    cmw.map(3 + usize::from(deployment.is_some()) + usize::from(!collateral.is_empty()));
+    let there = [true, true, true, deployment.is_some(), !collateral.is_empty()];
+    cmw.map(there.into_iter().filter(|there| *there).count());
     cmw.text("brief").array(2).text(BRIEF_MEDIA_TYPE).bytes(brief);
     cmw.text("nonce").array(2).text(NONCE_MEDIA_TYPE).bytes(nonce.as_bytes());
     cmw.text("evidence").array(2).text(&evidence.media_type).bytes(&evidence.bytes);

@@ -13,12 +13,11 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use identity::certificate::KeepCertificate;
 use keep::{End, Event, RunError};
 use tokio::sync::mpsc;
 
 use crate::command::deploy::Platform;
-use crate::command::platform::hex;
+use crate::command::verify::cert::facts;
 use crate::command::{interrupted, runtime, say};
 use crate::deploy::{Stopped, deploy};
 use crate::failure::Failure;
@@ -211,25 +210,6 @@ fn stopped(end: Result<End, RunError>, last: u8) -> Stopped {
         Ok(end) => Stopped { step: last, failure: Failure::new(format_args!("the Keep ended: {end:?}")) },
         Err(error) => Stopped { step: last, failure: Failure::caused("the Keep did not end by itself", &error) },
     }
-}
-
-/// What a relying party can read in the certificate.
-fn facts(certificate: &KeepCertificate) -> Vec<(&'static str, String)> {
-    let ear = &certificate.ear;
-    let names: Vec<_> = certificate.dns.iter().map(ToString::to_string).collect();
-    vec![
-        ("name", names.join(", ")),
-        ("SPIFFE ID", certificate.id.to_string()),
-        ("trust class", format!("{} (simulated hardware proves nothing)", ear.class)),
-        ("TEE", format!("{}, {}", ear.tee, ear.product)),
-        ("TCB", format!("{}, {:?}", ear.tcb, ear.tcb_status)),
-        ("measurement", hex(ear.measurement.as_bytes())),
-        ("workload", ear.workload.to_string()),
-        ("H(brief)", ear.brief.to_string()),
-        ("policy", ear.policy.to_string()),
-        ("key", ear.key.to_string()),
-        ("valid for", format!("{} h", certificate.not_after.saturating_sub(certificate.not_before).div_ceil(3600))),
-    ]
 }
 
 /// What was begun is dropped at an interrupt, and its folder with it; a Keep dies with this process.

@@ -4,6 +4,7 @@
 //! what cannot be used. Nothing is fetched: collateral is given, or what it is wanted for fails with a reason.
 
 mod bundle;
+pub(crate) mod cert;
 mod ear;
 mod hint;
 mod input;
