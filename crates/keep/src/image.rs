@@ -125,6 +125,6 @@ mod tests {
     #[test]
     fn the_shim_is_as_small_as_promised() {
         let Some([shim, _]) = GUEST else { return };
-        assert!((100_000..300_000).contains(&shim.len()), "{} bytes", shim.len());
+        assert!((100_000..310_000).contains(&shim.len()), "{} bytes", shim.len());
     }
 }

@@ -1,8 +1,9 @@
 //! The Steward's policy: for whom it issues, in which class, on which platforms, under which names.
 //!
 //! Owns the TOML form, but for the sections about evidence, which are those of `evidence::appraisal`. What is not said is
-//! refused: without `[snp]` no SNP evidence is taken, likewise `[sgx]` and `[tdx]`; without `platforms` or `any_platform = true` the policy does not load (trust.md rule 8), without a `[[name]]` nobody
-//! gets a name (rule 3). Refuses unknown keys with the nearest known one, contradictions, and every
+//! refused: without `[snp]` no SNP evidence is taken, likewise `[sgx]` and `[tdx]`; without `platforms` or
+//! `any_platform = true` the policy does not load (trust.md rule 8), without a `[[name]]` nobody gets a name (rule 3). Refuses
+//! unknown keys with the nearest known one, contradictions, and every
 //! `insecure_…` key outside the class `insecure` (rule 7).
 //! Invariant: a [`Policy`] has one class and gives no SPIFFE ID and no DNS name to two owners.
 //!
