@@ -323,6 +323,7 @@ mod tests {
             "platforms: one machine may ask",
             "lifetime: a day, from the nonce on",
             &format!("[snp]hash: accepted launch measurements: {hash}"),
+            &format!("[deny]workloads: no certificate for: {OWNER}"),
             &format!(
                 "[[name]]{OWNER}: spiffe://example.org/shop/…, shop.example.org, by Deployments from version 3 on"
             ),

@@ -73,6 +73,7 @@ pub struct Policy {
     names: Names,
     deny: Deny,
     canonical: String,
+    digest: Digest,
 }
 
 /// What gets no certificate, whatever else the policy says of it. The list is public, as all of the policy: relying parties read
@@ -224,6 +225,7 @@ impl Policy {
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
             deny,
+            digest: Digest::of(canonical.as_bytes()),
             canonical,
         })
     }
@@ -282,7 +284,7 @@ impl Policy {
     /// pin it (rule 19).
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.canonical.as_bytes())
+        self.digest
     }
 
     /// The text that is digested.
