@@ -345,12 +345,16 @@ fn a_bundle_does_not_decide_what_it_is_judged_by() {
 
 /// Evidence of the vendors' own hardware, so that nothing but the policy is insecure.
 #[test]
-fn a_policy_that_tolerates_debugging_makes_every_verdict_insecure() {
+fn a_policy_that_tolerates_what_is_insecure_makes_every_verdict_insecure() {
     let Some(folder) = evidence() else { return };
     let dir = tempfile::tempdir().expect("a folder");
     let policy = dir.path().join("policy.toml").display().to_string();
     let args = ["verify", "azure-trustee/evidence-v1.json", "--at", "1740714290", "--policy", &policy];
-    for (key, class) in [("insecure_debug = true", "insecure"), ("", "hardware")] {
+    for (key, class) in [
+        ("insecure_debug = true", "insecure"),
+        ("[sgx]\nany_measurement = true\ninsecure_without_qe_identity = true", "insecure"),
+        ("", "hardware"),
+    ] {
         let text = format!("[snp]\nany_measurement = true\n{key}\n[azure]\nany_pcrs = true\n");
         fs::write(&policy, text).expect("a file");
         let (_, answer) = object(&folder, &[&args[..], &["--json"]].concat());

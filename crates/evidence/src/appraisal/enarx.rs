@@ -31,6 +31,8 @@ pub struct Request {
     pub evidence: Evidence,
     /// What it brought to be judged by.
     pub endorsements: Endorsements,
+    /// The key, SubjectPublicKeyInfo in DER.
+    pub spki: Vec<u8>,
     /// The hash of the key, and zeros.
     pub report_data: [u8; 64],
 }
@@ -126,7 +128,7 @@ impl Request {
             SGX => sgx(&value)?,
             _ => return Err(RequestError::NoEvidence),
         };
-        Ok(Some(Self { evidence, endorsements, report_data }))
+        Ok(Some(Self { evidence, endorsements, spki, report_data }))
     }
 }
 

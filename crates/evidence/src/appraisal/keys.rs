@@ -223,6 +223,13 @@ pub const KEYS: &[Key] = &[
         "insecure_debug = true",
         Some("sgx.attributes.debug"),
     ),
+    key(
+        SGX,
+        "insecure_without_qe_identity",
+        "accepts quotes for which nobody brings Intel's QE identity: the platform's owner can have written the enclave that signed them",
+        "insecure_without_qe_identity = true",
+        Some("dcap.qe_identity.format"),
+    ),
     key(TDX, "hash", "accepted measurements (MRTD)", r#"hash = ["{48}"]"#, Some("tdx.measurement.allowed")),
     key(TDX, "hash_blacklist", "refused measurements", r#"hash_blacklist = ["{48}"]"#, Some("tdx.measurement.denied")),
     key(TDX, "any_measurement", "must be said if `hash` does not name the code", "any_measurement = true", None),

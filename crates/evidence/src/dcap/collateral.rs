@@ -15,7 +15,7 @@ pub(super) use crate::pki::shown as name;
 use crate::pki::{Certificate, Crl, Scheme, common_name};
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::time::{Dates, date};
-use crate::verdict::{Recorder, Verdict};
+use crate::verdict::{Recorder, Skip, Verdict};
 use std::sync::Arc;
 use x509_cert::name::Name;
 
@@ -53,7 +53,7 @@ impl Collateral {
         use RuleId as R;
         let examined = Examined::new(bundle, roots, provider);
         let mut recorder = Recorder::new(super::CHECKS);
-        examined.record(&mut recorder, now);
+        examined.record(&mut recorder, now, false);
         examined.record_own_ca(&mut recorder, now);
         let verdict = recorder.finish_within(R::RootTrusted, R::QeIdentityExpired);
         if verdict.passed() { Ok(Self(Arc::new(examined))) } else { Err(verdict) }
@@ -198,8 +198,13 @@ impl Examined {
         list.as_ref().ok().filter(|(_, signed)| *signed).map(|(crl, _)| crl.revokes(certificate.serial()))
     }
 
-    /// Everything but the PCK's CA, which a quote brings too.
-    pub(super) fn record(&self, recorder: &mut Recorder, now: u64) {
+    /// Whether nobody brought Intel's word on quoting enclaves.
+    pub(super) fn without_qe_identity(&self) -> bool {
+        self.qe_identity.as_ref().is_err_and(|why| why == NONE)
+    }
+
+    /// Everything but the PCK's CA, which a quote brings too; nothing of the quoting enclave's, if it need not be there.
+    pub(super) fn record(&self, recorder: &mut Recorder, now: u64, without_qe_identity: bool) {
         use RuleId as R;
         self.record_root(recorder, now);
         let rules = [R::RootCrlFormat, R::RootCrlSignature, R::RootCrlEarly, R::RootCrlExpired];
@@ -209,8 +214,6 @@ impl Examined {
         let rules =
             [R::TcbSignerFormat, R::TcbSignerSignature, R::TcbSignerEarly, R::TcbSignerExpired, R::TcbSignerRevoked];
         self.record_signer(recorder, rules, &self.tcb_signer, now);
-        let rules = [R::QeSignerFormat, R::QeSignerSignature, R::QeSignerEarly, R::QeSignerExpired, R::QeSignerRevoked];
-        self.record_signer(recorder, rules, &self.qe_signer, now);
         match &self.tcb_info {
             Ok((info, signed)) => {
                 let found = format!("{}, issued {}", info.tee, date(info.issued));
@@ -223,6 +226,12 @@ impl Examined {
                 recorder.check(R::TcbInfoFormat, false, "TCB info", error.clone());
             }
         }
+        let rules = [R::QeSignerFormat, R::QeSignerSignature, R::QeSignerEarly, R::QeSignerExpired, R::QeSignerRevoked];
+        if without_qe_identity && self.without_qe_identity() {
+            let own = [R::QeIdentityFormat, R::QeIdentitySignature, R::QeIdentityEarly, R::QeIdentityExpired];
+            return rules.into_iter().chain(own).for_each(|rule| recorder.skip(rule, Skip::NotAsked, NOT_BROUGHT));
+        }
+        self.record_signer(recorder, rules, &self.qe_signer, now);
         match &self.qe_identity {
             Ok((identity, signed)) => {
                 let found = format!("{}, issued {}", identity.tee, date(identity.issued));
@@ -318,6 +327,8 @@ impl Examined {
 
 /// What was found where nothing was given.
 const NONE: &str = "none was given";
+/// Why the quoting enclave is not looked at.
+pub(super) const NOT_BROUGHT: &str = "nobody brought a QE identity, and the policy does without";
 
 /// How the names of those begin who sign statements.
 pub(crate) const TCB_SIGNING: &str = "Intel SGX TCB Signing";

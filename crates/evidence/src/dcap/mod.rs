@@ -31,6 +31,7 @@ use crate::pki::{Certificate, Scheme, shown as name};
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::time::Dates;
 use crate::verdict::{Recorder, Skip, said, some};
+use collateral::NOT_BROUGHT;
 pub(crate) use collateral::{Examined, TCB_SIGNING as TCB_SIGNER};
 use pck::{Configuration, Pck, PlatformTcb, Ppid, SgxType};
 use policy::TcbRules;
@@ -113,8 +114,8 @@ pub(crate) fn judge<'a>(
     tee: Tee,
     by: By<'_>,
 ) -> (Option<Quote<'a>>, Option<Platform>) {
-    let By { collateral, pck, now, provider, .. } = by;
-    collateral.record(recorder, now);
+    let By { collateral, pck, rules, now, provider, .. } = by;
+    collateral.record(recorder, now, rules.without_qe_identity);
     let Some(quote) = form(recorder, bytes, tee) else {
         collateral.record_own_ca(recorder, now);
         return (None, None);
@@ -241,7 +242,7 @@ fn ca_of(pck: Option<&Certificate>, others: &[Vec<u8>]) -> Result<Certificate, S
 /// From the PCK over the quoting enclave to the body.
 fn enclave(recorder: &mut Recorder, quote: &Quote<'_>, pck: Option<&Pck>, by: By<'_>) {
     use RuleId as R;
-    let By { collateral: examined, provider, .. } = by;
+    let By { collateral: examined, rules, provider, .. } = by;
     let p256 = SignatureAlgorithm::EcdsaP256Sha256Fixed;
     let signature = |signed| if signed { "the signature verifies" } else { "the signature does not verify" };
     let report = quote.qe_report();
@@ -262,7 +263,13 @@ fn enclave(recorder: &mut Recorder, quote: &Quote<'_>, pck: Option<&Pck>, by: By
     let signed = provider.verify(p256, &spki, quote.signed(), quote.signature());
     recorder.check(R::QuoteSignature, signed, "signed by the attestation key", signature(signed));
 
-    let Ok((identity, _)) = &examined.qe_identity else { return };
+    let Ok((identity, _)) = &examined.qe_identity else {
+        if rules.without_qe_identity && examined.without_qe_identity() {
+            let about = [R::QeIdentityTee, R::QeSigner, R::QeProduct, R::QeMiscSelect, R::QeAttributes, R::QeLevel];
+            about.into_iter().for_each(|rule| recorder.skip(rule, Skip::NotAsked, NOT_BROUGHT));
+        }
+        return;
+    };
     let tee = quote.body().tee();
     if !recorder.check(R::QeIdentityTee, identity.tee == tee, tee.to_string(), identity.tee.to_string()) {
         return;
@@ -305,7 +312,12 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, end: u64, by:
         }
     }
 
-    let (Ok((info, _)), Ok((identity, _))) = (&examined.tcb_info, &examined.qe_identity) else { return None };
+    let Ok((info, _)) = &examined.tcb_info else { return None };
+    let identity = match &examined.qe_identity {
+        Ok((identity, _)) => Some(identity),
+        Err(_) if rules.without_qe_identity && examined.without_qe_identity() => None,
+        Err(_) => return None,
+    };
     let tee = quote.body().tee();
     let of_tee = recorder.check(R::TcbInfoTee, info.tee == tee, tee.to_string(), info.tee.to_string());
     let (wanted, found) = (
@@ -316,7 +328,7 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, end: u64, by:
     if !recorder.check(R::TcbInfoPlatform, of_platform, wanted, found) || !of_tee {
         return None;
     }
-    let evaluation = info.evaluation.min(identity.evaluation);
+    let evaluation = identity.map_or(info.evaluation, |identity| info.evaluation.min(identity.evaluation));
     match rules.minimum_evaluation {
         None => recorder.skip(R::TcbEvaluation, Skip::NotAsked, "no minimum in the policy"),
         Some(minimum) => {
@@ -328,11 +340,16 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, end: u64, by:
             );
         }
     }
-    let qe = identity.level(quote.qe_report().security_version.get()).filter(|_| identity.tee == tee)?;
+    let qe = match identity {
+        Some(identity) => {
+            Some(identity.level(quote.qe_report().security_version.get()).filter(|_| identity.tee == tee)?)
+        }
+        None => None,
+    };
     let tcb = pck.tcb();
     let reached = match quote.body() {
         Body::Enclave(_) => {
-            info.sgx_level(&tcb).map(|level| level.clone().with(qe)).ok_or("no level of the TCB info is reached")
+            info.sgx_level(&tcb).map(|level| together(level.clone(), qe)).ok_or("no level of the TCB info is reached")
         }
         Body::Td(td, extension) => td_standing(info, &tcb, qe, &td.tee_tcb_svn, extension.map(|now| &now.tee_tcb_svn)),
     };
@@ -371,13 +388,21 @@ fn platform(recorder: &mut Recorder, quote: &Quote<'_>, pck: &Pck, end: u64, by:
 fn td_standing(
     info: &tcb_info::TcbInfo,
     tcb: &PlatformTcb,
-    qe: &Standing,
+    qe: Option<&Standing>,
     launch: &[u8; 16],
     current: Option<&[u8; 16]>,
 ) -> Result<Standing, &'static str> {
-    let standing = info.tdx_level(tcb, launch)?.with(qe);
+    let standing = together(info.tdx_level(tcb, launch)?, qe);
     let Some(current) = current else { return Ok(standing) };
-    Ok(standing.now(&info.tdx_level(tcb, current)?.with(qe)))
+    Ok(standing.now(&together(info.tdx_level(tcb, current)?, qe)))
+}
+
+/// A platform's standing with its quoting enclave's, of which a policy may want to know nothing.
+fn together(platform: Standing, qe: Option<&Standing>) -> Standing {
+    match qe {
+        Some(qe) => platform.with(qe),
+        None => platform,
+    }
 }
 
 fn judge_standing(recorder: &mut Recorder, rules: &TcbRules<'_>, standing: &Standing, now: u64) {

@@ -30,6 +30,8 @@ pub(crate) struct TcbRules<'a> {
     pub(crate) minimum_evaluation: Option<u32>,
     /// `refused_fmspc`: products that are not accepted.
     pub(crate) refused_fmspc: Option<&'a [Hex<6>]>,
+    /// `insecure_without_qe_identity`: nothing is asked of the quoting enclave where nobody brings Intel's word on it.
+    pub(crate) without_qe_identity: bool,
     /// `smt`, `dynamic_platform`, `cached_keys`: how platforms with several processors must be configured.
     pub(crate) configuration: Configuration,
 }

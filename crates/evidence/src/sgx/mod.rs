@@ -200,7 +200,8 @@ fn binding(recorder: &mut Recorder, report: &EnclaveReport, asked: Asked) {
     recorder.bound(RuleId::ReportData, asked.report_data, report.report_data);
     let brief: Option<[u8; 64]> = asked.launch_field.map(|hash| padded(&hash));
     match brief {
-        Some(brief) if attributes(report).0 & Feature::Kss.bit() == 0 => {
+        // Zeros are no hash: nothing was said at launch, and an enclave without the field can say nothing else.
+        Some(brief) if brief != [0; 64] && attributes(report).0 & Feature::Kss.bit() == 0 => {
             let found = "no Key Separation and Sharing";
             recorder.check(RuleId::ConfigId, false, hex::encode(brief), found);
         }

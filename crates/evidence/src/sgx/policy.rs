@@ -105,6 +105,9 @@ pub struct Settings {
     pub misc_select: Option<Vec<Misc>>,
     /// Accepts enclaves that can be debugged: no protection from the host.
     pub insecure_debug: bool,
+    /// Accepts quotes for which nobody brings Intel's QE identity: the platform's owner can have written the enclave that
+    /// signed them.
+    pub insecure_without_qe_identity: bool,
     /// Accepted TCB statuses; `["UpToDate"]` if it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_tcb: Option<Vec<TcbStatus>>,
@@ -178,6 +181,7 @@ impl Settings {
             rejected_advisories: self.rejected_advisories.as_deref(),
             minimum_evaluation: self.minimum_evaluation,
             refused_fmspc: self.refused_fmspc.as_deref(),
+            without_qe_identity: self.insecure_without_qe_identity,
             configuration: Configuration {
                 smt: self.smt,
                 dynamic: self.dynamic_platform,

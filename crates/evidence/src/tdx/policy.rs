@@ -181,6 +181,7 @@ impl Settings {
             rejected_advisories: self.rejected_advisories.as_deref(),
             minimum_evaluation: self.minimum_evaluation,
             refused_fmspc: self.refused_fmspc.as_deref(),
+            without_qe_identity: false,
             configuration: Configuration {
                 smt: self.smt,
                 dynamic: self.dynamic_platform,

@@ -3,7 +3,8 @@
 use crate::support::folder::Folder;
 use crate::support::provider::PROVIDER;
 use evidence::appraisal::enarx::{Request, RequestError};
-use evidence::appraisal::{Appraisal, Binding, By, Evidence, Roots, appraise};
+use evidence::appraisal::policy::Sections;
+use evidence::appraisal::{Appraisal, Binding, By, Evidence, Policy, Roots, appraise};
 use evidence::{Provider, SignatureAlgorithm};
 
 const SNP: &str = "enarx/snp/milan.signed.crl.csr";
@@ -12,6 +13,10 @@ const SGX: [&str; 2] =
 
 /// 2022-12-01 and 2023-02-01: all that they bring was good.
 const THEN: [u64; 2] = [1_669_852_800, 1_675_209_600];
+
+fn policy(text: &str) -> Policy {
+    toml::from_str::<Sections>(text).expect("TOML").try_into().expect("a policy")
+}
 
 fn read(der: &[u8]) -> Result<Option<Request>, RequestError> {
     Request::parse(der, PROVIDER)
@@ -48,6 +53,32 @@ fn requests_of_sgx_bring_all_but_a_qe_identity() {
         assert_eq!(judged.verdict.check("sgx.report_data").map(|check| check.outcome.word()), Some("pass"));
         let judged = judge(&request, [1; 64], THEN[1]);
         assert!(judged.verdict.failures().any(|check| check.id == "sgx.report_data"), "{name}");
+    }
+}
+
+/// Enarx asked for none, so whoever takes its requests has to say that he does without.
+#[test]
+fn a_qe_identity_need_not_be_there_where_the_policy_says_so_and_must_be_good_where_it_is() {
+    let Some(folder) = Folder::open() else { return };
+    let text = "any_platform = true\n[sgx]\nany_measurement = true\naccepted_tcb = [\"OutOfDate\"]\n";
+    let without = policy(&format!("{text}insecure_without_qe_identity = true\n"));
+    for name in SGX {
+        let mut request = read(&folder.read(name)).expect("a request").expect("of Enarx");
+        let failed = |policy: &Policy, request: &Request, launch_field: [u8; 32]| -> Vec<&'static str> {
+            let Request { evidence, endorsements, report_data, .. } = request;
+            let binding = Binding { report_data: Some(*report_data), launch_field: Some(launch_field) };
+            let by = By { endorsements, policy: Some(policy), binding, roots: &Roots::vendors(), now: THEN[1] };
+            let judged = appraise(evidence, by, PROVIDER);
+            assert_eq!(judged.proof.is_some(), judged.verified());
+            judged.verdict.failures().map(|check| check.id).collect()
+        };
+        assert_eq!(failed(&without, &request, [0; 32]), [""; 0], "{name}");
+        assert_eq!(failed(&policy(text), &request, [0; 32]), ["dcap.qe_identity.format"], "{name}");
+        // Nothing was said at launch.
+        assert_eq!(failed(&without, &request, [1; 32]), ["sgx.config_id"], "{name}");
+        let body = br#"{"id":"QE"}"#;
+        request.endorsements.qe_identity(body, &[0; 64]).expect("room");
+        assert_eq!(failed(&without, &request, [0; 32])[0], "dcap.qe_identity.format", "{name}");
     }
 }
 

@@ -85,7 +85,9 @@ impl Control {
             let info = text(&vector, "tcb_info").as_bytes();
             endorsements.tcb_info(info, &signature("tcb_info_signature")).expect("few");
             let identity = text(&vector, "qe_identity").as_bytes();
-            endorsements.qe_identity(identity, &signature("qe_identity_signature")).expect("few");
+            if !identity.is_empty() {
+                endorsements.qe_identity(identity, &signature("qe_identity_signature")).expect("few");
+            }
             roots.dcap = dcap::Roots::from_certificates(&[&bytes(&vector, "root")]).expect("a root");
             let quote = bytes(&vector, "quote");
             if section == "sgx" { Evidence::Sgx(quote) } else { Evidence::Tdx(quote) }
@@ -210,6 +212,13 @@ const BOTH_WAYS: &[[&str; 5]] = &[
     ["sgx", "features", "ok-sgx", r#"features = ["KSS"]"#, r#"features = ["CET"]"#],
     ["sgx", "misc_select", "sgx-misc-select", r#"misc_select = ["EXINFO"]"#, "misc_select = []"],
     ["sgx", "insecure_debug", "ok-debug", "insecure_debug = true", "insecure_debug = false"],
+    [
+        "sgx",
+        "insecure_without_qe_identity",
+        "ok-without-qe-identity",
+        "insecure_without_qe_identity = true",
+        "insecure_without_qe_identity = false",
+    ],
     ["tdx", "hash", "ok-tdx-15", r#"hash = ["{42*48}"]"#, r#"hash = ["{48}"]"#],
     ["tdx", "hash_blacklist", "ok-tdx-15", r#"hash_blacklist = ["{48}"]"#, r#"hash_blacklist = ["{42*48}"]"#],
     ["tdx", "rtmr0", "ok-tdx-15", r#"rtmr0 = ["{43*48}"]"#, r#"rtmr0 = ["{48}"]"#],

@@ -166,7 +166,7 @@ impl Judge {
                 .hint(format!("donjon {command} FILE… [--collateral FILE…]"))
                 .unusable());
         }
-        let insecure = Insecure { roots: !self.insecure_root.is_empty(), debug: false };
+        let insecure = Insecure { roots: !self.insecure_root.is_empty(), ..Insecure::default() };
         let given = Given {
             endorsements,
             at: self.at,

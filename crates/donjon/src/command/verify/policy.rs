@@ -47,11 +47,17 @@ pub(super) struct Insecure {
     pub(super) roots: bool,
     /// Guests may be looked into.
     pub(super) debug: bool,
+    /// Intel's word on who signs quotes need not be there.
+    pub(super) quoting: bool,
 }
 
 impl Insecure {
     pub(super) fn and(self, other: Self) -> Self {
-        Self { roots: self.roots || other.roots, debug: self.debug || other.debug }
+        Self {
+            roots: self.roots || other.roots,
+            debug: self.debug || other.debug,
+            quoting: self.quoting || other.quoting,
+        }
     }
 
     /// The trust class, as in results and certificates.
@@ -60,7 +66,7 @@ impl Insecure {
     }
 
     pub(super) fn any(self) -> bool {
-        self.roots || self.debug
+        self.roots || self.debug || self.quoting
     }
 
     /// For people, a line each.
@@ -68,7 +74,11 @@ impl Insecure {
         let roots = "INSECURE: roots are trusted that are no vendor's; whoever has their keys can make any evidence";
         let debug =
             "INSECURE: the policy tolerates debugging; the host can read and change all that is in such a guest";
-        [(self.roots, roots), (self.debug, debug)].into_iter().filter_map(|(so, line)| so.then_some(line))
+        let quoting =
+            "INSECURE: the policy does without Intel's QE identity; a platform's owner can make quotes of anything";
+        [(self.roots, roots), (self.debug, debug), (self.quoting, quoting)]
+            .into_iter()
+            .filter_map(|(so, line)| so.then_some(line))
     }
 }
 
@@ -119,7 +129,8 @@ impl Chosen {
         let debug = snp.as_ref().is_some_and(|snp| snp.insecure_debug)
             || sgx.as_ref().is_some_and(|sgx| sgx.insecure_debug)
             || tdx.as_ref().is_some_and(|tdx| tdx.insecure_debug);
-        let insecure = Insecure { roots: !insecure_roots.is_empty(), debug };
+        let quoting = sgx.as_ref().is_some_and(|sgx| sgx.insecure_without_qe_identity);
+        let insecure = Insecure { roots: !insecure_roots.is_empty(), debug, quoting };
         let sections = Sections { platforms, any_platform, snp, sgx, tdx, azure };
         let policy = Policy::try_from(sections).map_err(|error| refused(&error))?;
         Ok(Self { name: what.to_owned(), text: toml.to_owned(), policy, digest, roots, insecure })

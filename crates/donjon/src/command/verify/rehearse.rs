@@ -66,7 +66,8 @@ impl Rehearse {
         // Old and new policy differ in what they ask; what is trusted is the same for both, or another root would look like
         // another policy.
         let roots = policy::roots(known, new.roots())?;
-        let insecure = Insecure { roots: !self.insecure_root.is_empty() || !new.roots().is_empty(), debug: false };
+        let insecure =
+            Insecure { roots: !self.insecure_root.is_empty() || !new.roots().is_empty(), ..Insecure::default() };
         let now = Setting { given: given(), asks: Asks::OwnIfAny, roots: roots.clone(), insecure };
         let then = Setting { given: given(), asks: Asks::This(Rc::new(new)), roots, insecure };
         let (mut worst, mut lost, mut all) = (End::Verified, 0_u32, 0_u32);

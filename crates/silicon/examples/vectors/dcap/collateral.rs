@@ -186,6 +186,7 @@ impl Cases {
             &mut service.qe_signer
         });
         let id = "dcap.qe_identity.format";
+        self.sgx("qe_identity-missing", id, "none", |draft| draft.edit = |bytes| bytes.qe_identity.clear());
         self.sgx("qe_identity-version", id, "version 3", |draft| draft.service.qe_identity.version = 3);
         self.sgx("qe_identity-empty", id, "no levels", |draft| draft.service.qe_identity.levels.clear());
         self.sgx("qe_identity-of-qve", id, "of the enclave that verifies quotes", |draft| {

@@ -280,6 +280,10 @@ impl Cases {
             draft.enclave().flags |= 2;
             draft.policy += "insecure_debug = true\n";
         });
+        self.add("ok-without-qe-identity", "ok", "no QE identity, and a policy that does without", sgx(), |draft| {
+            draft.edit = |bytes| bytes.qe_identity.clear();
+            draft.policy += "insecure_without_qe_identity = true\n";
+        });
         self.add("ok-platform", "ok", "a platform the policy names", sgx(), |draft| {
             draft.platforms = Some(vec![draft.quote.platform.ppid]);
         });
