@@ -56,6 +56,8 @@ struct Said {
     tdx: Option<tdx::Settings>,
     #[serde(default)]
     name: Vec<Named>,
+    #[serde(default)]
+    compat: BTreeMap<String, bool>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +89,12 @@ impl Policy {
             let lines =
                 deny.iter().map(|(list, entries)| (list.clone(), format!("no certificate for: {}", short(entries))));
             sections.push(Section { name: "[deny]".to_owned(), lines: lines.collect() });
+        }
+        if self.enarx() {
+            let enarx =
+                "requests of Enarx: certificates without a name, for servers only, from the instant of asking on";
+            let lines = vec![("enarx".to_owned(), enarx.to_owned())];
+            sections.push(Section { name: "[compat]".to_owned(), lines });
         }
         if !said.name.is_empty() {
             let lines = said.name.iter().map(|name| (name.owner.clone(), self.granted(name)));
@@ -247,6 +255,12 @@ fn weak(said: &Said) -> Vec<Weak> {
     if let Some(sgx) = &said.sgx {
         spots.when(sgx.any_measurement, "sgx.any_measurement", measurement, name_code);
         spots.when(sgx.insecure_debug, "sgx.insecure_debug", debug, "take it out");
+        spots.when(
+            sgx.insecure_without_qe_identity,
+            "sgx.insecure_without_qe_identity",
+            "a platform's owner signs quotes of whatever he likes, with an enclave of his own",
+            "bring Intel's QE identity, and take it out",
+        );
         let signed = sgx.signer.is_some() && sgx.hash.is_none();
         spots.when(
             signed && sgx.enclave_product_id.is_none(),
@@ -273,6 +287,12 @@ fn weak(said: &Said) -> Vec<Weak> {
         );
         spots.intel("tdx", tdx.accepted_tcb.as_deref(), tdx.grace_days, tdx.minimum_evaluation);
     }
+    spots.when(
+        said.compat.get("enarx") == Some(&true),
+        "compat.enarx",
+        "whoever has an old request of Enarx gets a certificate for its key, as long as its collateral is good",
+        "let those Keeps move to `donjon`, and take it out",
+    );
     for Named { deployment, dns, minimum_version, .. } in &said.name {
         let called = deployment.as_ref().or(dns.as_ref()).map_or("", String::as_str);
         spots.when(
@@ -374,6 +394,19 @@ mod tests {
                 snp(&format!("signer = [\"{hash}\"]\n{floor}\nminimum_guest_svn = 1")),
                 snp(&format!("{signed}\nminimum_guest_svn = 1")),
                 "snp.signer",
+            ),
+            (
+                insecure(intel(
+                    "sgx",
+                    &format!("hash = [\"{sgx}\"]\n{evaluation}\ninsecure_without_qe_identity = true"),
+                )),
+                insecure(intel("sgx", &format!("hash = [\"{sgx}\"]\n{evaluation}"))),
+                "sgx.insecure_without_qe_identity",
+            ),
+            (
+                insecure(format!("{}[compat]\nenarx = true", snp(&format!("hash = [\"{hash}\"]\n{floor}")))),
+                insecure(format!("{}[compat]\nenarx = false", snp(&format!("hash = [\"{hash}\"]\n{floor}")))),
+                "compat.enarx",
             ),
             (
                 intel("sgx", &format!("hash = [\"{sgx}\"]")),

@@ -16,6 +16,7 @@
 //! Invariant: this file reads the clock, once a request; nothing below it does.
 
 use std::{
+    cmp::Ordering,
     sync::{Arc, OnceLock},
     time::{Instant, UNIX_EPOCH},
 };
@@ -188,7 +189,7 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
     if !is_csr(&parts.headers) {
         return Err(Fault::ContentType);
     }
-    let form = Form::accepted(&parts.headers).ok_or(Fault::Accept)?;
+    let accepted = Accepted::of(&parts.headers).ok_or(Fault::Accept)?;
     let csr = timeout(service.limits.body, bounded(&parts.headers, body)).await.map_err(|_| Fault::Slow)??;
     let now = service.now()?;
 
@@ -202,11 +203,11 @@ async fn certify(State(service): State<Arc<Service>>, request: Request) -> Resul
                 id = %issued.id,
                 serial = %issued.serial,
                 key = %issued.key,
-                brief = %issued.brief,
+                brief = issued.brief.map(tracing::field::display),
                 not_after = issued.not_after,
                 "issued"
             );
-            Ok(uncached(form.answer(&issued)))
+            Ok(uncached(accepted.form(&issued).answer(&issued)))
         }
         Err(refusal) => {
             service.metrics.refused(refusal.checks().first().map_or("none", |check| &check.id));
@@ -289,23 +290,29 @@ enum Form {
     PkiPath,
 }
 
-impl Form {
-    /// The form the client prefers (RFC 9110 section 12.5.1); PEM when it has no preference, `None` when it
-    /// takes neither.
-    fn accepted(headers: &HeaderMap) -> Option<Self> {
-        let mut ranges = headers
+/// What the client takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    One(Form),
+    /// Both alike.
+    Either,
+}
+
+impl Accepted {
+    /// The form the client prefers (RFC 9110 section 12.5.1); `None` when it takes neither.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let ranges: Vec<&str> = headers
             .get_all(header::ACCEPT)
             .iter()
             .map(|value| value.to_str().unwrap_or_default())
             .flat_map(|value| value.split(','))
             .map(str::trim)
             .filter(|range| !range.is_empty())
-            .peekable();
-        if ranges.peek().is_none() {
-            return Some(Self::Pem);
+            .collect();
+        if ranges.is_empty() {
+            return Some(Self::Either);
         }
-        let ranges: Vec<&str> = ranges.collect();
-        let quality = |form: Self| {
+        let quality = |form: Form| {
             // The most specific range that matches decides.
             let mut best = (0, 0);
             for range in &ranges {
@@ -324,14 +331,26 @@ impl Form {
             }
             best.1
         };
-        let (pem, path) = (quality(Self::Pem), quality(Self::PkiPath));
-        match (pem, path) {
-            (0, 0) => None,
-            _ if path > pem => Some(Self::PkiPath),
-            _ => Some(Self::Pem),
+        let (pem, path) = (quality(Form::Pem), quality(Form::PkiPath));
+        match pem.cmp(&path) {
+            Ordering::Equal if pem == 0 => None,
+            Ordering::Equal => Some(Self::Either),
+            Ordering::Less => Some(Self::One(Form::PkiPath)),
+            Ordering::Greater => Some(Self::One(Form::Pem)),
         }
     }
 
+    /// Where there is a choice, PEM; to a Keep of Enarx, which says nothing and reads nothing else, the path.
+    fn form(self, issued: &Issued) -> Form {
+        match (self, issued.brief) {
+            (Self::One(form), _) => form,
+            (Self::Either, Some(_)) => Form::Pem,
+            (Self::Either, None) => Form::PkiPath,
+        }
+    }
+}
+
+impl Form {
     fn media_type(self) -> &'static str {
         match self {
             Self::Pem => PEM_MEDIA_TYPE,
@@ -528,25 +547,26 @@ mod tests {
         assert!(title.contains("form") && remedy.contains("of this form"));
     }
 
-    fn accept(value: &str) -> Option<Form> {
+    fn accept(value: &str) -> Option<Accepted> {
         let mut headers = HeaderMap::new();
         if !value.is_empty() {
             headers.insert(header::ACCEPT, value.parse().unwrap());
         }
-        Form::accepted(&headers)
+        Accepted::of(&headers)
     }
 
     #[test]
-    fn accept_chooses_the_form_and_pem_is_the_default() {
+    fn accept_chooses_the_form() {
+        use super::{Accepted::*, Form::*};
         for (value, form) in [
-            ("", Some(Form::Pem)),
-            ("*/*", Some(Form::Pem)),
-            ("application/*", Some(Form::Pem)),
-            ("application/pkix-pkipath", Some(Form::PkiPath)),
-            ("APPLICATION/PKIX-PKIPATH", Some(Form::PkiPath)),
-            ("application/pkix-pkipath, */*;q=0.1", Some(Form::PkiPath)),
-            ("application/pkix-pkipath;q=0.5, application/pem-certificate-chain;q=0.7", Some(Form::Pem)),
-            ("application/pem-certificate-chain;q=0, */*", Some(Form::PkiPath)),
+            ("", Some(Either)),
+            ("*/*", Some(Either)),
+            ("application/*", Some(Either)),
+            ("application/pkix-pkipath", Some(One(PkiPath))),
+            ("APPLICATION/PKIX-PKIPATH", Some(One(PkiPath))),
+            ("application/pkix-pkipath, */*;q=0.1", Some(One(PkiPath))),
+            ("application/pkix-pkipath;q=0.5, application/pem-certificate-chain;q=0.7", Some(One(Pem))),
+            ("application/pem-certificate-chain;q=0, */*", Some(One(PkiPath))),
             ("text/html", None),
             ("*/*;q=0", None),
         ] {

@@ -29,11 +29,11 @@ use workload::{
 };
 
 use crate::{
-    Steward, carried,
+    Steward, carried, enarx,
     nonce::Fresh,
     policy::Policy,
     refusal::{IssueFault, Refusal},
-    signer::AwsLc,
+    signer::{Authority, AwsLc},
 };
 
 /// A certificate, with what the log says about it.
@@ -47,8 +47,8 @@ pub struct Issued {
     pub serial: String,
     /// SHA-256 of the Keep's SPKI.
     pub key: Digest,
-    /// H(brief).
-    pub brief: Digest,
+    /// H(brief); none of a Keep of Enarx, which has none.
+    pub brief: Option<Digest>,
     /// Last second of validity, seconds since 1970.
     pub not_after: u64,
 }
@@ -59,6 +59,12 @@ pub struct Issued {
 /// [`Refusal`]; for evidence it has every independent failure.
 pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issued, Refusal> {
     let policy = steward.policy();
+    // Rule 9: off unless the policy says so, and then its carrier has no other reading.
+    if policy.enarx()
+        && let Some(request) = appraisal::enarx::Request::parse(request, &evidence::AwsLc)?
+    {
+        return enarx::judge(&request, steward, now);
+    }
     let request = csr::Request::parse(request, &AwsLc)?;
     let Statement { brief: brief_bytes, nonce, deployment, .. } = &request.statement;
 
@@ -152,56 +158,105 @@ struct Asker<'a> {
     named: Named,
 }
 
-/// Writes EAR and certificate. Asks for the proof of verification and for nothing weaker.
-fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
-    let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
-    let Subject { tee, facts, platform } = verified.claims();
-    let Facts { product, measurement, signer, registers, tcb, tcb_status, advisories, .. } = facts;
-    let measurement_of = |of: &evidence::ear::Measurement| Measurement::new(of.as_bytes());
-    let measurement = measurement_of(measurement).map_err(IssueFault::from)?;
-    let signer = signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?;
-    let policy = steward.policy();
-    let authority = steward.authority();
-    let claimed = brief.owner.as_ref();
-    if let Some((id, found)) = policy.deny().denied(&brief.workload, claimed, &measurement, signer.as_ref(), platform) {
-        return Err(Refusal::Denied { id, found });
-    }
+/// What verified evidence says, in the words of certificates.
+pub(crate) struct Found {
+    pub(crate) tee: Tee,
+    pub(crate) product: String,
+    pub(crate) measurement: Measurement,
+    pub(crate) signer: Option<Measurement>,
+    pub(crate) registers: Vec<Measurement>,
+    pub(crate) tcb: String,
+    pub(crate) tcb_status: TcbStatus,
+    pub(crate) advisories: Vec<String>,
+    pub(crate) platform: Digest,
+}
 
-    // Rule 10: both dates count from the nonce, so a request sent twice ends at the same second.
-    let not_before = fresh.issued();
+impl Found {
+    /// Refused is what the policy denies of it, and of the brief.
+    pub(crate) fn of(verified: &Verified<Subject>, brief: Option<&Brief>, policy: &Policy) -> Result<Self, Refusal> {
+        let Subject { tee, facts, platform } = verified.claims();
+        let Facts { product, measurement, signer, registers, tcb, tcb_status, advisories, .. } = facts;
+        let measurement_of = |of: &evidence::ear::Measurement| Measurement::new(of.as_bytes());
+        let measurement = measurement_of(measurement).map_err(IssueFault::from)?;
+        let signer = signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?;
+        let workload = brief.map(|brief| &brief.workload);
+        let owner = brief.and_then(|brief| brief.owner.as_ref());
+        if let Some((id, found)) = policy.deny().denied(workload, owner, &measurement, signer.as_ref(), platform) {
+            return Err(Refusal::Denied { id, found });
+        }
+        Ok(Self {
+            tee: tee_of(*tee)?,
+            product: product.clone(),
+            measurement,
+            signer,
+            registers: registers.iter().map(measurement_of).collect::<Result<_, _>>().map_err(IssueFault::from)?,
+            tcb: tcb.clone(),
+            tcb_status: status_of(*tcb_status)?,
+            advisories: advisories.clone(),
+            platform: pseudonym(policy.trust_domain(), platform),
+        })
+    }
+}
+
+/// Which Steward this is.
+pub(crate) fn verifier() -> VerifierId {
+    VerifierId {
+        build: concat!("donjon-steward ", env!("CARGO_PKG_VERSION")).to_owned(),
+        developer: env!("CARGO_PKG_REPOSITORY").to_owned(),
+    }
+}
+
+/// Last second of a certificate that begins at `not_before`.
+pub(crate) fn until(
+    steward: &Steward,
+    verified: &Verified<Subject>,
+    not_before: u64,
+    now: u64,
+) -> Result<u64, Refusal> {
+    let (policy, authority) = (steward.policy(), steward.authority());
     if authority.not_after() <= now {
         return Err(IssueFault::Expired { not_after: authority.not_after(), now }.into());
     }
-    let not_after = not_before.saturating_add(policy.lifetime()).min(facts.collateral_end).min(authority.not_after());
+    let collateral_end = verified.claims().facts.collateral_end;
+    let not_after = not_before.saturating_add(policy.lifetime()).min(collateral_end).min(authority.not_after());
     if not_after <= now {
         return Err(Refusal::Validity { end: not_after, now });
     }
+    Ok(not_after)
+}
+
+/// Writes EAR and certificate. Asks for the proof of verification and for nothing weaker.
+fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
+    let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
+    let (policy, authority) = (steward.policy(), steward.authority());
+    let Found { tee, product, measurement, signer, registers, tcb, tcb_status, advisories, platform } =
+        Found::of(verified, Some(brief), policy)?;
+    // Rule 10: both dates count from the nonce, so a request sent twice ends at the same second.
+    let not_before = fresh.issued();
+    let not_after = until(steward, verified, not_before, now)?;
 
     let key = Digest::of(spki);
     let ear = Ear {
         issued_at: not_before,
         nonce: (*nonce).clone(),
-        verifier: VerifierId {
-            build: concat!("donjon-steward ", env!("CARGO_PKG_VERSION")).to_owned(),
-            developer: env!("CARGO_PKG_REPOSITORY").to_owned(),
-        },
+        verifier: verifier(),
         key,
         id: id.clone(),
         owner: *owner,
         class: policy.class(),
-        tee: tee_of(*tee)?,
-        product: product.clone(),
+        tee,
+        product,
         measurement,
         signer,
-        registers: registers.iter().map(measurement_of).collect::<Result<_, _>>().map_err(IssueFault::from)?,
+        registers,
         brief: *brief_hash,
         workload: brief.workload,
         workload_binding: WorkloadBinding::Hardware,
-        tcb: tcb.clone(),
-        tcb_status: status_of(*tcb_status)?,
-        advisories: advisories.clone(),
+        tcb,
+        tcb_status,
+        advisories,
         policy: policy.digest(),
-        platform: pseudonym(policy.trust_domain(), platform),
+        platform,
     };
     let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
 
@@ -209,10 +264,13 @@ fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now
     let template =
         Template { spki: spki.to_vec(), id: id.clone(), dns: dns.clone(), not_before, not_after, serial, ear_jwt };
     let leaf = certificate::issue(&template, authority.issuer(), authority.key()).map_err(IssueFault::from)?;
+    let brief = Some(*brief_hash);
+    Ok(Issued { chain: above(leaf, authority), id: id.clone(), serial: hex::encode(serial), key, brief, not_after })
+}
 
-    let mut chain = vec![leaf];
-    chain.extend_from_slice(authority.chain());
-    Ok(Issued { chain, id: id.clone(), serial: hex::encode(serial), key, brief: *brief_hash, not_after })
+/// A certificate with the authority's own behind it.
+pub(crate) fn above(leaf: Vec<u8>, authority: &Authority) -> Vec<Vec<u8>> {
+    std::iter::once(leaf).chain(authority.chain().iter().cloned()).collect()
 }
 
 /// As a certificate says it.
@@ -248,7 +306,7 @@ fn status_of(rating: Rating) -> Result<TcbStatus, IssueFault> {
 /// A serial number of 126 bits (RFC 5280 section 4.1.2.2: positive, at most 20 bytes, never twice). It is the
 /// hash of what makes this certificate another one than the next – the EAR's signature above all – so no
 /// counter and no table is needed.
-fn serial(spki: &[u8], not_after: u64, dns: &[DnsName], ear_jwt: &str) -> [u8; 16] {
+pub(crate) fn serial(spki: &[u8], not_after: u64, dns: &[DnsName], ear_jwt: &str) -> [u8; 16] {
     let not_after = not_after.to_be_bytes();
     let mut fields = vec![spki, &not_after, ear_jwt.as_bytes()];
     fields.extend(dns.iter().map(|name| name.as_str().as_bytes()));

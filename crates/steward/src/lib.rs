@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod carried;
+mod enarx;
 pub mod explain;
 pub mod http;
 pub mod judge;

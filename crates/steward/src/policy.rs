@@ -26,6 +26,9 @@
 //!
 //! [deny]                                 # whatever else is said
 //! workloads = ["sha256:…"]
+//!
+//! [compat]                               # class insecure only
+//! enarx = true                           # requests of Enarx too
 //! ```
 
 use std::{
@@ -72,6 +75,7 @@ pub struct Policy {
     lifetime: u64,
     names: Names,
     deny: Deny,
+    enarx: bool,
     canonical: String,
     digest: Digest,
 }
@@ -136,7 +140,7 @@ impl Deny {
     /// Which list has something of a Keep, and what.
     pub(crate) fn denied(
         &self,
-        workload: &Digest,
+        workload: Option<&Digest>,
         owner: Option<&Digest>,
         measurement: &Measurement,
         signer: Option<&Measurement>,
@@ -145,7 +149,7 @@ impl Deny {
         let Self { workloads, owners, measurements, signers, platforms, serials: _ } = self;
         let of = |list: &BTreeSet<Measurement>, found: &Measurement| list.contains(found).then(|| found.to_string());
         [
-            ("deny.workload", workloads.get(workload).map(Digest::to_string)),
+            ("deny.workload", workload.and_then(|workload| workloads.get(workload)).map(Digest::to_string)),
             ("deny.owner", owner.and_then(|owner| owners.get(owner)).map(Digest::to_string)),
             ("deny.measurement", of(measurements, measurement)),
             ("deny.signer", signer.and_then(|signer| of(signers, signer))),
@@ -184,6 +188,7 @@ impl Policy {
             tdx,
             name,
             deny,
+            compat: Compat { enarx },
         } = settings::parse(what, text)?;
         let document: toml::Table = settings::parse(what, text)?;
 
@@ -195,6 +200,9 @@ impl Policy {
             && let Some(key) = insecure_key(&document)
         {
             return Err(PolicyError::Insecure { key });
+        }
+        if class == Class::Hardware && enarx {
+            return Err(PolicyError::Insecure { key: "compat.enarx".to_owned() });
         }
 
         match (&platforms, any_platform) {
@@ -225,6 +233,7 @@ impl Policy {
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
             deny,
+            enarx,
             digest: Digest::of(canonical.as_bytes()),
             canonical,
         })
@@ -276,6 +285,12 @@ impl Policy {
     #[must_use]
     pub fn deny(&self) -> &Deny {
         &self.deny
+    }
+
+    /// Whether requests of Enarx are taken: without brief, nonce and name.
+    #[must_use]
+    pub fn enarx(&self) -> bool {
+        self.enarx
     }
 
     /// SHA-256 of the policy as canonical JSON (`spec/certificate.md`, Policy digest), with the roots it names
@@ -396,6 +411,15 @@ struct Text {
     name: Vec<NameText>,
     #[serde(default)]
     deny: Deny,
+    #[serde(default)]
+    compat: Compat,
+}
+
+/// What is taken that is not of ours.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Compat {
+    enarx: bool,
 }
 
 #[derive(Deserialize)]
@@ -706,6 +730,7 @@ mod tests {
         for (head, tail, key) in [
             ("insecure_roots = [\"ark.pem\"]\n", "", "insecure_roots"),
             ("", "insecure_debug = true\n", "insecure_debug"),
+            ("", "[compat]\nenarx = true\n", "compat.enarx"),
         ] {
             let hardware = format!("{GOOD}{head}{snp}{tail}");
             assert_eq!(error(&hardware), PolicyError::Insecure { key: key.to_owned() });

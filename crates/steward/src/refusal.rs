@@ -8,12 +8,13 @@
 //! Invariant: a problem of a refusal has at least one failed check, and every id it can have is listed in
 //! [`CHECKS`] or by `evidence::appraisal::rules`.
 
-use evidence::{Outcome, Verdict};
+use evidence::{Outcome, Verdict, appraisal::enarx::RequestError};
 use identity::{
     certificate::IssueError,
     csr::CsrError,
     deployment::NotCovered,
     ear::{EarSignError, MeasurementError},
+    keys::SignError,
     problem::{FailedCheck, Problem},
     signed::OpenError,
 };
@@ -70,6 +71,9 @@ pub enum Refusal {
     /// Not a request in the one form that is taken.
     #[error("CSR: {0}")]
     Csr(#[from] CsrError),
+    /// Not a request of Enarx in a form that is taken.
+    #[error("request of Enarx: {0}")]
+    Enarx(#[from] RequestError),
     /// The nonce is not ours, not for this, or too old.
     #[error("nonce: {0}")]
     Nonce(#[from] NonceError),
@@ -173,6 +177,12 @@ pub enum IssueFault {
     /// The certificate was not signed.
     #[error("certificate: {0}")]
     Certificate(#[from] IssueError),
+    /// The key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A certificate that is no Keep's could not be written.
+    #[error("certificate: {0}")]
+    Der(#[from] der::Error),
     /// The reserved name is none.
     #[error("anonymous ID: {0}")]
     Name(#[from] NameError),
@@ -221,6 +231,21 @@ impl Refusal {
                     error.to_string(),
                     "RFC 2986; spec/trust.md, Certificate request",
                     "send the request as the Keep made it, in DER",
+                )
+            }
+            Self::Enarx(error) => {
+                let id = match error {
+                    RequestError::Signature => "csr.signature",
+                    RequestError::NoEvidence => "evidence.kind",
+                    RequestError::Endorsements(_) => "evidence.collateral",
+                    _ => "csr.format",
+                };
+                one(
+                    id,
+                    meaning(id),
+                    error.to_string(),
+                    "policy: compat.enarx",
+                    "send the request as `enarx` makes it on SGX or SEV-SNP, in DER",
                 )
             }
             Self::Nonce(error) => {
@@ -356,7 +381,7 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Csr(_) | Self::Brief(_) => 400,
+            Self::Csr(_) | Self::Enarx(_) | Self::Brief(_) => 400,
             Self::Issue(_) => 500,
             _ => 403,
         }
@@ -370,7 +395,7 @@ impl Refusal {
         }
         let checks = self.checks();
         let (kind, title) = match self {
-            Self::Csr(_) | Self::Brief(_) => ("unreadable", "the request cannot be read"),
+            Self::Csr(_) | Self::Enarx(_) | Self::Brief(_) => ("unreadable", "the request cannot be read"),
             Self::Nonce(_) => ("nonce", "the nonce is not accepted"),
             Self::Evidence(_) | Self::Carried(_) | Self::Tee { .. } => ("evidence", "the evidence is not accepted"),
             Self::Deployment(_)
@@ -480,7 +505,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use identity::{Algorithm, keys::SignError};
+    use identity::Algorithm;
 
     use super::*;
 

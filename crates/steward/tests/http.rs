@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "../../evidence/tests/support/folder.rs"]
+mod folder;
+
 use std::{
     net::SocketAddr,
     path::Path,
@@ -366,6 +369,32 @@ async fn the_chain_comes_as_pem_or_as_pkipath() {
     let refused = ask(Some("text/html")).await;
     assert_eq!(refused.status, StatusCode::NOT_ACCEPTABLE);
     assert_eq!(refused.cause(), "http.accept");
+}
+
+/// As they sent it, and the one form they read.
+#[tokio::test]
+async fn a_keep_of_enarx_is_answered_with_a_path_unless_it_asks_for_another_form() {
+    let Some(folder) = folder::Folder::open() else { return };
+    let text = "trust_domain = \"example.org\"\nclass = \"insecure\"\nany_platform = true\n[compat]\nenarx = true\n\
+                [snp]\nany_measurement = true\n";
+    let then = || UNIX_EPOCH + Duration::from_secs(1_669_852_800);
+    let mut settings = Settings::new(Policy::parse("policy.toml", text, Path::new("")).unwrap());
+    settings.clock = then;
+    let handle = serve(settings, listen(loopback()).await.unwrap()).await.unwrap();
+    let csr = folder.read("enarx/snp/milan.signed.crl.csr");
+    for (accept, kind) in [
+        (None, "application/pkix-pkipath"),
+        (Some("*/*"), "application/pkix-pkipath"),
+        (Some("application/pem-certificate-chain"), "application/pem-certificate-chain"),
+    ] {
+        let answer = send(connect(&handle).await, post("application/pkcs10", accept, csr.clone())).await;
+        assert_eq!((answer.status, answer.header(CONTENT_TYPE)), (StatusCode::OK, kind));
+        if kind.ends_with("pkipath") {
+            let chain = pem::decode_pkipath(&answer.body).unwrap();
+            assert_eq!(chain.len(), 2, "issuer, leaf");
+        }
+    }
+    handle.shutdown().await;
 }
 
 #[tokio::test]

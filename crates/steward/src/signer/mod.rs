@@ -2,13 +2,15 @@
 //!
 //! [`key`] holds a private key of P-256 or P-384 in this process (the variation point: another holder, such as
 //! an HSM, implements `identity::keys::Signer` and nothing above asks which one it is); [`authority`] joins a
-//! key to the chain that leads to a root.
+//! key to the chain that leads to a root. `plain` writes certificates that are not a Keep's (those have
+//! `identity::certificate`).
 //! Invariant: a private key is never printed, never serialized by anything here except once, when
 //! [`authority::Authority::generate`] makes a pair for somebody who wants to keep it, and is wiped when
 //! dropped.
 
 pub mod authority;
 pub mod key;
+pub(crate) mod plain;
 
 pub use authority::{Authority, AuthorityError, Generated};
 pub use key::{AwsLc, Key, KeyError};

@@ -1,0 +1,78 @@
+//! Requests of Enarx, where the policy takes them: `[compat] enarx = true`, class insecure.
+//!
+//! Owns what such a Keep gets: a certificate for its key, from the instant of judging on, with the facts that its evidence says. It
+//! has no brief, no nonce and no Deployment, so it gets no name, cannot authenticate itself as a client, and nothing says when its
+//! evidence was made (trust.md rules 3, 9, 10). Refuses what the policy refuses of any evidence, and evidence of a launch that
+//! something was said at: that is no Keep of Enarx. Invariant: no relying party of ours takes such a certificate for a Keep's.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use evidence::{
+    Verified,
+    appraisal::{self, Appraisal, Binding, By, Subject, enarx::Request},
+};
+use identity::{
+    ear::{EAR_PROFILE, Tier},
+    jws,
+    names::SpiffeId,
+};
+use serde_json::json;
+use workload::digest::Digest;
+use x509_cert::{der::asn1::Ia5String, ext::pkix::name::GeneralName};
+
+use crate::{
+    Steward,
+    judge::{Found, Issued, above, serial, until, verifier},
+    refusal::{IssueFault, Refusal},
+    signer::plain::{self, Plain},
+};
+
+/// What was said at the launch of such a Keep: nothing.
+const NOTHING: [u8; 32] = [0; 32];
+
+/// Judges a request at `now` (seconds since 1970).
+pub(crate) fn judge(request: &Request, steward: &Steward, now: u64) -> Result<Issued, Refusal> {
+    let Request { evidence, endorsements, spki, report_data } = request;
+    let (asked, roots) = steward.policy().asks(evidence).map_err(|tee| Refusal::Tee { tee })?;
+    let binding = Binding { report_data: Some(*report_data), launch_field: Some(NOTHING) };
+    let by = By { endorsements, policy: Some(asked), binding, roots, now };
+    let Appraisal { verdict, proof, .. } = appraisal::appraise(evidence, by, &evidence::AwsLc);
+    let verified = proof.ok_or(Refusal::Evidence(verdict))?;
+    issue(steward, spki, &verified, now)
+}
+
+fn issue(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
+    let policy = steward.policy();
+    let authority = steward.authority();
+    let Found { tee, product, measurement, signer, registers, tcb, tcb_status, advisories, platform } =
+        Found::of(verified, None, policy)?;
+    let not_after = until(steward, verified, now, now)?;
+    let id = SpiffeId::anonymous(policy.trust_domain().clone()).map_err(IssueFault::from)?;
+    let key = Digest::of(spki);
+    // Another submodule than a Keep's: who looks for `keep` finds none.
+    let claims = json!({
+        "eat_profile": EAR_PROFILE,
+        "iat": now,
+        "ear_verifier_id": verifier(),
+        "cnf": { "spki-sha256": URL_SAFE_NO_PAD.encode(key.as_bytes()) },
+        "submods": { "enarx": {
+            "ear_status": Tier::Contraindicated,
+            "donjon.class": policy.class(),
+            "donjon.tee": tee,
+            "donjon.product": product,
+            "donjon.measurement": measurement,
+            "donjon.signer": signer,
+            "donjon.registers": registers,
+            "donjon.tcb": tcb,
+            "donjon.tcb-status": tcb_status,
+            "donjon.advisories": advisories,
+            "donjon.policy": policy.digest(),
+            "donjon.platform": platform,
+        } },
+    });
+    let ear_jwt = jws::sign("eat+jwt", claims.to_string().as_bytes(), authority.key()).map_err(IssueFault::Sign)?;
+    let serial = serial(spki, not_after, &[], &ear_jwt);
+    let uri = Ia5String::new(&id.to_string()).map_err(IssueFault::from)?;
+    let names = vec![GeneralName::UniformResourceIdentifier(uri)];
+    let leaf = plain::issue(&Plain { spki, names, not_before: now, not_after, serial, ear_jwt: &ear_jwt }, authority)?;
+    Ok(Issued { chain: above(leaf, authority), id, serial: hex::encode(serial), key, brief: None, not_after })
+}
