@@ -53,6 +53,11 @@ use std::sync::Arc;
 use identity::{binding::Purpose, enrol::Challenge};
 use tokio::net::TcpListener;
 
+pub use crate::{
+    http::open_api,
+    serve::{Handle, Limits, ListenError, listen},
+    settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
+};
 use crate::{
     judge::Issued,
     nonce::{NoRandomness, NonceKey, Nonces},
@@ -60,10 +65,6 @@ use crate::{
     refusal::Refusal,
     settings::Opened,
     signer::Authority,
-};
-pub use crate::{
-    serve::{Handle, Limits, ListenError, listen},
-    settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 
 /// A Steward without its network: policy and keys of one trust class.

@@ -3,7 +3,7 @@
 //! Owns names and labels. Refuses labels of an asker's choice: routes, status codes and ids of checks are known before anybody
 //! asks, so that nobody fills the memory of whoever collects. Invariant: every answer is counted once, under its route.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::{
@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
     method: &'static str,
-    path: &'static str,
+    path: String,
     status: u16,
 }
 
@@ -46,7 +46,7 @@ struct Cause {
 }
 
 impl Metrics {
-    pub(crate) fn new(steward: &Steward) -> Arc<Self> {
+    pub(crate) fn new(steward: &Steward) -> Self {
         let mut registry = Registry::with_prefix("donjon_steward");
         let (answers, certificates, refusals) = (Family::default(), Counter::default(), Family::default());
         let judging = Histogram::new(JUDGING);
@@ -64,17 +64,17 @@ impl Metrics {
         let end = i64::try_from(steward.authority().not_after()).unwrap_or(i64::MAX);
         let help = "Last second in which the whole chain of the authority is valid, Unix time";
         registry.register_with_unit("authority_end", help, Unit::Seconds, ConstGauge::new(end));
-        Arc::new(Self { registry, answers, certificates, refusals, judging })
+        Self { registry, answers, certificates, refusals, judging }
     }
 
     /// An answer was given.
-    pub(crate) fn answered(&self, method: &Method, path: Option<&'static str>, status: StatusCode) {
+    pub(crate) fn answered(&self, method: &Method, path: Option<&str>, status: StatusCode) {
         let method = match *method {
             Method::GET => "GET",
             Method::POST => "POST",
             _ => ELSEWHERE,
         };
-        let labels = Answer { method, path: path.unwrap_or(ELSEWHERE), status: status.as_u16() };
+        let labels = Answer { method, path: path.unwrap_or(ELSEWHERE).to_owned(), status: status.as_u16() };
         self.answers.get_or_create(&labels).inc();
     }
 

@@ -6,10 +6,14 @@
 //! Invariant: when [`Handle::shutdown`] returns, or the handle is dropped and the runtime ran on, no task and
 //! no socket of this server is left.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::{http1, http2};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -25,7 +29,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use workload::digest::Digest;
 
-use crate::{Steward, tls::Tls};
+use crate::{Steward, http::Client, tls::Tls};
 
 /// Time limits and caps of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Limits {
     pub judging: usize,
     /// CSRs that are judged or wait for it; more are sent away with 503.
     pub requests: usize,
+    /// Requests a second of one client, over ten seconds; more are sent away with 429. `None`: as many as it likes.
+    pub rate: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
@@ -61,6 +67,7 @@ impl Default for Limits {
             connections: 1024,
             judging: processors,
             requests: processors.saturating_mul(32),
+            rate: NonZeroU32::new(100),
         }
     }
 }
@@ -199,12 +206,13 @@ async fn accept(
         };
         // Answers are one small write; waiting to fill a segment only adds latency.
         let _ = stream.set_nodelay(true);
-        let service = router.clone();
+        let router = router.clone();
         let acceptor = acceptor.clone();
         let limits = Arc::clone(&limits);
         let stopped = stopped.clone();
         connections.spawn(async move {
             let _slot = slot;
+            let service = Service { router, client: peer.ip().into() };
             let served = timeout(limits.connection, connection(stream, service, acceptor, &limits, stopped));
             match served.await {
                 Ok(Ok(())) => {}
@@ -220,33 +228,51 @@ async fn accept(
     }
 }
 
+/// The routes, for one client.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    client: Client,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.client);
+        TowerToHyperService::new(self.router.clone()).call(request)
+    }
+}
+
 async fn connection(
     stream: tokio::net::TcpStream,
-    router: Router,
+    service: Service,
     acceptor: Option<TlsAcceptor>,
     limits: &Limits,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
     let Some(acceptor) = acceptor else {
-        return http_1(stream, router, limits, stopped).await;
+        return http_1(stream, service, limits, stopped).await;
     };
     let stream = timeout(limits.handshake, acceptor.accept(stream)).await.map_err(|_| ConnectionError::Handshake)??;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http_2(stream, router, limits, stopped).await
+        http_2(stream, service, limits, stopped).await
     } else {
-        http_1(stream, router, limits, stopped).await
+        http_1(stream, service, limits, stopped).await
     }
 }
 
 async fn http_1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    service: Service,
     limits: &Limits,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header).max_headers(64).max_buf_size(32 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
@@ -260,7 +286,7 @@ const WINDOW: u32 = 64 * 1024;
 
 async fn http_2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    service: Service,
     limits: &Limits,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
@@ -276,7 +302,7 @@ async fn http_2(
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(16 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),

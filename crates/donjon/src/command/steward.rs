@@ -1,6 +1,7 @@
 //! `donjon steward`: the certificate authority as a process, and its policy in words.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ pub(crate) enum Steward {
     Serve(Serve),
     /// Say what a policy means, and where it is weak.
     CheckPolicy(CheckPolicy),
+    /// Print the OpenAPI document of its HTTP interface.
+    #[command(name = "openapi")]
+    OpenApi,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +66,9 @@ pub(crate) struct Serve {
     /// Answer `GET /metrics` with counters for Prometheus: how much this Steward does, to everybody who reaches it.
     #[arg(long)]
     metrics: bool,
+    /// How many requests a second of one client are answered, over ten seconds; 0: as many as it sends.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    rate: u32,
 }
 
 impl Steward {
@@ -69,6 +76,10 @@ impl Steward {
         match self {
             Self::Serve(args) => args.run(),
             Self::CheckPolicy(args) => args.run(),
+            Self::OpenApi => {
+                say(&format!("{:#}", steward::open_api()));
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -111,6 +122,7 @@ impl Serve {
         let policy = read(&args.policy)?;
         let mut settings = Settings::new(policy);
         settings.counted = args.metrics;
+        settings.limits.rate = NonZeroU32::new(args.rate);
         if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
             settings.authority = AuthoritySource::Files { key, certificates };
         }

@@ -207,7 +207,7 @@ impl Item {
 }
 
 /// Bound to its key alone.
-fn of_enarx(enarx::Request { evidence, endorsements, report_data }: enarx::Request) -> Subject {
+fn of_enarx(enarx::Request { evidence, endorsements, report_data, .. }: enarx::Request) -> Subject {
     Subject {
         evidence,
         endorsements,

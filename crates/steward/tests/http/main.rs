@@ -2,9 +2,12 @@
 //!
 //! No test measures time: where a limit must act, the test waits for what it does.
 
+mod est;
+mod routes;
+#[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../../evidence/tests/support/folder.rs"]
+#[path = "../../../evidence/tests/support/folder.rs"]
 mod folder;
 
 use std::{
@@ -33,7 +36,7 @@ use identity::{
     Algorithm, Signer as _,
     binding::{self, Purpose},
     csr::{CSR_LIMIT, Evidence, SNP_MEDIA_TYPE},
-    enrol::{Attested, Enrol, EnrolError, HttpRequest, Identity},
+    enrol::{Attested, Awaiting, Enrol, EnrolError, HttpRequest, Identity},
     issuer::Issuer,
     jws, pem,
     problem::Problem,
@@ -142,8 +145,13 @@ fn translate(request: HttpRequest) -> Request<Full<Bytes>> {
     out.body(Full::new(body.into())).unwrap()
 }
 
-/// A Keep of `world`, by identity's own enrolment; `lie` may change the report before it is signed.
-async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest)) -> Result<Identity, EnrolError> {
+/// The request of a Keep of `world`, by identity's own enrolment; `lie` may change the report before it is signed.
+async fn asked(
+    world: &World,
+    handle: &Handle,
+    key: &Key,
+    lie: impl Fn(&mut ReportRequest),
+) -> Result<(HttpRequest, Awaiting), EnrolError> {
     let mut brief = world.brief();
     brief.steward.as_mut().unwrap().anchors = vec![handle.anchor];
     let deployment = world.deployment().seal(&world.owner).unwrap();
@@ -153,7 +161,6 @@ async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest))
     let challenge = enrol.nonce_response(answer.status.as_u16(), &answer.body)?;
     assert_eq!(challenge.expires, NOW + 300);
 
-    let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
     let mut report = ReportRequest {
         measurement: MEASUREMENT,
         report_data: binding::report_data(Purpose::Issue, key.spki(), &enrol.brief_hash(), &challenge.nonce),
@@ -166,7 +173,13 @@ async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest))
         endorsements: vec![world.amd.vcek_der(world.amd.tcb()), world.amd.ask_der().to_vec()],
         collateral: vec![support::crl(world.amd.crl_der(NOW - DAY, CRL_END, &[]))],
     };
-    let (request, awaiting) = enrol.certificate_request(&challenge.nonce, attested, &key)?;
+    enrol.certificate_request(&challenge.nonce, attested, key)
+}
+
+/// The same, and its certificate.
+async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest)) -> Result<Identity, EnrolError> {
+    let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+    let (request, awaiting) = asked(world, handle, &key, lie).await?;
     let answer = send(connect(handle).await, translate(request)).await;
     awaiting.certificate_response(answer.status.as_u16(), answer.header(CONTENT_TYPE), &answer.body, NOW, &AwsLc)
 }

@@ -1,0 +1,159 @@
+//! Everything a request can end in but success, and what the asker is told of it.
+//!
+//! Owns the mapping to status codes and problem details (RFC 9457) of what went wrong before a request was judged; why a request
+//! was refused is `refusal`'s. Invariant: what is ours to mend goes to the log and leaves as a bare 500.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use identity::problem::{PROBLEM_MEDIA_TYPE, Problem};
+
+use super::{routes, uncached};
+use crate::refusal::{self, HttpFault, Refusal};
+
+/// Everything a request can end in but success.
+#[derive(Debug)]
+pub(super) enum Fault {
+    NotFound,
+    Method,
+    /// What is taken there.
+    ContentType(&'static str),
+    Accept,
+    TooLarge,
+    Slow,
+    Body,
+    Busy,
+    Often,
+    Internal,
+    /// Not a SEQUENCE of requests.
+    Bundle,
+    Ended {
+        not_after: u64,
+    },
+    Refused(Box<Refusal>),
+    /// One of a bundle, counted from 0.
+    OneOf {
+        number: usize,
+        refusal: Box<Refusal>,
+    },
+}
+
+impl Fault {
+    /// What the asker is told.
+    fn problem(&self) -> Problem {
+        let form = |status: StatusCode, id: &str, expected: &str| {
+            refusal::http(&HttpFault {
+                status: status.as_u16(),
+                title: "the request is not of the form this service takes",
+                id,
+                expected,
+                found: "something else",
+                remedy: "send a request of this form",
+            })
+        };
+        match self {
+            Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", &routes::list()),
+            Self::Method => form(StatusCode::METHOD_NOT_ALLOWED, "http.method", &routes::list()),
+            Self::ContentType(taken) => form(StatusCode::UNSUPPORTED_MEDIA_TYPE, "http.content_type", taken),
+            Self::Accept => form(
+                StatusCode::NOT_ACCEPTABLE,
+                "http.accept",
+                "an Accept that takes application/pem-certificate-chain or application/pkix-pkipath",
+            ),
+            Self::TooLarge => form(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
+            Self::Bundle => form(StatusCode::BAD_REQUEST, "http.bundle", "a SEQUENCE of certificate requests, DER"),
+            Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
+            // These two are not about the form: the same request may succeed later.
+            Self::Slow => refusal::http(&HttpFault {
+                status: StatusCode::REQUEST_TIMEOUT.as_u16(),
+                title: "the request took too long to arrive",
+                id: "http.time",
+                expected: "the whole body within the time limit",
+                found: "a body that was not complete then",
+                remedy: "send the same request again, over a faster connection if this repeats",
+            }),
+            Self::Busy => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the Steward is busy",
+                id: "http.busy",
+                expected: "fewer requests at a time",
+                found: "as many as there is room for",
+                remedy: "send the same request again in a moment",
+            }),
+            Self::Often => refusal::http(&HttpFault {
+                status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
+                title: "this client asks too often",
+                id: "http.rate",
+                expected: "fewer requests from one address",
+                found: "more than this Steward takes of one",
+                remedy: "send the same request again in a moment",
+            }),
+            Self::Ended { not_after } => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the certificate authority has ended",
+                id: "authority.validity",
+                expected: "certificates of the authority that are valid now",
+                found: &format!("they ended at {not_after}"),
+                remedy: "the operator of this Steward has to renew them",
+            }),
+            Self::Internal => refusal::internal(),
+            Self::Refused(refusal) => refusal.problem(),
+            Self::OneOf { number, refusal } => {
+                let problem = refusal.problem();
+                let detail = format!("request {number} of the bundle, counted from 0: {}", problem.detail);
+                Problem { detail, ..problem }
+            }
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        match &self {
+            Self::Refused(refusal) | Self::OneOf { refusal, .. } if refusal.is_ours() => {
+                tracing::error!(%refusal, "internal");
+            }
+            Self::Refused(refusal) | Self::OneOf { refusal, .. } => {
+                // Whoever fills the log has proved nothing yet.
+                let refusal = refusal::cut(refusal.to_string());
+                let checks: Vec<&str> = problem.checks.iter().map(|check| check.id.as_str()).collect();
+                tracing::info!(%refusal, ?checks, "refused");
+            }
+            other => tracing::debug!(fault = ?other, "http"),
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let mut response = uncached((status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response());
+        if matches!(self, Self::Busy | Self::Often) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::forms, *};
+
+    #[test]
+    fn who_should_only_try_again_is_told_so() {
+        let told = |fault: Fault| {
+            let problem = fault.problem();
+            (problem.status, problem.title, problem.checks[0].remedy.clone())
+        };
+        let (status, title, remedy) = told(Fault::Busy);
+        assert_eq!((status, title.as_str()), (503, "the Steward is busy"));
+        assert!(remedy.contains("same request again"));
+        let (status, title, remedy) = told(Fault::Often);
+        assert_eq!((status, title.as_str()), (429, "this client asks too often"));
+        assert!(remedy.contains("same request again"));
+        let (status, title, remedy) = told(Fault::Slow);
+        assert_eq!((status, title.as_str()), (408, "the request took too long to arrive"));
+        assert!(remedy.contains("same request again"));
+        // The control: what is of another form has to change.
+        let (_, title, remedy) = told(Fault::ContentType(forms::TAKEN));
+        assert!(title.contains("form") && remedy.contains("of this form"));
+    }
+}

@@ -1,0 +1,110 @@
+//! What a Steward says of itself, and nonces.
+//!
+//! Owns the handlers; the texts are `published`'s and `metrics`'. Refuses nothing that was asked in the right way. Invariant: nothing
+//! here takes longer for one client than for another.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use workload::digest::Digest;
+
+use super::{Service, fault::Fault, routes, uncached};
+use crate::{
+    Steward,
+    metrics::OPEN_METRICS,
+    published::{self, Bundle},
+};
+
+/// What `GET /` answers. A hint for people and tools: nothing in it is authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// `donjon-steward`.
+    pub service: &'static str,
+    /// Version of the program.
+    pub version: &'static str,
+    /// The trust domain certificates are issued in.
+    pub trust_domain: String,
+    /// `hardware` or `insecure`.
+    pub class: String,
+    /// Digests of the roots (SHA-256 of the SPKI).
+    pub anchors: Vec<Digest>,
+    /// Digest of the policy.
+    pub policy: Digest,
+    /// TEEs whose evidence is taken.
+    pub tees: Vec<&'static str>,
+    /// Certificate lifetime in seconds.
+    pub certificate_lifetime: u64,
+}
+
+impl Description {
+    fn of(steward: &Steward) -> Self {
+        let policy = steward.policy();
+        Self {
+            service: "donjon-steward",
+            version: env!("CARGO_PKG_VERSION"),
+            trust_domain: policy.trust_domain().to_string(),
+            class: policy.class().to_string(),
+            anchors: vec![steward.authority().anchor()],
+            policy: policy.digest(),
+            tees: policy.tees().to_vec(),
+            certificate_lifetime: policy.lifetime(),
+        }
+    }
+}
+
+pub(super) async fn describe(State(service): State<Arc<Service>>) -> Response {
+    Json(Description::of(&service.steward)).into_response()
+}
+
+/// Signed once: it is the same for everybody, and nobody is to keep the key busy by asking.
+pub(super) async fn policy(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let signed = match service.policy.get() {
+        Some(signed) => signed,
+        None => {
+            let steward = Arc::clone(&service.steward);
+            let signed = service.places.work(move || published::policy(steward.policy(), steward.authority())).await?;
+            let signed = signed.map_err(|error| {
+                tracing::error!(%error, "policy");
+                Fault::Internal
+            })?;
+            service.policy.get_or_init(|| signed)
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, "application/jose")], signed.clone()).into_response())
+}
+
+pub(super) async fn trust(State(service): State<Arc<Service>>) -> Response {
+    Json(Bundle::of(service.steward.authority(), service.steward.policy())).into_response()
+}
+
+/// For whoever sends Keeps here: there is no use in it when every request would be refused for our own fault.
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let (now, not_after) = (service.now()?, service.steward.authority().not_after());
+    if not_after <= now {
+        return Err(Fault::Ended { not_after });
+    }
+    Ok(uncached("ready\n".into_response()))
+}
+
+pub(super) async fn nonce(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    Ok(uncached(Json(service.challenge(service.now()?)?).into_response()))
+}
+
+/// There only where somebody wants them.
+pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Result<Response, Fault> {
+    let text = service.metrics.as_ref().ok_or(Fault::NotFound)?.text().map_err(|error| {
+        tracing::error!(%error, "metrics");
+        Fault::Internal
+    })?;
+    Ok(uncached(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()))
+}
+
+pub(super) async fn open_api() -> Response {
+    Json(routes::open_api()).into_response()
+}
