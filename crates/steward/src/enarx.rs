@@ -21,26 +21,27 @@ use x509_cert::{der::asn1::Ia5String, ext::pkix::name::GeneralName};
 
 use crate::{
     Steward,
-    judge::{Found, Issued, above, serial, until, verifier},
+    judge::{Decided, Form, Found, serial, until, verifier},
+    record::Leaf,
     refusal::{IssueFault, Refusal},
-    signer::plain::{self, Plain},
+    signer::plain::Plain,
 };
 
 /// What was said at the launch of such a Keep: nothing.
 const NOTHING: [u8; 32] = [0; 32];
 
 /// Judges a request at `now` (seconds since 1970).
-pub(crate) fn judge(request: &Request, steward: &Steward, now: u64) -> Result<Issued, Refusal> {
+pub(crate) fn judge(request: &Request, steward: &Steward, now: u64) -> Result<Decided, Refusal> {
     let Request { evidence, endorsements, spki, report_data } = request;
     let (asked, roots) = steward.policy().asks(evidence).map_err(|tee| Refusal::Tee { tee })?;
     let binding = Binding { report_data: Some(*report_data), launch_field: Some(NOTHING) };
     let by = By { endorsements, policy: Some(asked), binding, roots, now };
     let Appraisal { verdict, proof, .. } = appraisal::appraise(evidence, by, &evidence::AwsLc);
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
-    issue(steward, spki, &verified, now)
+    decide(steward, spki, &verified, now)
 }
 
-fn issue(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
+fn decide(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64) -> Result<Decided, Refusal> {
     let policy = steward.policy();
     let authority = steward.authority();
     let Found { tee, product, measurement, signer, registers, tcb, tcb_status, advisories, platform } =
@@ -73,6 +74,15 @@ fn issue(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64)
     let serial = serial(spki, not_after, &[], &ear_jwt);
     let uri = Ia5String::new(&id.to_string()).map_err(IssueFault::from)?;
     let names = vec![GeneralName::UniformResourceIdentifier(uri)];
-    let leaf = plain::issue(&Plain { spki, names, not_before: now, not_after, serial, ear_jwt: &ear_jwt }, authority)?;
-    Ok(Issued { chain: above(leaf, authority), id, serial: hex::encode(serial), key, brief: None, not_after })
+    let leaf = Leaf {
+        serial: hex::encode(serial),
+        key,
+        id: id.to_string(),
+        not_before: now,
+        not_after,
+        brief: None,
+        ear: Digest::of(ear_jwt.as_bytes()),
+    };
+    let plain = Plain { spki: spki.to_vec(), names, not_before: now, not_after, serial, ear_jwt };
+    Ok(Decided::new(leaf, id, Form::Plain(plain)))
 }

@@ -3,7 +3,8 @@
 //! Owns the order of questions. Cheap ones stand before dear ones, and nothing of a request is believed before
 //! the seal on its nonce is; only `evidence::Verified` leads to `issue`, and only a verified Deployment of a
 //! registered owner leads to a name (trust.md rules 1, 3, 6, 9, 10). Touches no clock, no network and no file;
-//! the signatures it makes are its only randomness.
+//! the signatures it makes are its only randomness. It judges and signs in two steps, so that what is issued can be recorded in
+//! between (rule 18).
 //! Invariant: nothing enters a certificate from the CSR but the key. Names come from Deployment and policy,
 //! dates from the nonce, facts from verified evidence.
 
@@ -32,8 +33,9 @@ use crate::{
     Steward, carried, enarx,
     nonce::Fresh,
     policy::Policy,
+    record::{Leaf, Recorded},
     refusal::{IssueFault, Refusal},
-    signer::{Authority, AwsLc},
+    signer::{AwsLc, plain::Plain},
 };
 
 /// A certificate, with what the log says about it.
@@ -53,11 +55,61 @@ pub struct Issued {
     pub not_after: u64,
 }
 
+/// What is to be issued, and not signed yet.
+#[derive(Debug)]
+pub struct Decided {
+    leaf: Leaf,
+    id: SpiffeId,
+    form: Form,
+}
+
+/// Of whom it is.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// A Keep.
+    Keep(Template),
+    /// Somebody else.
+    Plain(Plain),
+}
+
+impl Decided {
+    pub(crate) fn new(leaf: Leaf, id: SpiffeId, form: Form) -> Self {
+        Self { leaf, id, form }
+    }
+
+    /// What is recorded of it.
+    #[must_use]
+    pub fn leaf(&self) -> &Leaf {
+        &self.leaf
+    }
+
+    /// Signs what was recorded.
+    ///
+    /// # Errors
+    /// [`Refusal::Issue`]: it was another that was recorded, or the key does not sign.
+    pub fn sign(self, steward: &Steward, recorded: &Recorded) -> Result<Issued, Refusal> {
+        let Self { leaf, id, form } = self;
+        if !recorded.is_of(&leaf) {
+            return Err(IssueFault::Unrecorded.into());
+        }
+        let authority = steward.authority();
+        let signed = match &form {
+            Form::Keep(template) => {
+                certificate::issue(template, authority.issuer(), authority.key()).map_err(IssueFault::from)?
+            }
+            Form::Plain(plain) => plain.issue(authority)?,
+        };
+        let chain = std::iter::once(signed).chain(authority.chain().iter().cloned()).collect();
+        let Leaf { serial, key, brief, not_after, .. } = leaf;
+        Ok(Issued { chain, id, serial, key, brief, not_after })
+    }
+}
+
 /// Judges a CSR (DER) at `now` (seconds since 1970).
 ///
 /// # Errors
 /// [`Refusal`]; for evidence it has every independent failure.
-pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issued, Refusal> {
+pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decided, Refusal> {
     let policy = steward.policy();
     // Rule 9: off unless the policy says so, and then its carrier has no other reading.
     if policy.enarx()
@@ -91,7 +143,7 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Issue
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
 
     let named = name(&brief, deployment.as_deref(), policy)?;
-    issue(
+    decide(
         steward,
         &Asker { spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
         &verified,
@@ -225,8 +277,8 @@ pub(crate) fn until(
     Ok(not_after)
 }
 
-/// Writes EAR and certificate. Asks for the proof of verification and for nothing weaker.
-fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Issued, Refusal> {
+/// Writes the EAR, and what is to be signed. Asks for the proof of verification and for nothing weaker.
+fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Decided, Refusal> {
     let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
     let (policy, authority) = (steward.policy(), steward.authority());
     let Found { tee, product, measurement, signer, registers, tcb, tcb_status, advisories, platform } =
@@ -261,16 +313,18 @@ fn issue(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now
     let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
 
     let serial = serial(spki, not_after, dns, &ear_jwt);
+    let leaf = Leaf {
+        serial: hex::encode(serial),
+        key,
+        id: id.to_string(),
+        not_before,
+        not_after,
+        brief: Some(*brief_hash),
+        ear: Digest::of(ear_jwt.as_bytes()),
+    };
     let template =
         Template { spki: spki.to_vec(), id: id.clone(), dns: dns.clone(), not_before, not_after, serial, ear_jwt };
-    let leaf = certificate::issue(&template, authority.issuer(), authority.key()).map_err(IssueFault::from)?;
-    let brief = Some(*brief_hash);
-    Ok(Issued { chain: above(leaf, authority), id: id.clone(), serial: hex::encode(serial), key, brief, not_after })
-}
-
-/// A certificate with the authority's own behind it.
-pub(crate) fn above(leaf: Vec<u8>, authority: &Authority) -> Vec<Vec<u8>> {
-    std::iter::once(leaf).chain(authority.chain().iter().cloned()).collect()
+    Ok(Decided::new(leaf, id.clone(), Form::Keep(template)))
 }
 
 /// As a certificate says it.

@@ -8,9 +8,9 @@
 //!   http ---- bytes, now ----> judge ------------------> issue
 //!    |  nonce: seal              | carried, nonce: open     | signer: key, chain, class
 //!    |  problem <--- refusal <---| identity: CSR, brief,    | identity: EAR, certificate profile
-//!    v                           |   binding, Deployment    v
-//!   serve (TCP, TLS)             | evidence: Verified<_>   chain
-//!                                v policy: reference values, platforms, names
+//!    v                           |   binding, Deployment    | after record: the leaf is stored
+//!   serve (TCP, TLS)             | evidence: Verified<_>    v
+//!                                v policy: reference values, platforms, names                    chain
 //! ```
 //!
 //! The judge is a function of bytes, policy, keys and `now`; the clock is read in [`http`], once a request, and
@@ -42,6 +42,7 @@ pub mod nonce;
 pub mod pem;
 pub mod policy;
 pub mod published;
+pub mod record;
 pub mod refusal;
 pub mod serve;
 pub mod settings;
@@ -59,9 +60,11 @@ pub use crate::{
     settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 use crate::{
-    judge::Issued,
+    judge::{Decided, Issued},
     nonce::{NoRandomness, NonceKey, Nonces},
     policy::Policy,
+    record::Recorded,
+    record::writer::Record,
     refusal::Refusal,
     settings::Opened,
     signer::Authority,
@@ -96,12 +99,22 @@ impl Steward {
         self.nonces.seal(Purpose::Issue, now)
     }
 
-    /// Judges a CSR (DER) at `now` (seconds since 1970).
+    /// Judges a CSR (DER) at `now` (seconds since 1970): what is to be recorded, and then signed.
     ///
     /// # Errors
     /// [`Refusal`], with every reason that can be told.
-    pub fn judge(&self, csr: &[u8], now: u64) -> Result<Issued, Refusal> {
+    pub fn decide(&self, csr: &[u8], now: u64) -> Result<Decided, Refusal> {
         judge::judge(csr, self, now)
+    }
+
+    /// The same with what comes of it, for who keeps no record.
+    ///
+    /// # Errors
+    /// As [`Self::decide`], and [`Refusal::Issue`].
+    pub fn judge(&self, csr: &[u8], now: u64) -> Result<Issued, Refusal> {
+        let decided = self.decide(csr, now)?;
+        let recorded = Recorded::nowhere(decided.leaf());
+        decided.sign(self, &recorded)
     }
 
     /// What it is asked to enforce.
@@ -126,8 +139,9 @@ impl Steward {
 /// # Errors
 /// [`SettingsError`] when a file or key is not usable; nothing was served then.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
-    let Opened { steward, tls, limits, clock, counted } = settings.open()?;
+    let Opened { steward, tls, limits, clock, counted, record } = settings.open()?;
     let steward = Arc::new(steward);
-    let router = http::router(Arc::clone(&steward), &limits, clock, counted);
+    let record = Record::open(record).await?;
+    let router = http::router(Arc::clone(&steward), record, &limits, clock, counted);
     serve::start(listener, router, tls, limits, &steward).map_err(|error| SettingsError::Listener(error.kind()))
 }

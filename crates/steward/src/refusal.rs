@@ -177,6 +177,9 @@ pub enum IssueFault {
     /// The certificate was not signed.
     #[error("certificate: {0}")]
     Certificate(#[from] IssueError),
+    /// What was recorded is another certificate.
+    #[error("it was not recorded")]
+    Unrecorded,
     /// The key did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -197,6 +200,18 @@ pub enum IssueFault {
         /// The time of judging.
         now: u64,
     },
+}
+
+impl IssueFault {
+    /// True if the key did not sign, and may sign later.
+    pub(crate) fn is_of_the_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Ear(EarSignError::Sign(SignError::Unavailable))
+                | Self::Certificate(IssueError::Sign(SignError::Unavailable))
+                | Self::Sign(SignError::Unavailable)
+        )
+    }
 }
 
 impl Refusal {

@@ -21,7 +21,8 @@ use crate::{
     Limits, Steward,
     nonce::{NoRandomness, NonceKey, NonceKeyError},
     policy::Policy,
-    signer::{Authority, AuthorityError},
+    record::writer::{RecordError, RecordSource},
+    signer::{Authority, AuthorityError, Key, KeyUri, TokenError},
     tls::{Tls, TlsError},
 };
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Whether `GET /metrics` answers: with how much this Steward does. Not by default.
     pub counted: bool,
+    /// Where what is issued is recorded, before it is. Nowhere by default.
+    pub record: RecordSource,
 }
 
 /// Tells the time.
@@ -62,6 +65,8 @@ pub struct Opened {
     pub clock: Clock,
     /// Whether there are metrics.
     pub counted: bool,
+    /// Where there is a record.
+    pub record: RecordSource,
 }
 
 /// Where the CA's key and chain come from.
@@ -74,6 +79,13 @@ pub enum AuthoritySource {
     Files {
         /// PKCS#8 private key, P-256 or P-384.
         key: PathBuf,
+        /// Issuing certificate, intermediates, root.
+        certificates: PathBuf,
+    },
+    /// A key that an HSM has, and a PEM file.
+    Token {
+        /// Which one.
+        key: KeyUri,
         /// Issuing certificate, intermediates, root.
         certificates: PathBuf,
     },
@@ -121,6 +133,7 @@ impl Settings {
             limits: Limits::default(),
             clock: SystemTime::now,
             counted: false,
+            record: RecordSource::default(),
         }
     }
 
@@ -129,7 +142,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] names the file.
     pub fn open(self) -> Result<Opened, SettingsError> {
-        let Self { policy, authority, nonce_key, tls, limits, clock, counted } = self;
+        let Self { policy, authority, nonce_key, tls, limits, clock, counted, record } = self;
         let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
         let class = policy.class();
         let authority = match authority {
@@ -142,6 +155,12 @@ impl Settings {
                     let path = if matches!(error, AuthorityError::Key(_)) { key } else { certificates };
                     SettingsError::Authority { path: Some(path), error }
                 })?
+            }
+            AuthoritySource::Token { key, certificates } => {
+                let text = read(&certificates)?;
+                let key = token(&key)?;
+                Authority::with_key(class, key, &text, now)
+                    .map_err(|error| SettingsError::Authority { path: Some(certificates), error })?
             }
         };
         // Certificates end with the chain (trust.md rule 10), and one day none is issued at all.
@@ -178,8 +197,24 @@ impl Settings {
         {
             return Err(SettingsError::SharedKey { path: tls_key, key: tls.pin });
         }
-        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock, counted })
+        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock, counted, record })
     }
+}
+
+/// The key of an HSM, with the PIN from its file.
+///
+/// # Errors
+/// [`SettingsError::File`] and [`SettingsError::Token`].
+pub fn token(uri: &KeyUri) -> Result<Key, SettingsError> {
+    let pin = match uri.pin_file() {
+        None => None,
+        Some(path) => {
+            let text = secret(path)?;
+            let refused = |_| SettingsError::Token(TokenError::Pin);
+            Some(Zeroizing::new(std::str::from_utf8(&text).map_err(refused)?.trim_end().to_owned()))
+        }
+    };
+    Ok(Key::from_token(uri, pin.as_ref())?)
 }
 
 /// Largest file that is read, in bytes.
@@ -265,6 +300,12 @@ pub enum SettingsError {
         /// SHA-256 of its SPKI.
         key: Digest,
     },
+    /// The HSM's key cannot be used.
+    #[error("key of the certificate authority: {0}")]
+    Token(#[from] TokenError),
+    /// There is no record to write.
+    #[error("record: {0}")]
+    Record(#[from] RecordError),
     /// The clock is before 1970.
     #[error("the system's clock is before 1970")]
     Clock,
@@ -292,6 +333,8 @@ impl SettingsError {
             Self::Tls { error, .. } => error.hint(),
             Self::SharedKey { .. } => Some("make a key for HTTPS alone, or let one be made at start"),
             Self::Clock => Some("set the clock"),
+            Self::Token(error) => error.hint(),
+            Self::Record(_) => Some("the user this runs as must be able to write there, and there must be room"),
             Self::Random(_) | Self::Listener(_) => None,
         }
     }

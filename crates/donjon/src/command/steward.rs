@@ -1,14 +1,24 @@
 //! `donjon steward`: the certificate authority as a process, and its policy in words.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity::ear::Class;
+use identity::{Algorithm, Signer as _};
 use steward::explain::{Explained, Section, Weak};
 use steward::policy::Policy;
-use steward::settings::{AuthoritySource, NonceKeySource, TlsSource};
+use steward::record::writer::RecordSource;
+use steward::settings::{AuthoritySource, NonceKeySource, TlsSource, token};
+use steward::signer::{Authority, AuthorityError, Key, KeyUri, UriError};
 use steward::{Settings, serve};
+use workload::Digest;
 
 use crate::command::{interrupted, listen, log, runtime, say};
 use crate::failure::Failure;
@@ -16,6 +26,8 @@ use crate::failure::Failure;
 /// The Steward: certificates for Keeps that prove themselves.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Steward {
+    /// Make the certificate authority's key and root.
+    Init(Init),
     /// Serve until Ctrl-C.
     Serve(Serve),
     /// Say what a policy means, and where it is weak.
@@ -45,9 +57,10 @@ pub(crate) struct Serve {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// The CA's private key (PKCS#8 in PEM); without it a key pair is made that dies with the process.
-    #[arg(long, value_name = "FILE", requires = "ca_certificates")]
-    ca_key: Option<PathBuf>,
+    /// The CA's private key: PKCS#8 in PEM, or a key of an HSM,
+    /// `pkcs11:token=NAME;object=LABEL?module-path=FILE&pin-source=FILE`. Without it a key pair is made that dies with the process.
+    #[arg(long, value_name = "FILE|URI", requires = "ca_certificates")]
+    ca_key: Option<KeyPlace>,
     /// The CA's certificates in PEM: issuing certificate, intermediates, root.
     #[arg(long, value_name = "FILE", requires = "ca_key")]
     ca_certificates: Option<PathBuf>,
@@ -66,14 +79,101 @@ pub(crate) struct Serve {
     /// Answer `GET /metrics` with counters for Prometheus: how much this Steward does, to everybody who reaches it.
     #[arg(long)]
     metrics: bool,
+    /// Record each certificate in this folder before it is issued; Stewards may share it. Without its record nothing is issued.
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
     /// How many requests a second of one client are answered, over ten seconds; 0: as many as it sends.
     #[arg(long, value_name = "N", default_value_t = 100)]
     rate: u32,
 }
 
+/// Where the CA's key is.
+#[derive(Debug, Clone)]
+enum KeyPlace {
+    File(PathBuf),
+    Token(KeyUri),
+}
+
+impl FromStr for KeyPlace {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        if text.starts_with(KeyUri::SCHEME) { text.parse().map(Self::Token) } else { Ok(Self::File(text.into())) }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The trust class: `hardware`, or `insecure` for simulated evidence and trials.
+    #[arg(long, value_parser = class)]
+    class: Class,
+    /// Where the private key is written to (PKCS#8 in PEM, for you alone), or a key of an HSM that is there already.
+    #[arg(long, value_name = "FILE|URI")]
+    ca_key: KeyPlace,
+    /// Where the root certificate is written to (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_certificates: PathBuf,
+    /// The curve of a new key: `p256` or `p384`.
+    #[arg(long, value_name = "CURVE", default_value = "p256", value_parser = curve)]
+    curve: Algorithm,
+}
+
+fn class(text: &str) -> Result<Class, &'static str> {
+    match text {
+        "hardware" => Ok(Class::Hardware),
+        "insecure" => Ok(Class::Insecure),
+        _ => Err("expected `hardware` or `insecure`"),
+    }
+}
+
+fn curve(text: &str) -> Result<Algorithm, &'static str> {
+    match text {
+        "p256" => Ok(Algorithm::EcdsaP256Sha256),
+        "p384" => Ok(Algorithm::EcdsaP384Sha384),
+        _ => Err("expected `p256` or `p384`"),
+    }
+}
+
+impl Init {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let Self { class, ca_key, ca_certificates, curve } = self;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let failed = |error: AuthorityError| Failure::hinted(&error, error.hint());
+        let key = match &ca_key {
+            KeyPlace::Token(uri) => token(uri).map_err(|error| Failure::hinted(&error, error.hint()))?,
+            KeyPlace::File(path) => {
+                let made = Authority::generate(class, curve, now).map_err(failed)?;
+                write_new(path, made.key.as_bytes(), 0o600)?;
+                Key::from_pem(made.key.as_bytes()).map_err(|error| Failure::hinted(&error, error.hint()))?
+            }
+        };
+        let root = Authority::root(&key, class, now).map_err(failed)?;
+        write_new(&ca_certificates, root.as_bytes(), 0o644)?;
+        say(&format!("anchor {}", Digest::of(key.spki())));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Nothing is written over: it may be somebody's only key.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        let failure = Failure::new(format!("cannot write {}: {error}", path.display()));
+        match error.kind() {
+            ErrorKind::AlreadyExists => failure.hint("choose another name, or move it away yourself"),
+            _ => failure,
+        }
+    })
+}
+
 impl Steward {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Init(args) => args.run(),
             Self::Serve(args) => args.run(),
             Self::CheckPolicy(args) => args.run(),
             Self::OpenApi => {
@@ -122,9 +222,13 @@ impl Serve {
         let policy = read(&args.policy)?;
         let mut settings = Settings::new(policy);
         settings.counted = args.metrics;
+        settings.record = args.record.map_or(RecordSource::None, RecordSource::Folder);
         settings.limits.rate = NonZeroU32::new(args.rate);
         if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
-            settings.authority = AuthoritySource::Files { key, certificates };
+            settings.authority = match key {
+                KeyPlace::File(key) => AuthoritySource::Files { key, certificates },
+                KeyPlace::Token(key) => AuthoritySource::Token { key, certificates },
+            };
         }
         if let Some(file) = args.nonce_key {
             settings.nonce_key = NonceKeySource::File(file);

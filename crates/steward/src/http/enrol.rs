@@ -1,8 +1,8 @@
 //! Certificates: one request, or many in one.
 //!
-//! Owns what becomes of a body: read, judged where there is a processor for it, answered, counted and logged. Refuses other content
-//! types, and a bundle in which one request is refused: nobody gets half of what he asked for. Invariant: every request that was
-//! judged is counted once, as issued or refused.
+//! Owns what becomes of a body: read, judged where there is a processor for it, recorded, signed, answered, counted and logged. Refuses other content
+//! types, and a bundle in which one request is refused: nobody gets half of what he asked for. Invariant: what
+//! is signed was recorded before.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,7 +20,11 @@ use super::{
     forms::{self, Accepted, Kind},
     uncached,
 };
-use crate::{judge::Issued, refusal::Refusal};
+use crate::{
+    judge::{Decided, Issued},
+    record::{Leaf, writer::Unrecorded},
+    refusal::Refusal,
+};
 
 /// `POST /`.
 pub(super) async fn certify(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Fault> {
@@ -34,78 +38,78 @@ pub(super) async fn certify(State(service): State<Arc<Service>>, request: Reques
         }
         Kind::Bundle => {
             let bundle = service.body(&parts.headers, body).await?;
-            let answer = service.certify_all(bundle).await?;
+            let answer = service.certify_all(&bundle).await?;
             Ok(uncached(([(header::CONTENT_TYPE, Kind::Bundle.media_type())], answer).into_response()))
         }
     }
 }
 
 impl Service {
-    /// Judges one request.
+    /// A certificate for one request.
     pub(super) async fn certify(&self, csr: Bytes) -> Result<Issued, Fault> {
-        let now = self.now()?;
-        let (steward, begun) = (Arc::clone(&self.steward), Instant::now());
-        let judged = self.places.work(move || steward.judge(&csr, now)).await?;
-        if let Some(metrics) = &self.metrics {
-            metrics.judged(begun.elapsed());
-        }
-        self.told(judged).map_err(|refusal| Fault::Refused(Box::new(refusal)))
+        self.issue(vec![csr.to_vec()]).await?.pop().ok_or(Fault::Internal)
     }
 
-    /// Judges the requests of a bundle, in the place of one; the chain they have in common, and their certificates, in DER.
-    async fn certify_all(&self, bundle: Bytes) -> Result<Vec<u8>, Fault> {
-        let now = self.now()?;
-        let (steward, begun) = (Arc::clone(&self.steward), Instant::now());
-        let judged = self.places.work(move || {
-            let requests = Vec::<AnyRef<'_>>::from_der(&bundle).ok()?;
-            let mut judged = Vec::with_capacity(requests.len());
-            for request in requests {
-                let one = request.to_der().ok().map(|csr| steward.judge(&csr, now))?;
-                let refused = one.is_err();
-                judged.push(one);
-                if refused {
-                    break;
-                }
-            }
-            Some(judged)
-        });
-        let judged = judged.await?.ok_or(Fault::Bundle)?;
-        if let Some(metrics) = &self.metrics {
-            metrics.judged(begun.elapsed());
-        }
-        let mut issued = Vec::with_capacity(judged.len());
-        for (number, one) in judged.into_iter().enumerate() {
-            issued.push(self.told(one).map_err(|refusal| Fault::OneOf { number, refusal: Box::new(refusal) })?);
-        }
+    /// For each request of a bundle: the chain they have in common, and their certificates, in DER.
+    async fn certify_all(&self, bundle: &[u8]) -> Result<Vec<u8>, Fault> {
+        let requests = Vec::<AnyRef<'_>>::from_der(bundle);
+        let requests = requests.and_then(|all| all.iter().map(der::Encode::to_der).collect::<der::Result<Vec<_>>>());
+        let issued = self.issue(requests.map_err(|_| Fault::Bundle)?).await?;
         answer(self.steward.authority().chain(), &issued).map_err(|error| {
             tracing::error!(%error, "bundle");
             Fault::Internal
         })
     }
 
-    /// Says to counters and log how a request ended.
-    fn told(&self, judged: Result<Issued, Refusal>) -> Result<Issued, Refusal> {
-        match &judged {
-            Ok(issued) => {
-                if let Some(metrics) = &self.metrics {
-                    metrics.issued();
-                }
-                tracing::info!(
-                    id = %issued.id,
-                    serial = %issued.serial,
-                    key = %issued.key,
-                    brief = issued.brief.map(tracing::field::display),
-                    not_after = issued.not_after,
-                    "issued"
-                );
-            }
-            Err(refusal) => {
-                if let Some(metrics) = &self.metrics {
-                    metrics.refused(refusal.checks().first().map_or("none", |check| &check.id));
-                }
-            }
+    /// Judges all, in the place of one, records what is to be issued, and then signs it. If one is refused, none is issued.
+    async fn issue(&self, requests: Vec<Vec<u8>>) -> Result<Vec<Issued>, Fault> {
+        let (now, place, begun) = (self.now()?, self.places.place()?, Instant::now());
+        let (steward, several) = (Arc::clone(&self.steward), requests.len() > 1);
+        let judge = move || -> Result<Vec<Decided>, (usize, Refusal)> {
+            let one = |(number, csr): (usize, &Vec<u8>)| steward.decide(csr, now).map_err(|refusal| (number, refusal));
+            requests.iter().enumerate().map(one).collect()
+        };
+        let judged = self.places.work(&place, judge).await?;
+        if let Some(metrics) = &self.metrics {
+            metrics.judged(begun.elapsed());
         }
-        judged
+        let decided = judged.map_err(|(number, refusal)| self.refused(several.then_some(number), refusal))?;
+        let leaves: Vec<&Leaf> = decided.iter().map(Decided::leaf).collect();
+        let recorded = self.record.append(&leaves).await.map_err(|Unrecorded| Fault::Record)?;
+        let steward = Arc::clone(&self.steward);
+        let sign = move || -> Result<Vec<Issued>, Refusal> {
+            decided.into_iter().zip(&recorded).map(|(decided, recorded)| decided.sign(&steward, recorded)).collect()
+        };
+        let signed = self.places.work(&place, sign).await?;
+        let issued = signed.map_err(|refusal| self.refused(None, refusal))?;
+        issued.iter().for_each(|issued| self.issued(issued));
+        Ok(issued)
+    }
+
+    /// Says so to counters and log.
+    fn issued(&self, issued: &Issued) {
+        if let Some(metrics) = &self.metrics {
+            metrics.issued();
+        }
+        tracing::info!(
+            id = %issued.id,
+            serial = %issued.serial,
+            key = %issued.key,
+            brief = issued.brief.map(tracing::field::display),
+            not_after = issued.not_after,
+            "issued"
+        );
+    }
+
+    /// Says so to the counters; the log hears it when it is answered.
+    fn refused(&self, number: Option<usize>, refusal: Refusal) -> Fault {
+        if let Some(metrics) = &self.metrics {
+            metrics.refused(refusal.checks().first().map_or("none", |check| &check.id));
+        }
+        match refusal {
+            Refusal::Issue(fault) if fault.is_of_the_key() => Fault::Key,
+            refusal => Fault::Refused { number, refusal: Box::new(refusal) },
+        }
     }
 }
 

@@ -25,16 +25,19 @@ pub(super) enum Fault {
     Body,
     Busy,
     Often,
+    /// What is issued cannot be recorded.
+    Record,
+    /// The authority's key does not sign.
+    Key,
     Internal,
     /// Not a SEQUENCE of requests.
     Bundle,
     Ended {
         not_after: u64,
     },
-    Refused(Box<Refusal>),
-    /// One of a bundle, counted from 0.
-    OneOf {
-        number: usize,
+    /// One of a bundle has its number, counted from 0.
+    Refused {
+        number: Option<usize>,
         refusal: Box<Refusal>,
     },
 }
@@ -89,6 +92,22 @@ impl Fault {
                 found: "more than this Steward takes of one",
                 remedy: "send the same request again in a moment",
             }),
+            Self::Record => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the Steward cannot record what it issues, so it issues nothing",
+                id: "record.written",
+                expected: "a record that can be written",
+                found: "one that cannot",
+                remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
+            }),
+            Self::Key => refusal::http(&HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the key of the certificate authority does not sign",
+                id: "authority.key",
+                expected: "a key that signs",
+                found: "an HSM that does not answer, or refuses",
+                remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
+            }),
             Self::Ended { not_after } => refusal::http(&HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the certificate authority has ended",
@@ -98,8 +117,8 @@ impl Fault {
                 remedy: "the operator of this Steward has to renew them",
             }),
             Self::Internal => refusal::internal(),
-            Self::Refused(refusal) => refusal.problem(),
-            Self::OneOf { number, refusal } => {
+            Self::Refused { number: None, refusal } => refusal.problem(),
+            Self::Refused { number: Some(number), refusal } => {
                 let problem = refusal.problem();
                 let detail = format!("request {number} of the bundle, counted from 0: {}", problem.detail);
                 Problem { detail, ..problem }
@@ -112,10 +131,10 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let problem = self.problem();
         match &self {
-            Self::Refused(refusal) | Self::OneOf { refusal, .. } if refusal.is_ours() => {
+            Self::Refused { refusal, .. } if refusal.is_ours() => {
                 tracing::error!(%refusal, "internal");
             }
-            Self::Refused(refusal) | Self::OneOf { refusal, .. } => {
+            Self::Refused { refusal, .. } => {
                 // Whoever fills the log has proved nothing yet.
                 let refusal = refusal::cut(refusal.to_string());
                 let checks: Vec<&str> = problem.checks.iter().map(|check| check.id.as_str()).collect();
@@ -126,7 +145,7 @@ impl IntoResponse for Fault {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&problem).unwrap_or_default();
         let mut response = uncached((status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response());
-        if matches!(self, Self::Busy | Self::Often) {
+        if matches!(self, Self::Busy | Self::Often | Self::Record | Self::Key) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

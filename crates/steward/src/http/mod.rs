@@ -36,15 +36,19 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use identity::{csr::CSR_LIMIT, enrol::Challenge};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 pub(crate) use self::clients::Client;
 use self::{clients::Clients, fault::Fault};
 pub use self::{routes::open_api, told::Description};
-use crate::{Clock, Limits, Steward, metrics::Metrics};
+use crate::{Clock, Limits, Steward, metrics::Metrics, record::writer::Record};
 
 struct Service {
     steward: Arc<Steward>,
+    record: Record,
     limits: Limits,
     clock: Clock,
     places: Places,
@@ -63,12 +67,16 @@ struct Places {
     judging: Arc<Semaphore>,
 }
 
+/// One of those places, until nobody holds it any more.
+#[derive(Clone)]
+struct Place(#[expect(dead_code, reason = "held, and nothing else")] Arc<OwnedSemaphorePermit>);
+
 /// The routes of `steward`; that of its counters only if it is `counted`: how much it does is not everybody's to know.
-pub(crate) fn router(steward: Arc<Steward>, limits: &Limits, clock: Clock, counted: bool) -> Router {
+pub(crate) fn router(steward: Arc<Steward>, record: Record, limits: &Limits, clock: Clock, counted: bool) -> Router {
     let metrics = counted.then(|| Metrics::new(&steward));
     let (limits, places, policy) = (limits.clone(), Places::new(limits), OnceLock::new());
     let clients = limits.rate.map(Clients::new);
-    let service = Arc::new(Service { steward, limits, clock, places, clients, policy, metrics });
+    let service = Arc::new(Service { steward, record, limits, clock, places, clients, policy, metrics });
     routes::table(counted)
         .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
         .fallback(async || Fault::NotFound)
@@ -98,9 +106,19 @@ impl Places {
         }
     }
 
-    /// Does `job` when there is a processor for it; sends it away when too many wait already.
-    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    /// A place among those who are here; sends away who finds none.
+    fn place(&self) -> Result<Place, Fault> {
         let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Fault::Busy)?;
+        Ok(Place(Arc::new(place)))
+    }
+
+    /// Does `job` when there is a processor for it.
+    async fn work<T: Send + 'static>(
+        &self,
+        place: &Place,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let place = place.clone();
         let processor = Arc::clone(&self.judging).acquire_owned().await.map_err(|_| Fault::Busy)?;
         // Signature checks take a millisecond or two: not on the thread that answers everybody else. The job goes
         // on when the client hangs up and this future is dropped, so the places are the job's and not the future's.
@@ -188,11 +206,15 @@ mod tests {
         let begun = Arc::new(AtomicUsize::new(0));
         for free in [1, 0, 0, 0, 0, 0] {
             let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
-            let mut work = Box::pin(places.work(move || {
-                begun.fetch_add(1, Ordering::SeqCst);
-                // Until the gate is open, which is when its other half is gone.
-                let _ = gate.lock().unwrap().recv();
-            }));
+            let mut work = Box::pin(async {
+                let place = places.place()?;
+                let job = move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    // Until the gate is open, which is when its other half is gone.
+                    let _ = gate.lock().unwrap().recv();
+                };
+                places.work(&place, job).await
+            });
             // One poll: the job is under way if there is a place for it.
             assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             drop(work);

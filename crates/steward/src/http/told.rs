@@ -68,7 +68,10 @@ pub(super) async fn policy(State(service): State<Arc<Service>>) -> Result<Respon
         Some(signed) => signed,
         None => {
             let steward = Arc::clone(&service.steward);
-            let signed = service.places.work(move || published::policy(steward.policy(), steward.authority())).await?;
+            let signed = service
+                .places
+                .work(&service.places.place()?, move || published::policy(steward.policy(), steward.authority()))
+                .await?;
             let signed = signed.map_err(|error| {
                 tracing::error!(%error, "policy");
                 Fault::Internal
@@ -88,6 +91,13 @@ pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<Respons
     let (now, not_after) = (service.now()?, service.steward.authority().not_after());
     if not_after <= now {
         return Err(Fault::Ended { not_after });
+    }
+    let steward = Arc::clone(&service.steward);
+    if !service.places.work(&service.places.place()?, move || steward.authority().key().available()).await? {
+        return Err(Fault::Key);
+    }
+    if !service.record.ready().await {
+        return Err(Fault::Record);
     }
     Ok(uncached("ready\n".into_response()))
 }

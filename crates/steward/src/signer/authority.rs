@@ -76,10 +76,9 @@ impl Authority {
     /// [`AuthorityError::Key`] when the system gives no random bytes.
     pub fn generate(class: Class, algorithm: Algorithm, now: u64) -> Result<Generated, AuthorityError> {
         let key = Key::random(algorithm)?;
-        let root = self_signed(&key, class, now)?;
         Ok(Generated {
+            certificates: Self::root(&key, class, now)?,
             key: Zeroizing::new(pem::encode("PRIVATE KEY", key.to_pkcs8()?.as_ref())),
-            certificates: pem::encode("CERTIFICATE", &root),
         })
     }
 
@@ -89,7 +88,23 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`] names the certificate that is wrong, counted from the issuing one (0).
     pub fn from_pem(class: Class, key: &[u8], certificates: &[u8], now: u64) -> Result<Self, AuthorityError> {
-        Self::new(class, Key::from_pem(key)?, pem::read_certificates(certificates)?, now)
+        Self::with_key(class, Key::from_pem(key)?, certificates, now)
+    }
+
+    /// A key that somebody else holds, and the chain as in [`Self::from_pem`].
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn with_key(class: Class, key: Key, certificates: &[u8], now: u64) -> Result<Self, AuthorityError> {
+        Self::new(class, key, pem::read_certificates(certificates)?, now)
+    }
+
+    /// The root certificate of a key, in PEM, for somebody who keeps both.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Root`] when the key does not sign.
+    pub fn root(key: &Key, class: Class, now: u64) -> Result<String, AuthorityError> {
+        Ok(pem::encode("CERTIFICATE", &self_signed(key, class, now)?))
     }
 
     fn new(class: Class, key: Key, chain: Vec<Vec<u8>>, now: u64) -> Result<Self, AuthorityError> {

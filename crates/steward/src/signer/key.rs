@@ -1,4 +1,4 @@
-//! A P-256 or P-384 private key in memory, and the verifier of what others signed.
+//! A P-256 or P-384 private key, in memory or in a token, and the verifier of what others signed.
 //!
 //! Keys come from PKCS#8 (RFC 5208) or are made here; both by aws-lc-rs, which checks that private and public
 //! half belong together and wipes the key when it is freed. Refuses other curves, encrypted files and the older
@@ -20,13 +20,19 @@ use thiserror::Error;
 use workload::digest::Digest;
 use zeroize::Zeroizing;
 
+use super::token::{KeyUri, Token, TokenError};
 use crate::pem::{self, SecretError};
 
 /// A private key that signs certificates.
 pub struct Key {
-    pair: EcdsaKeyPair,
+    holder: Holder,
     algorithm: Algorithm,
     spki: Vec<u8>,
+}
+
+enum Holder {
+    Memory(EcdsaKeyPair),
+    Token(Token),
 }
 
 impl Key {
@@ -62,17 +68,41 @@ impl Key {
 
     fn new(pair: EcdsaKeyPair, algorithm: Algorithm) -> Result<Self, KeyError> {
         let spki = pair.public_key().as_der().map_err(|_| KeyError::Curve)?.as_ref().to_vec();
-        Ok(Self { pair, algorithm, spki })
+        Ok(Self { holder: Holder::Memory(pair), algorithm, spki })
     }
 
-    /// The public key as an uncompressed point.
+    /// The key of a token; `pin` opens it.
+    ///
+    /// # Errors
+    /// [`TokenError`]; nothing of the PIN is in it.
+    pub fn from_token(uri: &KeyUri, pin: Option<&Zeroizing<String>>) -> Result<Self, TokenError> {
+        let (token, spki) = Token::open(uri, pin)?;
+        Ok(Self { algorithm: token.algorithm(), holder: Holder::Token(token), spki })
+    }
+
+    /// Whether it signs, as far as is known without being asked to.
+    pub(crate) fn available(&self) -> bool {
+        match &self.holder {
+            Holder::Memory(_) => true,
+            Holder::Token(token) => token.available(),
+        }
+    }
+
+    /// The public key as an uncompressed point: the end of its SPKI.
     pub(crate) fn point(&self) -> &[u8] {
-        self.pair.public_key().as_ref()
+        let length = match self.algorithm {
+            Algorithm::EcdsaP256Sha256 => 65,
+            Algorithm::EcdsaP384Sha384 => 97,
+        };
+        self.spki.get(self.spki.len().saturating_sub(length)..).unwrap_or_default()
     }
 
     /// The private key as PKCS#8, wiped when dropped, for the one who wants to keep it.
     pub(crate) fn to_pkcs8(&self) -> Result<aws_lc_rs::pkcs8::Document, KeyError> {
-        self.pair.to_pkcs8v1().map_err(|_| KeyError::Random)
+        match &self.holder {
+            Holder::Memory(pair) => pair.to_pkcs8v1().map_err(|_| KeyError::Random),
+            Holder::Token(_) => Err(KeyError::Form),
+        }
     }
 }
 
@@ -86,10 +116,13 @@ impl Signer for Key {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        self.pair
-            .sign(&SystemRandom::new(), message)
-            .map(|signature| signature.as_ref().to_vec())
-            .map_err(|_| SignError::Unavailable)
+        match &self.holder {
+            Holder::Memory(pair) => {
+                let signature = pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Unavailable)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Holder::Token(token) => token.sign(message),
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Who signs certificates, and under which chain.
 //!
-//! [`key`] holds a private key of P-256 or P-384 in this process (the variation point: another holder, such as
-//! an HSM, implements `identity::keys::Signer` and nothing above asks which one it is); [`authority`] joins a
-//! key to the chain that leads to a root. `plain` writes certificates that are not a Keep's (those have
+//! [`key`] is a private key of P-256 or P-384, in this process or in an HSM ([`token`]), and nothing above asks which one it is;
+//! [`authority`] joins a key to the chain that leads to a root. `plain` writes certificates that are not a Keep's (those have
 //! `identity::certificate`).
 //! Invariant: a private key is never printed, never serialized by anything here except once, when
 //! [`authority::Authority::generate`] makes a pair for somebody who wants to keep it, and is wiped when
@@ -11,6 +10,8 @@
 pub mod authority;
 pub mod key;
 pub(crate) mod plain;
+pub mod token;
 
 pub use authority::{Authority, AuthorityError, Generated};
 pub use key::{AwsLc, Key, KeyError};
+pub use token::{KeyUri, TokenError, UriError};

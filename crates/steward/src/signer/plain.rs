@@ -36,9 +36,10 @@ use crate::refusal::IssueFault;
 const CMW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.35");
 
 /// What stands in such a certificate.
-pub(crate) struct Plain<'a> {
+#[derive(Debug)]
+pub(crate) struct Plain {
     /// SubjectPublicKeyInfo in DER.
-    pub(crate) spki: &'a [u8],
+    pub(crate) spki: Vec<u8>,
     pub(crate) names: Vec<GeneralName>,
     /// Seconds since 1970, inclusive.
     pub(crate) not_before: u64,
@@ -46,7 +47,7 @@ pub(crate) struct Plain<'a> {
     pub(crate) not_after: u64,
     pub(crate) serial: [u8; 16],
     /// What was found, signed by the same authority.
-    pub(crate) ear_jwt: &'a str,
+    pub(crate) ear_jwt: String,
 }
 
 #[derive(Sequence)]
@@ -70,54 +71,60 @@ struct Signed<'a> {
     signature: BitStringRef<'a>,
 }
 
-/// Writes and signs it, DER.
-pub(crate) fn issue(plain: &Plain<'_>, authority: &Authority) -> Result<Vec<u8>, IssueFault> {
-    let oid = match authority.key().algorithm() {
-        Algorithm::EcdsaP256Sha256 => rfc5912::ECDSA_WITH_SHA_256,
-        Algorithm::EcdsaP384Sha384 => rfc5912::ECDSA_WITH_SHA_384,
-    };
-    let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
-    let tbs = tbs(plain, authority, algorithm.clone())?;
-    let signature = authority.key().sign(&tbs).map_err(IssueFault::Sign)?;
-    let signature = BitStringRef::from_bytes(&signature)?;
-    Ok(Signed { tbs: AnyRef::from_der(&tbs)?, algorithm, signature }.to_der()?)
-}
-
-fn tbs(plain: &Plain<'_>, authority: &Authority, algorithm: AlgorithmIdentifierOwned) -> der::Result<Vec<u8>> {
-    let Plain { spki, names, not_before, not_after, serial, ear_jwt } = plain;
-    let issuer = authority.issuer();
-    let extension = |extn_id, critical, value: Vec<u8>| -> der::Result<Extension> {
-        Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
-    };
-    let cmw = serde_json::json!([EAR_MEDIA_TYPE, URL_SAFE_NO_PAD.encode(ear_jwt)]).to_string();
-    let issuer_id = AuthorityKeyIdentifier {
-        key_identifier: Some(OctetString::new(issuer.key_id.clone())?),
-        ..AuthorityKeyIdentifier::default()
-    };
-    let extensions = vec![
-        extension(
-            rfc5280::ID_CE_BASIC_CONSTRAINTS,
-            true,
-            BasicConstraints { ca: false, path_len_constraint: None }.to_der()?,
-        )?,
-        extension(rfc5280::ID_CE_KEY_USAGE, true, KeyUsage(KeyUsages::DigitalSignature.into()).to_der()?)?,
-        extension(rfc5280::ID_CE_EXT_KEY_USAGE, false, ExtendedKeyUsage(vec![rfc5280::ID_KP_SERVER_AUTH]).to_der()?)?,
-        extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, issuer_id.to_der()?)?,
-        // Critical because there is no subject (RFC 5280 section 4.2.1.6).
-        extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, true, SubjectAltName(names.clone()).to_der()?)?,
-        extension(CMW, false, cmw.to_der()?)?,
-    ];
-    Tbs {
-        version: 2,
-        serial: SerialNumber::new(serial)?,
-        algorithm,
-        issuer: AnyRef::from_der(&issuer.subject)?,
-        validity: Validity::new(time(*not_before)?, time(*not_after)?),
-        subject: AnyRef::from_der(&[0x30, 0])?,
-        spki: AnyRef::from_der(spki)?,
-        extensions,
+impl Plain {
+    /// Writes and signs it, DER.
+    pub(crate) fn issue(&self, authority: &Authority) -> Result<Vec<u8>, IssueFault> {
+        let oid = match authority.key().algorithm() {
+            Algorithm::EcdsaP256Sha256 => rfc5912::ECDSA_WITH_SHA_256,
+            Algorithm::EcdsaP384Sha384 => rfc5912::ECDSA_WITH_SHA_384,
+        };
+        let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
+        let tbs = self.tbs(authority, algorithm.clone())?;
+        let signature = authority.key().sign(&tbs).map_err(IssueFault::Sign)?;
+        let signature = BitStringRef::from_bytes(&signature)?;
+        Ok(Signed { tbs: AnyRef::from_der(&tbs)?, algorithm, signature }.to_der()?)
     }
-    .to_der()
+
+    fn tbs(&self, authority: &Authority, algorithm: AlgorithmIdentifierOwned) -> der::Result<Vec<u8>> {
+        let Self { spki, names, not_before, not_after, serial, ear_jwt } = self;
+        let issuer = authority.issuer();
+        let extension = |extn_id, critical, value: Vec<u8>| -> der::Result<Extension> {
+            Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
+        };
+        let cmw = serde_json::json!([EAR_MEDIA_TYPE, URL_SAFE_NO_PAD.encode(ear_jwt)]).to_string();
+        let issuer_id = AuthorityKeyIdentifier {
+            key_identifier: Some(OctetString::new(issuer.key_id.clone())?),
+            ..AuthorityKeyIdentifier::default()
+        };
+        let extensions = vec![
+            extension(
+                rfc5280::ID_CE_BASIC_CONSTRAINTS,
+                true,
+                BasicConstraints { ca: false, path_len_constraint: None }.to_der()?,
+            )?,
+            extension(rfc5280::ID_CE_KEY_USAGE, true, KeyUsage(KeyUsages::DigitalSignature.into()).to_der()?)?,
+            extension(
+                rfc5280::ID_CE_EXT_KEY_USAGE,
+                false,
+                ExtendedKeyUsage(vec![rfc5280::ID_KP_SERVER_AUTH]).to_der()?,
+            )?,
+            extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, issuer_id.to_der()?)?,
+            // Critical because there is no subject (RFC 5280 section 4.2.1.6).
+            extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, true, SubjectAltName(names.clone()).to_der()?)?,
+            extension(CMW, false, cmw.to_der()?)?,
+        ];
+        Tbs {
+            version: 2,
+            serial: SerialNumber::new(serial)?,
+            algorithm,
+            issuer: AnyRef::from_der(&issuer.subject)?,
+            validity: Validity::new(time(*not_before)?, time(*not_after)?),
+            subject: AnyRef::from_der(&[0x30, 0])?,
+            spki: AnyRef::from_der(spki)?,
+            extensions,
+        }
+        .to_der()
+    }
 }
 
 fn time(seconds: u64) -> der::Result<Time> {

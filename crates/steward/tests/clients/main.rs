@@ -5,6 +5,7 @@ mod est;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
+mod token;
 mod verifiers;
 
 use std::{

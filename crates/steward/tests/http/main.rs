@@ -3,6 +3,7 @@
 //! No test measures time: where a limit must act, the test waits for what it does.
 
 mod est;
+mod record;
 mod routes;
 #[path = "../support/mod.rs"]
 mod support;
