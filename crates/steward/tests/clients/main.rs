@@ -9,7 +9,8 @@ mod token;
 mod verifiers;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{SystemTime, UNIX_EPOCH},
@@ -28,17 +29,25 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Whether a program is installed; says so if not, which `DONJON_REQUIRE` makes a failure.
+/// Where a program is installed; says so if it is not, which `DONJON_REQUIRE` makes a failure.
 #[allow(clippy::print_stderr, reason = "a skip must be seen")]
-fn has(program: &str) -> bool {
+fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(program).is_file());
-    if !found {
+    // Where Debian has what administrators and PostgreSQL run.
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let postgresql = versions.map(|version| version.path().join("bin"));
+    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]).chain(postgresql);
+    let found = folders.find_map(|folder| Some(folder.join(program)).filter(|file| file.is_file()));
+    if found.is_none() {
         let required = std::env::var("DONJON_REQUIRE").is_ok_and(|list| list.split(',').any(|item| item == program));
         assert!(!required, "DONJON_REQUIRE names {program}, and there is none");
         eprintln!("skipped: {program}: not installed");
     }
     found
+}
+
+fn has(program: &str) -> bool {
+    find(program).is_some()
 }
 
 fn run(program: &str, arguments: &[&str]) -> Output {
@@ -75,11 +84,20 @@ impl Party {
         write("chain.pem", &pem::encode(&issued.chain));
         write("root.pem", &world.steward.authority().root_pem());
         write("key.pem", &pair.key);
+        fs::set_permissions(folder.path().join("key.pem"), Permissions::from_mode(0o600)).unwrap();
         Self { folder, issued }
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// To whoever is not root, if this is root.
+    fn give_away(&self) {
+        if rustix::process::geteuid().is_root() {
+            let files = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+            files.chain([self.path().to_owned()]).for_each(|path| chown(path, Some(65_534), Some(65_534)).unwrap());
+        }
     }
 
     /// The path of a file of it.

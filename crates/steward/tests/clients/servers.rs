@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Party, has, run, text};
+use super::{Party, find, has, run, text};
 
 /// A port nobody has.
 fn free() -> SocketAddr {
@@ -73,6 +73,16 @@ impl Server {
     }
 }
 
+/// A command by somebody who is not root: PostgreSQL does not run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+    command
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         _ = self.child.kill();
@@ -111,5 +121,86 @@ fn nginx_lets_in_clients_with_a_keeps_certificate_only() {
     for with in [None, Some(&other)] {
         let (good, said) = server.curl("shop.example.org", &root, with);
         assert!(!good && said.contains("400"), "{said}");
+    }
+}
+
+#[test]
+fn postgresql_lets_in_clients_with_a_keeps_certificate_only() {
+    let (Some(initdb), Some(postgres), Some(psql)) = (find("initdb"), find("postgres"), find("psql")) else { return };
+    let (party, other) = (Party::new(), Party::new());
+    for party in [&party, &other] {
+        party.give_away();
+    }
+    let data = party.file("data");
+    let made = unprivileged(&initdb).args(["-D", &data, "-U", "keep", "-A", "trust", "--no-sync"]).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    let address = free();
+    let access = party.path().join("pg_hba.conf");
+    fs::write(&access, "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n").unwrap();
+    let mut command = unprivileged(&postgres);
+    command.args(["-D", &data, "-c", "ssl=on", "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]);
+    for (name, value) in [
+        ("port", address.port().to_string()),
+        ("hba_file", access.display().to_string()),
+        ("ssl_cert_file", party.file("chain.pem")),
+        ("ssl_key_file", party.file("key.pem")),
+        ("ssl_ca_file", party.file("root.pem")),
+    ] {
+        command.args(["-c", &format!("{name}={value}")]);
+    }
+    let _server = Server::start(&mut command, address);
+    let ask = |name: &str, root: &Party, with: Option<&Party>| {
+        let mut place = format!(
+            "user=keep dbname=postgres hostaddr=127.0.0.1 port={} host={name} sslmode=verify-full sslrootcert={}",
+            address.port(),
+            root.file("root.pem"),
+        );
+        if let Some(with) = with {
+            place += &format!(" sslcert={} sslkey={}", with.file("chain.pem"), with.file("key.pem"));
+        }
+        let ran = unprivileged(&psql).args(["-At", "-c", "select 6 * 7", &place]).output().unwrap();
+        (ran.status.success(), text(&ran))
+    };
+    let (good, said) = ask("shop.example.org", &party, Some(&party));
+    assert!(good && said == "42\n", "{said}");
+    for (name, root, with) in [
+        ("shop.example.org", &party, None),
+        ("shop.example.org", &party, Some(&other)),
+        ("bank.example.org", &party, Some(&party)),
+        ("shop.example.org", &other, Some(&party)),
+    ] {
+        let (good, said) = ask(name, root, with);
+        assert!(!good && (said.contains("SSL") || said.contains("certificate")), "{name}: {said}");
+    }
+}
+
+/// As a browser shows it: the page, or its own page of what is wrong.
+#[test]
+fn chromium_shows_a_page_of_a_keep_under_its_names_and_root_only() {
+    let (Some(chromium), true, true) = (find("chromium"), has("certutil"), has("nginx")) else { return };
+    let (party, other) = (Party::new(), Party::new());
+    let server = Server::nginx(&party, "off");
+    let show = |name: &str, root: &Party| {
+        let home = tempfile::tempdir().unwrap();
+        let database = home.path().join(".pki/nssdb");
+        fs::create_dir_all(&database).unwrap();
+        let database = format!("sql:{}", database.display());
+        let made = run("certutil", &["-d", &database, "-N", "--empty-password"]);
+        assert!(made.status.success(), "{}", text(&made));
+        let made = run("certutil", &["-d", &database, "-A", "-t", "C,,", "-n", "root", "-i", &root.file("root.pem")]);
+        assert!(made.status.success(), "{}", text(&made));
+        let mut command = Command::new(&chromium);
+        command.env("HOME", home.path()).stdin(Stdio::null());
+        command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]);
+        command.arg(format!("--user-data-dir={}/profile", home.path().display()));
+        command.args(["--no-proxy-server", "--host-resolver-rules=MAP * 127.0.0.1"]);
+        let output = command.arg(format!("https://{name}:{}/", server.address.port())).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let page = show("shop.example.org", &party);
+    assert!(page.contains("hello NONE"), "{page}");
+    for (name, root) in [("bank.example.org", &party), ("shop.example.org", &other)] {
+        let page = show(name, root);
+        assert!(!page.contains("hello"), "{name}: {page}");
     }
 }
