@@ -36,7 +36,7 @@ pub(crate) fn judge(request: &Request, steward: &Steward, now: u64) -> Result<De
     let (asked, roots) = steward.policy().asks(evidence).map_err(|tee| Refusal::Tee { tee })?;
     let binding = Binding { report_data: Some(*report_data), launch_field: Some(NOTHING) };
     let by = By { endorsements, policy: Some(asked), binding, roots, now };
-    let Appraisal { verdict, proof, .. } = appraisal::appraise(evidence, by, &evidence::AwsLc);
+    let Appraisal { verdict, proof, .. } = appraisal::appraise(evidence, by, steward.provider());
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
     decide(steward, spki, &verified, now)
 }

@@ -113,7 +113,7 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decid
     let policy = steward.policy();
     // Rule 9: off unless the policy says so, and then its carrier has no other reading.
     if policy.enarx()
-        && let Some(request) = appraisal::enarx::Request::parse(request, &evidence::AwsLc)?
+        && let Some(request) = appraisal::enarx::Request::parse(request, steward.provider())?
     {
         return enarx::judge(&request, steward, now);
     }
@@ -139,7 +139,7 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decid
         roots,
         now,
     };
-    let Appraisal { verdict, proof, .. } = appraisal::appraise(&evidence, by, &evidence::AwsLc);
+    let Appraisal { verdict, proof, .. } = appraisal::appraise(&evidence, by, steward.provider());
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
 
     let named = name(&brief, deployment.as_deref(), policy)?;

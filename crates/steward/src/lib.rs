@@ -44,6 +44,7 @@ pub mod policy;
 pub mod published;
 pub mod record;
 pub mod refusal;
+mod remembered;
 pub mod serve;
 pub mod settings;
 pub mod signer;
@@ -66,6 +67,7 @@ use crate::{
     record::Recorded,
     record::writer::Record,
     refusal::Refusal,
+    remembered::Remembered,
     settings::Opened,
     signer::Authority,
 };
@@ -76,6 +78,7 @@ pub struct Steward {
     policy: Policy,
     authority: Authority,
     nonces: Nonces,
+    provider: Remembered<evidence::AwsLc>,
 }
 
 impl Steward {
@@ -88,7 +91,7 @@ impl Steward {
             return Err(SettingsError::Class { expected: policy.class(), found: authority.class() });
         }
         let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
-        Ok(Self { policy, authority, nonces })
+        Ok(Self { policy, authority, nonces, provider: Remembered::new(evidence::AwsLc) })
     }
 
     /// A nonce for a certificate request, issued at `now` (seconds since 1970).
@@ -127,6 +130,10 @@ impl Steward {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    pub(crate) fn provider(&self) -> &dyn evidence::Provider {
+        &self.provider
     }
 
     pub(crate) fn nonces(&self) -> &Nonces {

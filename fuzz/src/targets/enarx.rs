@@ -37,7 +37,7 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     let asked = Asked { says: Says::of(if planted { 0xff } else { *says }), planted, yes: Cell::new(false) };
     match Request::parse(request, &asked) {
         Ok(None) => vec![0],
-        Ok(Some(Request { evidence, endorsements, report_data })) => {
+        Ok(Some(Request { evidence, endorsements, report_data, .. })) => {
             assert!(asked.yes.get(), "its sender does not hold the key");
             let (kind, bytes) = match &evidence {
                 Evidence::Snp(report) => (1, report),
