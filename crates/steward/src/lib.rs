@@ -50,14 +50,11 @@ pub mod settings;
 pub mod signer;
 pub mod tls;
 
-use std::sync::Arc;
-
 use identity::{binding::Purpose, enrol::Challenge};
-use tokio::net::TcpListener;
 
 pub use crate::{
     http::open_api,
-    serve::{Handle, Limits, ListenError, listen},
+    serve::{Handle, Limits, ListenError, listen, serve},
     settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 use crate::{
@@ -65,10 +62,8 @@ use crate::{
     nonce::{NoRandomness, NonceKey, Nonces},
     policy::Policy,
     record::Recorded,
-    record::writer::Record,
     refusal::Refusal,
     remembered::Remembered,
-    settings::Opened,
     signer::Authority,
 };
 
@@ -139,16 +134,4 @@ impl Steward {
     pub(crate) fn nonces(&self) -> &Nonces {
         &self.nonces
     }
-}
-
-/// Opens the keys of `settings` and serves on `listener` until the handle is shut down or dropped.
-///
-/// # Errors
-/// [`SettingsError`] when a file or key is not usable; nothing was served then.
-pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
-    let Opened { steward, tls, limits, clock, counted, record } = settings.open()?;
-    let steward = Arc::new(steward);
-    let record = Record::open(record).await?;
-    let router = http::router(Arc::clone(&steward), record, &limits, clock, counted);
-    serve::start(listener, router, tls, limits, &steward).map_err(|error| SettingsError::Listener(error.kind()))
 }

@@ -18,6 +18,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use identity::ear::Class;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -29,7 +30,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use workload::digest::Digest;
 
-use crate::{Steward, http::Client, tls::Tls};
+use crate::{
+    Settings, Steward,
+    http::{self, Client},
+    record::writer::Record,
+    settings::{Opened, SettingsError},
+};
 
 /// Time limits and caps of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +72,7 @@ impl Default for Limits {
             grace: Duration::from_secs(5),
             connections: 1024,
             judging: processors,
-            requests: processors.saturating_mul(32),
+            requests: processors.saturating_mul(512),
             rate: NonZeroU32::new(100),
         }
     }
@@ -117,11 +123,33 @@ pub struct Handle {
     pub root_pem: String,
     /// Digest of the policy.
     pub policy: Digest,
+    class: Class,
+    served: watch::Sender<Arc<Served>>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 impl Handle {
+    /// Serves by other settings from now on, or goes on as before if there is anything wrong with them: a request is judged by one
+    /// policy, with one key, in one record. Connections end with their running request, so that nobody is served by what
+    /// was replaced. The limits of the listener and of its connections stay.
+    ///
+    /// # Errors
+    /// [`SettingsError`], also for another trust class: it has another process (trust.md rule 7). Nothing has changed then.
+    pub async fn reload(&mut self, settings: Settings) -> Result<(), SettingsError> {
+        let Ready { served, tls_pin, steward } = Ready::open(settings).await?;
+        let (expected, found) = (self.class, steward.policy().class());
+        if expected != found {
+            return Err(SettingsError::Class { expected, found });
+        }
+        self.tls_pin = tls_pin;
+        self.anchor = steward.authority().anchor();
+        self.root_pem = steward.authority().root_pem();
+        self.policy = steward.policy().digest();
+        self.served.send_replace(Arc::new(served));
+        Ok(())
+    }
+
     /// `http://…` or `https://…`, with the address it listens on.
     #[must_use]
     pub fn url(&self) -> String {
@@ -144,34 +172,77 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Starts to serve `router` on `listener`.
-pub(crate) fn start(
-    listener: TcpListener,
+/// What connections are served by that begin now.
+struct Served {
     router: Router,
-    tls: Option<Tls>,
-    limits: Limits,
-    steward: &Steward,
-) -> io::Result<Handle> {
-    let local_addr = listener.local_addr()?;
+    acceptor: Option<TlsAcceptor>,
+    /// Connections that began by this end when it is gone.
+    until: watch::Sender<()>,
+}
+
+/// Settings that were opened.
+struct Ready {
+    served: Served,
+    tls_pin: Option<Digest>,
+    steward: Arc<Steward>,
+}
+
+impl Ready {
+    async fn open(settings: Settings) -> Result<Self, SettingsError> {
+        let Opened { steward, tls, limits, clock, counted, record } = settings.open()?;
+        let steward = Arc::new(steward);
+        let record = Record::open(record).await?;
+        let router = http::router(Arc::clone(&steward), record, &limits, clock, counted);
+        let tls_pin = tls.as_ref().map(|tls| tls.pin);
+        let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
+        Ok(Self { served: Served { router, acceptor, until: watch::Sender::new(()) }, tls_pin, steward })
+    }
+}
+
+/// Opens the keys of `settings` and serves on `listener` until the handle is shut down or dropped.
+///
+/// # Errors
+/// [`SettingsError`] when a file or key is not usable; nothing was served then.
+pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
+    let limits = settings.limits.clone();
+    let Ready { served, tls_pin, steward } = Ready::open(settings).await?;
+    let local_addr = listener.local_addr().map_err(|error| SettingsError::Listener(error.kind()))?;
     let (stop, stopped) = watch::channel(false);
-    let tls_pin = tls.as_ref().map(|tls| tls.pin);
-    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
-    let accepting = tokio::spawn(accept(listener, router, acceptor, limits, stopped));
+    let (served, current) = watch::channel(Arc::new(served));
+    let accepting = tokio::spawn(accept(listener, current, limits, stopped));
     Ok(Handle {
         local_addr,
         tls_pin,
         anchor: steward.authority().anchor(),
         root_pem: steward.authority().root_pem(),
         policy: steward.policy().digest(),
+        class: steward.policy().class(),
+        served,
         stop,
         accepting,
     })
 }
 
+/// Tells a connection to end when its running request is answered.
+#[derive(Clone)]
+struct End {
+    stopped: watch::Receiver<bool>,
+    replaced: watch::Receiver<()>,
+}
+
+impl End {
+    async fn told(&mut self) {
+        // Errors too: who would tell is gone.
+        tokio::select! {
+            _ = self.stopped.changed() => {}
+            _ = self.replaced.changed() => {}
+        }
+    }
+}
+
 async fn accept(
     listener: TcpListener,
-    router: Router,
-    acceptor: Option<TlsAcceptor>,
+    current: watch::Receiver<Arc<Served>>,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -206,14 +277,17 @@ async fn accept(
         };
         // Answers are one small write; waiting to fill a segment only adds latency.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let acceptor = acceptor.clone();
+        // Nothing of what is served now is kept by a connection, or it would not end with it.
+        let (router, acceptor, replaced) = {
+            let Served { router, acceptor, until } = &**current.borrow();
+            (router.clone(), acceptor.clone(), until.subscribe())
+        };
         let limits = Arc::clone(&limits);
-        let stopped = stopped.clone();
+        let end = End { stopped: stopped.clone(), replaced };
         connections.spawn(async move {
             let _slot = slot;
             let service = Service { router, client: peer.ip().into() };
-            let served = timeout(limits.connection, connection(stream, service, acceptor, &limits, stopped));
+            let served = timeout(limits.connection, connection(stream, service, acceptor, &limits, end));
             match served.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "connection"),
@@ -251,16 +325,16 @@ async fn connection(
     service: Service,
     acceptor: Option<TlsAcceptor>,
     limits: &Limits,
-    stopped: watch::Receiver<bool>,
+    end: End,
 ) -> Result<(), ConnectionError> {
     let Some(acceptor) = acceptor else {
-        return http_1(stream, service, limits, stopped).await;
+        return http_1(stream, service, limits, end).await;
     };
     let stream = timeout(limits.handshake, acceptor.accept(stream)).await.map_err(|_| ConnectionError::Handshake)??;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http_2(stream, service, limits, stopped).await
+        http_2(stream, service, limits, end).await
     } else {
-        http_1(stream, service, limits, stopped).await
+        http_1(stream, service, limits, end).await
     }
 }
 
@@ -268,7 +342,7 @@ async fn http_1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: Service,
     limits: &Limits,
-    mut stopped: watch::Receiver<bool>,
+    mut end: End,
 ) -> Result<(), ConnectionError> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header).max_headers(64).max_buf_size(32 * 1024);
@@ -276,7 +350,7 @@ async fn http_1(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
-        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        () = end.told() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
 }
@@ -288,7 +362,7 @@ async fn http_2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: Service,
     limits: &Limits,
-    mut stopped: watch::Receiver<bool>,
+    mut end: End,
 ) -> Result<(), ConnectionError> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -306,7 +380,7 @@ async fn http_2(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
-        _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        () = end.told() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
 }

@@ -10,26 +10,35 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use evidence::time;
 use identity::ear::Class;
 use identity::{Algorithm, Signer as _};
 use steward::explain::{Explained, Section, Weak};
 use steward::policy::Policy;
-use steward::record::writer::RecordSource;
+use steward::record::writer::{RecordSource, probe};
 use steward::settings::{AuthoritySource, NonceKeySource, TlsSource, token};
 use steward::signer::{Authority, AuthorityError, Key, KeyUri, UriError};
-use steward::{Settings, serve};
+use steward::{Handle, Settings, serve};
+use tokio::signal::unix::{SignalKind, signal};
 use workload::Digest;
 
 use crate::command::{interrupted, listen, log, runtime, say};
 use crate::failure::Failure;
+
+/// In seconds.
+const DAY: u64 = 24 * 3600;
+/// When an authority's certificates should have been renewed, in days before their end.
+const SOON: u64 = 30;
 
 /// The Steward: certificates for Keeps that prove themselves.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Steward {
     /// Make the certificate authority's key and root.
     Init(Init),
-    /// Serve until Ctrl-C.
+    /// Serve until Ctrl-C. SIGHUP has it read policy, keys and certificates again; if anything is wrong with them, it goes on as before.
     Serve(Serve),
+    /// Say whether it would serve with these arguments, what is missing, and how to mend it.
+    Doctor(Serve),
     /// Say what a policy means, and where it is weak.
     CheckPolicy(CheckPolicy),
     /// Print the OpenAPI document of its HTTP interface.
@@ -175,6 +184,7 @@ impl Steward {
         match self {
             Self::Init(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Doctor(args) => Ok(args.doctor()),
             Self::CheckPolicy(args) => args.run(),
             Self::OpenApi => {
                 say(&format!("{:#}", steward::open_api()));
@@ -216,31 +226,37 @@ impl CheckPolicy {
 }
 
 impl Serve {
-    fn run(self) -> Result<ExitCode, Failure> {
-        let args = self;
-        log();
-        let policy = read(&args.policy)?;
-        let mut settings = Settings::new(policy);
-        settings.counted = args.metrics;
-        settings.record = args.record.map_or(RecordSource::None, RecordSource::Folder);
-        settings.limits.rate = NonZeroU32::new(args.rate);
-        if let (Some(key), Some(certificates)) = (args.ca_key, args.ca_certificates) {
-            settings.authority = match key {
+    /// Reads what the files say now.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = Settings::new(read(&self.policy)?);
+        settings.counted = self.metrics;
+        settings.record = self.record.clone().map_or(RecordSource::None, RecordSource::Folder);
+        settings.limits.rate = NonZeroU32::new(self.rate);
+        if let (Some(key), Some(certificates)) = (&self.ca_key, self.ca_certificates.clone()) {
+            settings.authority = match key.clone() {
                 KeyPlace::File(key) => AuthoritySource::Files { key, certificates },
                 KeyPlace::Token(key) => AuthoritySource::Token { key, certificates },
             };
         }
-        if let Some(file) = args.nonce_key {
-            settings.nonce_key = NonceKeySource::File(file);
+        if let Some(file) = &self.nonce_key {
+            settings.nonce_key = NonceKeySource::File(file.clone());
         }
-        settings.tls = match (args.tls_certificates, args.tls_key) {
-            (Some(certificates), Some(key)) => TlsSource::Files { certificates, key },
-            _ if !args.tls_self_made.is_empty() => TlsSource::SelfMade { names: args.tls_self_made },
+        settings.tls = match (&self.tls_certificates, &self.tls_key) {
+            (Some(certificates), Some(key)) => {
+                TlsSource::Files { certificates: certificates.clone(), key: key.clone() }
+            }
+            _ if !self.tls_self_made.is_empty() => TlsSource::SelfMade { names: self.tls_self_made.clone() },
             _ => TlsSource::Plain,
         };
+        Ok(settings)
+    }
+
+    fn run(self) -> Result<ExitCode, Failure> {
+        log();
+        let settings = self.settings()?;
         runtime()?.block_on(async {
-            let listener = listen(args.listen).await?;
-            let steward = serve(settings, listener)
+            let listener = listen(self.listen).await?;
+            let mut steward = serve(settings, listener)
                 .await
                 .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Steward"))?;
             say(&format!("url    {}", steward.url()));
@@ -250,9 +266,107 @@ impl Serve {
                 say(&format!("pin    {pin}"));
             }
             say(steward.root_pem.trim_end());
-            interrupted().await;
+            let mut hangup =
+                signal(SignalKind::hangup()).map_err(|error| Failure::caused("cannot wait for SIGHUP", &error))?;
+            loop {
+                tokio::select! {
+                    () = interrupted() => break,
+                    _ = hangup.recv() => {}
+                }
+                match self.reload(&mut steward).await {
+                    Ok(()) => say(&format!("reloaded: policy {}, anchor {}", steward.policy, steward.anchor)),
+                    // It goes on by what it had.
+                    Err(failure) => {
+                        failure.prefixed("not reloaded, nothing has changed").show();
+                    }
+                }
+            }
             steward.shutdown().await;
             Ok(ExitCode::SUCCESS)
         })
+    }
+
+    /// Everything that serving would need, a line each.
+    fn doctor(self) -> ExitCode {
+        let mut well = true;
+        let mut line = |what: &str, found: Result<String, Failure>| match found {
+            Ok(found) => say(&format!("ok      {what:<10} {found}")),
+            Err(failure) => {
+                well = false;
+                failure.prefixed(what).show();
+            }
+        };
+        let policy = read(&self.policy);
+        let opened = policy.is_ok().then(|| {
+            let open = |settings: Settings| settings.open().map_err(|error| Failure::hinted(&error, error.hint()));
+            self.settings().and_then(open)
+        });
+        line(
+            "policy",
+            policy.map(|policy| match policy.explain().weak.len() {
+                0 => policy.digest().to_string(),
+                weak => format!("{}, weak in {weak}: donjon steward check-policy", policy.digest()),
+            }),
+        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        match opened {
+            None => {}
+            Some(Err(failure)) => line("keys", Err(failure)),
+            Some(Ok(opened)) => {
+                let authority = opened.steward.authority();
+                let (end, days) = (authority.not_after(), authority.not_after().saturating_sub(now) / DAY);
+                let kind = if self.ca_key.is_some() { "" } else { ", made at each start: nobody can list its root" };
+                line("authority", Ok(format!("{} {}{kind}", authority.class(), authority.anchor())));
+                let ends = format!("until {} ({days} days)", time::date(end));
+                line(
+                    "chain",
+                    if days < SOON {
+                        Err(Failure::new(format!("it is valid {ends}")).hint("renew the authority's certificates"))
+                    } else {
+                        Ok(ends)
+                    },
+                );
+                let signed = authority.key().sign(b"donjon steward doctor").map(|_| "it signs".to_owned());
+                line("key", signed.map_err(|error| Failure::new(error).hint("look whether the HSM answers")));
+                line(
+                    "nonces",
+                    match self.nonce_key {
+                        Some(_) => Ok("shared by who has the file".to_owned()),
+                        None => Ok("a key of this process: other Stewards do not take them".to_owned()),
+                    },
+                );
+                line(
+                    "https",
+                    Ok(opened.tls.map_or_else(|| "none: plain HTTP".to_owned(), |tls| format!("key {}", tls.pin))),
+                );
+            }
+        }
+        let record = self.record.clone().map_or(RecordSource::None, RecordSource::Folder);
+        let (none, listening) = (record == RecordSource::None, self.listen);
+        let tried = runtime().and_then(|runtime| {
+            runtime.block_on(async {
+                let listens = listen(listening).await.map(|_| format!("{listening} is free"));
+                let record = probe(record).await.map_err(|error| Failure::new(error).hint("make it writable"));
+                Ok((listens, record))
+            })
+        });
+        match tried {
+            Err(failure) => line("runtime", Err(failure)),
+            Ok((listens, record)) => {
+                line("record", record.map(|()| if none { "none" } else { "it is written" }.to_owned()));
+                line("listen", listens);
+            }
+        }
+        line("clock", Ok(time::date(now)));
+        ExitCode::from(u8::from(!well))
+    }
+
+    /// What is made at start and not read from files stays as it was made.
+    async fn reload(&self, steward: &mut Handle) -> Result<(), Failure> {
+        if self.ca_key.is_none() || self.nonce_key.is_none() {
+            return Err(Failure::new("keys that are made at start would be others then")
+                .hint("start it with --ca-key, --ca-certificates and --nonce-key"));
+        }
+        steward.reload(self.settings()?).await.map_err(|error| Failure::hinted(&error, error.hint()))
     }
 }

@@ -53,6 +53,7 @@ const POLICY: &[&str] = &[
 const UNREAD: &[(&str, &str)] = &[
     ("ok-level-order", "tries levels in the order of the document"),
     ("ok-tcb-info-2", "reads TCB info of version 3 alone"),
+    ("ok-without-qe-identity", "never does without a QE identity"),
 ];
 
 /// Vectors that we say no to and `dcap-qvl` does not, and what it does instead.

@@ -7,7 +7,7 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -55,6 +55,14 @@ pub struct RecordError {
     pub reason: String,
 }
 
+/// Whether a record could be written there; an object without a line stays.
+///
+/// # Errors
+/// [`RecordError`] says why not.
+pub async fn probe(source: RecordSource) -> Result<(), RecordError> {
+    Record::open(source).await.map(drop)
+}
+
 /// Hands leaves to the writer.
 #[derive(Clone)]
 pub(crate) struct Record(Option<Open>);
@@ -80,7 +88,9 @@ impl Record {
             RecordSource::Folder(path) => path,
         };
         let refused = |reason: String| RecordError { path: path.clone(), reason };
-        let store = folder(&path).map_err(|error| refused(error.to_string()))?;
+        std::fs::create_dir_all(&path).map_err(|error| refused(error.to_string()))?;
+        let store =
+            LocalFileSystem::new_with_prefix(&path).map_err(|error| refused(error.to_string()))?.with_fsync(true);
         let mut instance = [0; 8];
         rand::fill(&mut instance).map_err(|_| refused("the system gave no random bytes".to_owned()))?;
         let good = Arc::new(AtomicBool::new(true));
@@ -118,11 +128,6 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Record" } else { "Record(none)" })
     }
-}
-
-fn folder(path: &Path) -> Result<LocalFileSystem, object_store::Error> {
-    std::fs::create_dir_all(path).ok();
-    Ok(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))
 }
 
 struct Writer<S> {

@@ -4,6 +4,7 @@
 
 mod est;
 mod record;
+mod reload;
 mod routes;
 #[path = "../support/mod.rs"]
 mod support;
