@@ -58,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 30] = [
+pub const TARGETS: [Target; 32] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -89,6 +89,8 @@ pub const TARGETS: [Target; 30] = [
     targets::enarx::ENARX,
     targets::ear::EAR,
     targets::ear::EAR_SIGNED,
+    targets::request::REQUEST,
+    targets::steward::STEWARD,
 ];
 
 /// A number for how something looks without its digits: what a result is, rather than of what.

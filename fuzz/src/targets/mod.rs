@@ -16,8 +16,10 @@ pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod quote;
+pub(crate) mod request;
 pub(crate) mod ring;
 pub(crate) mod snp;
+pub(crate) mod steward;
 
 /// An input as instructions: what is left of it, which never ends but gives zeroes.
 pub(crate) struct Script<'a>(pub(crate) &'a [u8]);
