@@ -6,6 +6,7 @@
 //!   enrol    certificates: one request, or many     POST /
 //!   est      the same, for clients of RFC 7030      /.well-known/est/…
 //!   forms    media types of bodies and answers      fault    everything a request can end in but success
+//!   clients  who asks how often
 //! ```
 //!
 //! Here are the places for what costs time, and how a body is read. Refused: bodies that are longer or slower than allowed, clients

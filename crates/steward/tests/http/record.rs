@@ -58,7 +58,12 @@ async fn rule_18_what_is_issued_stands_in_the_record() {
     assert_eq!((&line["not_before"], &line["not_after"]), (&NOW.into(), &(NOW + DAY).into()));
     assert_eq!(line["brief"], issued.ear.brief.to_string());
     assert_eq!(line["ear"], Digest::of(issued.ear_jwt.as_bytes()).to_string());
-    // A refusal is none.
+    // A bundle of none is none.
+    let before = files(folder.path()).len();
+    let nothing = super::post("application/vnd.steward.pkcs10-bundle.v1", None, vec![0x30, 0]);
+    assert_eq!(send(connect(&handle).await, nothing).await.status, StatusCode::OK);
+    assert_eq!(files(folder.path()).len(), before);
+    // And so is a refusal.
     let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
     let (request, _) = asked(&world, &handle, &key, |report| report.measurement = [1; 48]).await.unwrap();
     assert_eq!(send(connect(&handle).await, translate(request)).await.status, StatusCode::FORBIDDEN);
