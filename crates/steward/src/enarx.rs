@@ -17,7 +17,6 @@ use identity::{
 };
 use serde_json::json;
 use workload::digest::Digest;
-use x509_cert::{der::asn1::Ia5String, ext::pkix::name::GeneralName};
 
 use crate::{
     Steward,
@@ -72,8 +71,6 @@ fn decide(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64
     });
     let ear_jwt = jws::sign("eat+jwt", claims.to_string().as_bytes(), authority.key()).map_err(IssueFault::Sign)?;
     let serial = serial(spki, not_after, &[], &ear_jwt);
-    let uri = Ia5String::new(&id.to_string()).map_err(IssueFault::from)?;
-    let names = vec![GeneralName::UniformResourceIdentifier(uri)];
     let leaf = Leaf {
         serial: hex::encode(serial),
         key,
@@ -83,6 +80,7 @@ fn decide(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64
         brief: None,
         ear: Digest::of(ear_jwt.as_bytes()),
     };
-    let plain = Plain { spki: spki.to_vec(), names, not_before: now, not_after, serial, ear_jwt };
+    let plain =
+        Plain { spki: spki.to_vec(), url: id.to_string(), client: false, not_before: now, not_after, serial, ear_jwt };
     Ok(Decided::new(leaf, id, Form::Plain(plain)))
 }

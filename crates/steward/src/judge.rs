@@ -24,7 +24,7 @@ use identity::{
     names::{Nonce, SpiffeId},
 };
 use workload::{
-    brief::{self, Brief},
+    brief::{self, Brief, Source},
     digest::Digest,
     names::{DnsName, TrustDomain},
 };
@@ -53,6 +53,15 @@ pub struct Issued {
     pub brief: Option<Digest>,
     /// Last second of validity, seconds since 1970.
     pub not_after: u64,
+}
+
+/// Which certificate is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// A Keep's: with its SPIFFE ID, and the names that a Deployment grants.
+    Keep,
+    /// One that says where the Keep's workload is, by its digest, and has no other name (trust.md rule 6).
+    Workload,
 }
 
 /// What is to be issued, and not signed yet.
@@ -109,10 +118,11 @@ impl Decided {
 ///
 /// # Errors
 /// [`Refusal`]; for evidence it has every independent failure.
-pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decided, Refusal> {
+pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -> Result<Decided, Refusal> {
     let policy = steward.policy();
     // Rule 9: off unless the policy says so, and then its carrier has no other reading.
     if policy.enarx()
+        && asked == Asked::Keep
         && let Some(request) = appraisal::enarx::Request::parse(request, steward.provider())?
     {
         return enarx::judge(&request, steward, now);
@@ -129,12 +139,12 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decid
 
     // Rule 9: the media type alone says which verifier and which binding rule; there is no second try.
     let (evidence, endorsements) = carried::read(&request.statement)?;
-    let (asked, roots) = policy.asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
+    let (demands, roots) = policy.asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
     // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
     let report_data = binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce);
     let by = By {
         endorsements: &endorsements,
-        policy: Some(asked),
+        policy: Some(demands),
         binding: Binding { report_data: Some(report_data), launch_field: Some(brief_hash) },
         roots,
         now,
@@ -145,7 +155,7 @@ pub(crate) fn judge(request: &[u8], steward: &Steward, now: u64) -> Result<Decid
     let named = name(&brief, deployment.as_deref(), policy)?;
     decide(
         steward,
-        &Asker { spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
+        &Asker { asked, spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
         &verified,
         now,
     )
@@ -202,6 +212,7 @@ fn name(brief: &Brief, deployment: Option<&[u8]>, policy: &Policy) -> Result<Nam
 
 /// Everything about the Keep that evidence does not say.
 struct Asker<'a> {
+    asked: Asked,
     spki: &'a [u8],
     nonce: &'a Nonce,
     fresh: Fresh,
@@ -279,7 +290,11 @@ pub(crate) fn until(
 
 /// Writes the EAR, and what is to be signed. Asks for the proof of verification and for nothing weaker.
 fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Decided, Refusal> {
-    let Asker { spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
+    let Asker { asked, spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
+    let location = match asked {
+        Asked::Keep => None,
+        Asked::Workload => Some(location(brief)?),
+    };
     let (policy, authority) = (steward.policy(), steward.authority());
     let Found { tee, product, measurement, signer, registers, tcb, tcb_status, advisories, platform } =
         Found::of(verified, Some(brief), policy)?;
@@ -316,15 +331,31 @@ fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, no
     let leaf = Leaf {
         serial: hex::encode(serial),
         key,
-        id: id.to_string(),
+        id: location.clone().unwrap_or_else(|| id.to_string()),
         not_before,
         not_after,
         brief: Some(*brief_hash),
         ear: Digest::of(ear_jwt.as_bytes()),
     };
-    let template =
-        Template { spki: spki.to_vec(), id: id.clone(), dns: dns.clone(), not_before, not_after, serial, ear_jwt };
-    Ok(Decided::new(leaf, id.clone(), Form::Keep(template)))
+    let spki = spki.to_vec();
+    let form = match location {
+        None => {
+            let (id, dns) = (id.clone(), dns.clone());
+            Form::Keep(Template { spki, id, dns, not_before, not_after, serial, ear_jwt })
+        }
+        Some(url) => Form::Plain(Plain { spki, url, client: true, not_before, not_after, serial, ear_jwt }),
+    };
+    Ok(Decided::new(leaf, id.clone(), form))
+}
+
+/// From where the workload is pulled, by its digest (OCI Distribution Specification 1.1, pulling manifests).
+fn location(brief: &Brief) -> Result<String, Refusal> {
+    match &brief.source {
+        Source::Drawbridge { authority, repository, .. } => {
+            Ok(format!("https://{authority}/v2/{repository}/manifests/{}", brief.workload))
+        }
+        Source::Host => Err(Refusal::NoLocation),
+    }
 }
 
 /// As a certificate says it.

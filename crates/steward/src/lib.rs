@@ -58,7 +58,7 @@ pub use crate::{
     settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 use crate::{
-    judge::{Decided, Issued},
+    judge::{Asked, Decided, Issued},
     nonce::{NoRandomness, NonceKey, Nonces},
     policy::Policy,
     record::Recorded,
@@ -101,16 +101,16 @@ impl Steward {
     ///
     /// # Errors
     /// [`Refusal`], with every reason that can be told.
-    pub fn decide(&self, csr: &[u8], now: u64) -> Result<Decided, Refusal> {
-        judge::judge(csr, self, now)
+    pub fn decide(&self, csr: &[u8], asked: Asked, now: u64) -> Result<Decided, Refusal> {
+        judge::judge(csr, asked, self, now)
     }
 
-    /// The same with what comes of it, for who keeps no record.
+    /// The same with the Keep's certificate that comes of it, for who keeps no record.
     ///
     /// # Errors
     /// As [`Self::decide`], and [`Refusal::Issue`].
     pub fn judge(&self, csr: &[u8], now: u64) -> Result<Issued, Refusal> {
-        let decided = self.decide(csr, now)?;
+        let decided = self.decide(csr, Asked::Keep, now)?;
         let recorded = Recorded::nowhere(decided.leaf());
         decided.sign(self, &recorded)
     }

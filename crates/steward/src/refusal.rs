@@ -42,6 +42,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("brief.format", "the brief is in its canonical form"),
     ("brief.trust_domain", "the brief is for this Steward's trust domain"),
     ("brief.steward", "the brief names a Steward"),
+    ("brief.source", "the brief names the Drawbridge that has the workload"),
     ("brief.anchors", "the brief lists this Steward's root among its anchors"),
     ("evidence.kind", "the evidence is of a kind this Steward knows"),
     ("evidence.collateral", "what the evidence is to be judged by can be read, and is not too much"),
@@ -99,6 +100,9 @@ pub enum Refusal {
         /// The brief's anchors.
         found: Vec<Digest>,
     },
+    /// A certificate with the workload's location is asked for, and it has none.
+    #[error("the workload comes from the host")]
+    NoLocation,
     /// It carries evidence of an unknown kind, or collateral that nobody could read.
     #[error(transparent)]
     Carried(#[from] CarriedError),
@@ -306,6 +310,13 @@ impl Refusal {
                 list(found),
                 "trust.md rule 11",
                 "launch the Keep with a brief that lists this Steward's root, or ask the Steward it lists",
+            ),
+            Self::NoLocation => one(
+                "brief.source",
+                meaning("brief.source"),
+                "the host".to_owned(),
+                "spec/certificate.md, Others",
+                "launch the Keep with a brief that names a Drawbridge, or ask for a Keep's certificate",
             ),
             Self::Carried(CarriedError::Kind(found)) => one(
                 "evidence.kind",
@@ -538,6 +549,7 @@ mod tests {
             Refusal::Brief(BriefError::NotCanonical),
             Refusal::TrustDomain { expected: domain.clone(), found: domain.clone() },
             Refusal::NoSteward,
+            Refusal::NoLocation,
             Refusal::Anchors { expected: digest, found: vec![digest] },
             Refusal::Carried(CarriedError::Kind("x".to_owned())),
             Refusal::Carried(CarriedError::Collateral("JSON".to_owned())),

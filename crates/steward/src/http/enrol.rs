@@ -7,9 +7,9 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{Request, State},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use der::{Decode as _, Encode as _, asn1::AnyRef};
@@ -21,7 +21,7 @@ use super::{
     uncached,
 };
 use crate::{
-    judge::{Decided, Issued},
+    judge::{Asked, Decided, Issued},
     record::{Leaf, writer::Unrecorded},
     refusal::Refusal,
 };
@@ -30,12 +30,7 @@ use crate::{
 pub(super) async fn certify(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Fault> {
     let (parts, body) = request.into_parts();
     match Kind::of(&parts.headers).ok_or(Fault::ContentType(forms::TAKEN))? {
-        Kind::Csr => {
-            let accepted = Accepted::of(&parts.headers).ok_or(Fault::Accept)?;
-            let csr = service.body(&parts.headers, body).await?;
-            let issued = service.certify(csr).await?;
-            Ok(uncached(accepted.form(&issued).answer(&issued)))
-        }
+        Kind::Csr => one(&service, &parts.headers, body, Asked::Keep).await,
         Kind::Bundle => {
             let bundle = service.body(&parts.headers, body).await?;
             let answer = service.certify_all(&bundle).await?;
@@ -44,17 +39,33 @@ pub(super) async fn certify(State(service): State<Arc<Service>>, request: Reques
     }
 }
 
+/// `POST /workload`: the certificate that says where the workload is.
+pub(super) async fn certify_workload(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Fault> {
+    let (parts, body) = request.into_parts();
+    match Kind::of(&parts.headers) {
+        Some(Kind::Csr) => one(&service, &parts.headers, body, Asked::Workload).await,
+        _ => Err(Fault::ContentType(forms::CSR)),
+    }
+}
+
+async fn one(service: &Service, headers: &HeaderMap, body: Body, asked: Asked) -> Result<Response, Fault> {
+    let accepted = Accepted::of(headers).ok_or(Fault::Accept)?;
+    let csr = service.body(headers, body).await?;
+    let issued = service.certify(csr, asked).await?;
+    Ok(uncached(accepted.form(&issued).answer(&issued)))
+}
+
 impl Service {
     /// A certificate for one request.
-    pub(super) async fn certify(&self, csr: Bytes) -> Result<Issued, Fault> {
-        self.issue(vec![csr.to_vec()]).await?.pop().ok_or(Fault::Internal)
+    pub(super) async fn certify(&self, csr: Bytes, asked: Asked) -> Result<Issued, Fault> {
+        self.issue(vec![csr.to_vec()], asked).await?.pop().ok_or(Fault::Internal)
     }
 
     /// For each request of a bundle: the chain they have in common, and their certificates, in DER.
     async fn certify_all(&self, bundle: &[u8]) -> Result<Vec<u8>, Fault> {
         let requests = Vec::<AnyRef<'_>>::from_der(bundle);
         let requests = requests.and_then(|all| all.iter().map(der::Encode::to_der).collect::<der::Result<Vec<_>>>());
-        let issued = self.issue(requests.map_err(|_| Fault::Bundle)?).await?;
+        let issued = self.issue(requests.map_err(|_| Fault::Bundle)?, Asked::Keep).await?;
         answer(self.steward.authority().chain(), &issued).map_err(|error| {
             tracing::error!(%error, "bundle");
             Fault::Internal
@@ -62,11 +73,12 @@ impl Service {
     }
 
     /// Judges all, in the place of one, records what is to be issued, and then signs it. If one is refused, none is issued.
-    async fn issue(&self, requests: Vec<Vec<u8>>) -> Result<Vec<Issued>, Fault> {
+    async fn issue(&self, requests: Vec<Vec<u8>>, asked: Asked) -> Result<Vec<Issued>, Fault> {
         let (now, place, begun) = (self.now()?, self.places.place()?, Instant::now());
         let (steward, several) = (Arc::clone(&self.steward), requests.len() > 1);
         let judge = move || -> Result<Vec<Decided>, (usize, Refusal)> {
-            let one = |(number, csr): (usize, &Vec<u8>)| steward.decide(csr, now).map_err(|refusal| (number, refusal));
+            let one =
+                |(number, csr): (usize, &Vec<u8>)| steward.decide(csr, asked, now).map_err(|refusal| (number, refusal));
             requests.iter().enumerate().map(one).collect()
         };
         let judged = self.places.work(&place, judge).await?;

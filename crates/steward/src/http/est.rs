@@ -22,6 +22,7 @@ use der::{
 use serde::Serialize;
 
 use super::{Service, fault::Fault, forms::Kind, uncached};
+use crate::judge::Asked;
 
 /// What `simpleenroll` takes.
 const TAKEN: &str = "Content-Type: application/pkcs10, and the CSR in base64";
@@ -67,7 +68,7 @@ pub(super) async fn enrol(State(service): State<Arc<Service>>, request: Request)
     // RFC 8951 section 3.1: whatever white space is in it.
     text.retain(|byte| !byte.is_ascii_whitespace());
     let csr = STANDARD.decode(text).map_err(|_| Fault::ContentType(TAKEN))?;
-    let issued = service.certify(Bytes::from(csr)).await?;
+    let issued = service.certify(Bytes::from(csr), Asked::Keep).await?;
     Ok(uncached(encoded(CERTIFICATES, &certificates(issued.chain.get(..1).unwrap_or_default())?)))
 }
 

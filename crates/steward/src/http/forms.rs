@@ -20,6 +20,9 @@ use crate::judge::Issued;
 pub(super) const TAKEN: &str = "Content-Type: application/pkcs10, and the CSR in DER; or \
                                 application/vnd.steward.pkcs10-bundle.v1, and a SEQUENCE of them";
 
+/// What takes one request alone.
+pub(super) const CSR: &str = "Content-Type: application/pkcs10, and the CSR in DER";
+
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -72,6 +72,15 @@ static ROUTES: &[Route] = &[
             ),
         ],
     ),
+    route(
+        "/workload",
+        || post(enrol::certify_workload),
+        &[sent(
+            "A certificate whose one name is where the workload is, by its digest",
+            CSR,
+            &[PEM_MEDIA_TYPE, PKIPATH_MEDIA_TYPE],
+        )],
+    ),
     route("/nonce", || get(told::nonce), &[asked("A nonce to make evidence with", JSON, Some("Nonce"))]),
     route(
         "/policy",

@@ -1,7 +1,7 @@
-//! Certificates of those who are no Keep of ours: without its profile, so that nobody takes them for one.
+//! Certificates that are not of a Keep's profile, so that nobody takes them for one: of requests of Enarx, and of workloads.
 //!
-//! Owns their form (RFC 5280): no subject, names as the caller says, serverAuth alone, and in `id-pe-cmw` what was found. Refuses
-//! nothing but what cannot be written. Invariant: `identity::KeepCertificate` reads none of them, and they authenticate no client.
+//! Owns their form (RFC 5280): no subject, one URL for a name, serverAuth and perhaps clientAuth, and in `id-pe-cmw` what was found.
+//! Refuses nothing but what cannot be written. Invariant: `identity::KeepCertificate` reads none of them.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use const_oid::{
@@ -10,7 +10,7 @@ use const_oid::{
 };
 use der::{
     Decode as _, Encode as _, Sequence,
-    asn1::{AnyRef, BitStringRef, OctetString, UtcTime},
+    asn1::{AnyRef, BitStringRef, Ia5String, OctetString, UtcTime},
 };
 use identity::{
     ear::EAR_MEDIA_TYPE,
@@ -40,7 +40,10 @@ const CMW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.35")
 pub(crate) struct Plain {
     /// SubjectPublicKeyInfo in DER.
     pub(crate) spki: Vec<u8>,
-    pub(crate) names: Vec<GeneralName>,
+    /// Its one name.
+    pub(crate) url: String,
+    /// Whether it authenticates clients, too.
+    pub(crate) client: bool,
     /// Seconds since 1970, inclusive.
     pub(crate) not_before: u64,
     /// Seconds since 1970, inclusive.
@@ -86,8 +89,11 @@ impl Plain {
     }
 
     fn tbs(&self, authority: &Authority, algorithm: AlgorithmIdentifierOwned) -> der::Result<Vec<u8>> {
-        let Self { spki, names, not_before, not_after, serial, ear_jwt } = self;
+        let Self { spki, url, client, not_before, not_after, serial, ear_jwt } = self;
         let issuer = authority.issuer();
+        let name = GeneralName::UniformResourceIdentifier(Ia5String::new(url)?);
+        let client = client.then_some(rfc5280::ID_KP_CLIENT_AUTH);
+        let usages = std::iter::once(rfc5280::ID_KP_SERVER_AUTH).chain(client).collect();
         let extension = |extn_id, critical, value: Vec<u8>| -> der::Result<Extension> {
             Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
         };
@@ -103,14 +109,10 @@ impl Plain {
                 BasicConstraints { ca: false, path_len_constraint: None }.to_der()?,
             )?,
             extension(rfc5280::ID_CE_KEY_USAGE, true, KeyUsage(KeyUsages::DigitalSignature.into()).to_der()?)?,
-            extension(
-                rfc5280::ID_CE_EXT_KEY_USAGE,
-                false,
-                ExtendedKeyUsage(vec![rfc5280::ID_KP_SERVER_AUTH]).to_der()?,
-            )?,
+            extension(rfc5280::ID_CE_EXT_KEY_USAGE, false, ExtendedKeyUsage(usages).to_der()?)?,
             extension(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, false, issuer_id.to_der()?)?,
             // Critical because there is no subject (RFC 5280 section 4.2.1.6).
-            extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, true, SubjectAltName(names.clone()).to_der()?)?,
+            extension(rfc5280::ID_CE_SUBJECT_ALT_NAME, true, SubjectAltName(vec![name]).to_der()?)?,
             extension(CMW, false, cmw.to_der()?)?,
         ];
         Tbs {

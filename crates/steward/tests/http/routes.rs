@@ -2,11 +2,18 @@
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use const_oid::AssociatedOid as _;
 use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE, header::RETRY_AFTER};
-use identity::{Algorithm, KeepCertificate, Signer as _};
+use identity::{Algorithm, KeepCertificate, Signer as _, certificate::ProfileError, ear::Ear};
 use serde_json::Value;
 use steward::{open_api, signer::Key};
-use x509_cert::der::{Decode as _, Encode as _, asn1::AnyRef};
+use workload::brief::Source;
+use x509_cert::{
+    Certificate,
+    der::{Decode as _, Encode as _, asn1::AnyRef},
+    ext::pkix::{ExtendedKeyUsage, SubjectAltName, name::GeneralName},
+};
 
 use super::{Full, World, asked, connect, enrol, get, post, send, start};
 
@@ -142,4 +149,52 @@ async fn a_bundle_gets_a_certificate_for_each_request_or_none_at_all() {
     }
     // Nobody was kept from asking.
     enrol(&world, &handle, |_| {}).await.unwrap();
+}
+
+/// trust.md rule 6: a certificate of its own, with no SPIFFE ID.
+#[tokio::test]
+async fn the_certificate_of_a_workload_says_where_it_is_and_nothing_else() {
+    let source = Source::Drawbridge {
+        authority: "drawbridge.example.org:443".to_owned(),
+        repository: "shop/web".to_owned(),
+        tls: Vec::new(),
+    };
+    let world = World { source, ..World::new() };
+    let handle = start(&world, |_| {}).await;
+    let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
+    let workload = async |world: &World, kind: &str| {
+        let csr = asked(world, &handle, &key, |_| {}).await.unwrap().0.body;
+        let request = Request::post("/workload").header("host", "x").header(CONTENT_TYPE, kind);
+        send(connect(&handle).await, request.body(Full::new(csr.into())).unwrap()).await
+    };
+    let answer = workload(&world, "application/pkcs10").await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let chain = super::pem::decode(std::str::from_utf8(&answer.body).unwrap()).unwrap();
+    assert!(matches!(KeepCertificate::read(&chain[0]), Err(ProfileError::Extensions)), "it is no Keep's");
+    let certificate = Certificate::from_der(&chain[0]).unwrap();
+    let tbs = certificate.tbs_certificate();
+    assert_eq!(tbs.subject_public_key_info().to_der().unwrap(), key.spki());
+    let extensions = tbs.extensions().unwrap();
+    let value = |oid| extensions.iter().find(|extension| extension.extn_id == oid).unwrap().extn_value.as_bytes();
+    let SubjectAltName(names) = SubjectAltName::from_der(value(SubjectAltName::OID)).unwrap();
+    let [GeneralName::UniformResourceIdentifier(url)] = &names[..] else { panic!("{names:?}") };
+    let digest = workload_digest();
+    assert_eq!(url.to_string(), format!("https://drawbridge.example.org:443/v2/shop/web/manifests/{digest}"));
+    let ExtendedKeyUsage(usages) = ExtendedKeyUsage::from_der(value(ExtendedKeyUsage::OID)).unwrap();
+    assert_eq!(usages.len(), 2, "servers and clients");
+    // What was found is in it, as in a Keep's.
+    let cmw = String::from_der(value("1.3.6.1.5.5.7.1.35".parse().unwrap())).unwrap();
+    let record: [String; 2] = serde_json::from_str(&cmw).unwrap();
+    let ear = Ear::parse(&String::from_utf8(URL_SAFE_NO_PAD.decode(&record[1]).unwrap()).unwrap()).unwrap();
+    assert_eq!((ear.workload, ear.key), (digest, workload::Digest::of(key.spki())));
+
+    let bundle = workload(&world, BUNDLE).await;
+    assert_eq!((bundle.status, bundle.cause().as_str()), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "http.content_type"));
+    let host = World { source: Source::Host, ..world };
+    let refused = workload(&host, "application/pkcs10").await;
+    assert_eq!((refused.status, refused.cause().as_str()), (StatusCode::FORBIDDEN, "brief.source"));
+}
+
+fn workload_digest() -> workload::Digest {
+    workload::Digest::of(b"workload")
 }

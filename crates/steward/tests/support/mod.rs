@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) steward: Steward,
     pub(crate) owner: Key,
     pub(crate) folder: TempDir,
+    /// From where the workload comes.
+    pub(crate) source: Source,
 }
 
 /// The policy most tests use. `{owner}` stands for the owner's digest.
@@ -89,6 +91,7 @@ impl World {
             steward: Steward::new(policy, authority, &nonce_key).unwrap(),
             owner,
             folder,
+            source: Source::Host,
         }
     }
 
@@ -105,7 +108,7 @@ impl World {
                 anchors: vec![self.steward.authority().anchor()],
                 tls: Vec::new(),
             }),
-            source: Source::Host,
+            source: self.source.clone(),
             owner: Some(self.owner_digest()),
             deployment: "shop".parse().unwrap(),
             role: "web".parse().unwrap(),
