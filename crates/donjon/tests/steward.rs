@@ -34,15 +34,19 @@ struct Steward {
 impl Steward {
     /// The same each time: its keys are in the folder, and so is its record.
     fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_donjon"));
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_donjon")), folder).unwrap()
+    }
+
+    /// By another command, which runs what is behind it; none if it does not.
+    fn start_by(mut command: Command, folder: &Path) -> Option<Self> {
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.args(["steward", "serve", "--listen", "127.0.0.1:0", "--policy", "policy.toml", "--rate", "0"]);
         command.args(["--ca-key", "ca.key", "--ca-certificates", "ca.pem", "--nonce-key", "nonce.key"]);
         let mut child = command.args(["--record", "record"]).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut fact = |name: &str| lines.next().unwrap().strip_prefix(name).unwrap().trim().to_owned();
-        let address = fact("url").strip_prefix("http://").unwrap().to_owned();
-        Self { child, address, anchor: fact("anchor").parse().unwrap() }
+        let mut fact = |name: &str| Some(lines.next()?.strip_prefix(name).unwrap().trim().to_owned());
+        let address = fact("url")?.strip_prefix("http://").unwrap().to_owned();
+        Some(Self { child, address, anchor: fact("anchor")?.parse().unwrap() })
     }
 
     /// What it says of itself.
@@ -62,8 +66,15 @@ impl Steward {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
-    /// What it answers to this request; none if it is gone.
+    /// The chain it gives for this request; none if it is gone.
     fn post(&self, csr: &[u8]) -> Option<String> {
+        let (status, body) = self.ask(csr)?;
+        assert_eq!(status, "200", "{body}");
+        Some(body)
+    }
+
+    /// Status and body of its answer to this request; none if it is gone.
+    fn ask(&self, csr: &[u8]) -> Option<(String, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let head = format!(
             "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/pkcs10\r\ncontent-length: {}\r\n\r\n",
@@ -73,8 +84,7 @@ impl Steward {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        Some(body.to_owned())
+        Some((head.split(' ').nth(1)?.to_owned(), body.to_owned()))
     }
 }
 
@@ -161,6 +171,40 @@ fn rule_18_a_steward_that_is_killed_while_it_issues_has_recorded_what_it_issued(
     let (issued, recorded) = (issued.into_inner().unwrap(), recorded(folder));
     assert!(issued.len() >= 10 * ROUNDS, "{}", issued.len());
     assert!(issued.is_subset(&recorded), "{} of {} are missing", issued.difference(&recorded).count(), issued.len());
+}
+
+/// A file system of 64 KiB that nobody else sees.
+#[test]
+#[allow(clippy::print_stderr, reason = "a skip must be seen")]
+fn rule_18_nothing_is_issued_when_the_disk_is_full() {
+    let (world, now) = world();
+    let folder = world.folder.path();
+    fs::create_dir(folder.join("record")).unwrap();
+    let mut alone = Command::new("unshare");
+    let mount = "mount -t tmpfs -o size=64k none record && exec \"$0\" \"$@\"";
+    alone.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount, env!("CARGO_BIN_EXE_donjon")]);
+    let Some(steward) = Steward::start_by(alone, folder) else {
+        return eprintln!("skipped: namespaces: nobody may mount here");
+    };
+    let (csr, _) = request(&world, &steward, now);
+    let mut issued = BTreeSet::new();
+    let full = loop {
+        assert!(issued.len() < 1000, "it is never full");
+        match steward.ask(&csr).unwrap() {
+            (status, body) if status == "200" => {
+                let chain = pem::decode(&body).unwrap();
+                issued.insert(hex::encode(KeepCertificate::read(&chain[0]).unwrap().serial));
+            }
+            refused => break refused,
+        }
+    };
+    assert_eq!(full.0, "503", "{}", full.1);
+    assert!(full.1.contains("record.written"), "{}", full.1);
+    assert!(!issued.is_empty(), "control");
+    let seen = recorded(
+        &Path::new("/proc").join(steward.child.id().to_string()).join("root").join(&folder.display().to_string()[1..]),
+    );
+    assert!(issued.is_subset(&seen), "{issued:?} {seen:?}");
 }
 
 #[test]
