@@ -42,11 +42,13 @@ impl Steward {
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.args(["steward", "serve", "--listen", "127.0.0.1:0", "--policy", "policy.toml", "--rate", "0"]);
         command.args(["--ca-key", "ca.key", "--ca-certificates", "ca.pem", "--nonce-key", "nonce.key"]);
-        let mut child = command.args(["--record", "record"]).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let child = command.args(["--record", "record"]).spawn().unwrap();
+        let mut steward = Self { child, address: String::new(), anchor: Digest::of(b"") };
+        let mut lines = BufReader::new(steward.child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut fact = |name: &str| Some(lines.next()?.strip_prefix(name).unwrap().trim().to_owned());
-        let address = fact("url")?.strip_prefix("http://").unwrap().to_owned();
-        Some(Self { child, address, anchor: fact("anchor")?.parse().unwrap() })
+        steward.address = fact("url")?.strip_prefix("http://").unwrap().to_owned();
+        steward.anchor = fact("anchor")?.parse().unwrap();
+        Some(steward)
     }
 
     /// What it says of itself.
