@@ -1,7 +1,7 @@
 //! Certificates: one request, or many in one.
 //!
-//! Owns what becomes of a body: read, judged where there is a processor for it, recorded, signed, answered, counted and logged. Refuses other content
-//! types, and a bundle in which one request is refused: nobody gets half of what he asked for. Invariant: what
+//! Owns what becomes of a body: read, judged where there is a processor for it, recorded, signed, answered, counted and logged.
+//! Refuses other content types, and a bundle in which one request is refused: nobody gets half of what he asked for. Invariant: what
 //! is signed was recorded before.
 
 use std::{sync::Arc, time::Instant};
