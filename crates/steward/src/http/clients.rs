@@ -28,7 +28,7 @@ impl From<IpAddr> for Client {
 }
 
 /// How many seconds' worth of requests may come at once.
-const BURST: u32 = 10;
+const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// After how many requests those are forgotten who have not asked for long.
 const SWEEP: u32 = 4096;
 
@@ -41,7 +41,7 @@ pub(super) struct Clients {
 impl Clients {
     /// So many requests a second of each.
     pub(super) fn new(rate: NonZeroU32) -> Self {
-        let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(BURST - 1)));
+        let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), MonotonicClock);
         Self { limiter, asked: AtomicU32::new(0) }
     }

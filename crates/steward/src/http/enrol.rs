@@ -58,13 +58,14 @@ async fn one(service: &Service, headers: &HeaderMap, body: Body, asked: Asked) -
 impl Service {
     /// A certificate for one request.
     pub(super) async fn certify(&self, csr: Bytes, asked: Asked) -> Result<Issued, Fault> {
-        self.issue(vec![csr.to_vec()], asked).await?.pop().ok_or(Fault::Internal)
+        self.issue(vec![csr], asked).await?.pop().ok_or(Fault::Internal)
     }
 
     /// For each request of a bundle: the chain they have in common, and their certificates, in DER.
     async fn certify_all(&self, bundle: &[u8]) -> Result<Vec<u8>, Fault> {
         let requests = Vec::<AnyRef<'_>>::from_der(bundle);
-        let requests = requests.and_then(|all| all.iter().map(der::Encode::to_der).collect::<der::Result<Vec<_>>>());
+        let one = |request: &AnyRef<'_>| request.to_der().map(Bytes::from);
+        let requests = requests.and_then(|all| all.iter().map(one).collect::<der::Result<Vec<_>>>());
         let issued = self.issue(requests.map_err(|_| Fault::Bundle)?, Asked::Keep).await?;
         answer(self.steward.authority().chain(), &issued).map_err(|error| {
             tracing::error!(%error, "bundle");
@@ -73,12 +74,12 @@ impl Service {
     }
 
     /// Judges all, in the place of one, records what is to be issued, and then signs it. If one is refused, none is issued.
-    async fn issue(&self, requests: Vec<Vec<u8>>, asked: Asked) -> Result<Vec<Issued>, Fault> {
+    async fn issue(&self, requests: Vec<Bytes>, asked: Asked) -> Result<Vec<Issued>, Fault> {
         let (now, place, begun) = (self.now()?, self.places.place()?, Instant::now());
         let (steward, several) = (Arc::clone(&self.steward), requests.len() > 1);
         let judge = move || -> Result<Vec<Decided>, (usize, Refusal)> {
             let one =
-                |(number, csr): (usize, &Vec<u8>)| steward.decide(csr, asked, now).map_err(|refusal| (number, refusal));
+                |(number, csr): (usize, &Bytes)| steward.decide(csr, asked, now).map_err(|refusal| (number, refusal));
             requests.iter().enumerate().map(one).collect()
         };
         let judged = self.places.work(&place, judge).await?;

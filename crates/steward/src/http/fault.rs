@@ -67,7 +67,7 @@ impl Fault {
             Self::TooLarge => form(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
             Self::Bundle => form(StatusCode::BAD_REQUEST, "http.bundle", "a SEQUENCE of certificate requests, DER"),
             Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
-            // These two are not about the form: the same request may succeed later.
+            // These are not about the form: the same request may succeed later.
             Self::Slow => refusal::http(&HttpFault {
                 status: StatusCode::REQUEST_TIMEOUT.as_u16(),
                 title: "the request took too long to arrive",

@@ -72,8 +72,8 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
             );
         }
     }
-    let record = serve.record.clone().map_or(RecordSource::None, RecordSource::Folder);
-    let (none, listening) = (record == RecordSource::None, serve.listen);
+    let (record, listening) = (serve.record(), serve.listen);
+    let none = record == RecordSource::None;
     let tried = runtime().and_then(|runtime| {
         runtime.block_on(async {
             let listens = listen(listening).await.map(|_| format!("{listening} is free"));

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use identity::ear::Class;
 use identity::{Algorithm, Signer as _};
 use steward::settings::token;
-use steward::signer::{Authority, AuthorityError, Key};
+use steward::signer::{Authority, AuthorityError, Generated, Key};
 use workload::Digest;
 
 use super::KeyPlace;
@@ -54,15 +54,19 @@ impl Init {
         let Self { class, ca_key, ca_certificates, curve } = self;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let failed = |error: AuthorityError| Failure::hinted(&error, error.hint());
-        let key = match &ca_key {
-            KeyPlace::Token(uri) => token(uri).map_err(|error| Failure::hinted(&error, error.hint()))?,
+        let (key, root) = match &ca_key {
+            KeyPlace::Token(uri) => {
+                let key = token(uri).map_err(|error| Failure::hinted(&error, error.hint()))?;
+                let root = Authority::root(&key, class, now).map_err(failed)?;
+                (key, root)
+            }
             KeyPlace::File(path) => {
-                let made = Authority::generate(class, curve, now).map_err(failed)?;
-                write_new(path, made.key.as_bytes(), 0o600)?;
-                Key::from_pem(made.key.as_bytes()).map_err(|error| Failure::hinted(&error, error.hint()))?
+                let Generated { key, certificates } = Authority::generate(class, curve, now).map_err(failed)?;
+                write_new(path, key.as_bytes(), 0o600)?;
+                let key = Key::from_pem(key.as_bytes()).map_err(|error| Failure::hinted(&error, error.hint()))?;
+                (key, certificates)
             }
         };
-        let root = Authority::root(&key, class, now).map_err(failed)?;
         write_new(&ca_certificates, root.as_bytes(), 0o644)?;
         say(&format!("anchor {}", Digest::of(key.spki())));
         Ok(ExitCode::SUCCESS)

@@ -148,11 +148,15 @@ impl CheckPolicy {
 }
 
 impl Serve {
+    fn record(&self) -> RecordSource {
+        self.record.clone().map_or(RecordSource::None, RecordSource::Folder)
+    }
+
     /// Reads what the files say now.
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = Settings::new(read(&self.policy)?);
         settings.counted = self.metrics;
-        settings.record = self.record.clone().map_or(RecordSource::None, RecordSource::Folder);
+        settings.record = self.record();
         settings.limits.rate = NonZeroU32::new(self.rate);
         if let (Some(key), Some(certificates)) = (&self.ca_key, self.ca_certificates.clone()) {
             settings.authority = match key.clone() {
