@@ -74,21 +74,21 @@ fn rule_6_a_good_csr_gets_a_certificate_with_exactly_the_profile() {
     }
 }
 
-/// The same profile, read by somebody else's parser: exactly these extensions, no subject, nothing of the CSR
-/// but the key.
+/// The same profile, read by somebody else's parser: exactly these extensions, its name for a subject, nothing of
+/// the CSR but the key.
 #[test]
 fn rule_6_the_extensions_are_these_and_no_others() {
     let world = World::new();
     let issued = world.keep().ask().unwrap();
     let certificate = Certificate::from_der(&issued.chain[0]).unwrap();
     let tbs = certificate.tbs_certificate();
-    assert!(tbs.subject().is_empty());
+    assert_eq!(tbs.subject().to_string(), "CN=shop/web");
     let extensions: BTreeSet<(String, bool)> =
         tbs.extensions().unwrap().iter().map(|extension| (extension.extn_id.to_string(), extension.critical)).collect();
     let expected = [
         ("2.5.29.14", false),          // subjectKeyIdentifier
         ("2.5.29.15", true),           // keyUsage
-        ("2.5.29.17", true),           // subjectAltName: critical because the subject is empty
+        ("2.5.29.17", false),          // subjectAltName: there is a subject, too
         ("2.5.29.19", true),           // basicConstraints
         ("2.5.29.35", false),          // authorityKeyIdentifier
         ("2.5.29.37", false),          // extKeyUsage

@@ -204,3 +204,56 @@ fn chromium_shows_a_page_of_a_keep_under_its_names_and_root_only() {
         assert!(!page.contains("hello"), "{name}: {page}");
     }
 }
+#[test]
+fn openbao_logs_in_a_keep_by_its_certificate_and_its_name() {
+    let (Some(bao), true) = (find("bao"), has("openssl")) else { return };
+    let (party, other) = (Party::new(), Party::new());
+    let (address, home) = (free(), party.file("home"));
+    fs::create_dir(&home).unwrap();
+    let settings = party.file("bao.hcl");
+    fs::write(
+        &settings,
+        format!(
+            "storage \"inmem\" {{}}\n\
+             listener \"tcp\" {{ address = \"{address}\" tls_cert_file = \"{}\" tls_key_file = \"{}\" }}\n",
+            party.file("chain.pem"),
+            party.file("key.pem")
+        ),
+    )
+    .unwrap();
+    let _server = Server::start(Command::new(&bao).args(["server", "-config", &settings]).env("HOME", &home), address);
+    let ask = |token: &str, arguments: &[&str]| {
+        let mut command = Command::new(&bao);
+        command.args(arguments).env("HOME", &home).env("BAO_TOKEN", token).stdin(Stdio::null());
+        command.env("BAO_ADDR", format!("https://{address}")).env("BAO_TLS_SERVER_NAME", "shop.example.org");
+        let output = command.env("BAO_CACERT", party.file("root.pem")).output().unwrap();
+        (output.status.success(), text(&output))
+    };
+    let done = |token: &str, arguments: &[&str]| {
+        let (good, said) = ask(token, arguments);
+        assert!(good, "{arguments:?}: {said}");
+        said
+    };
+    let keys = done("", &["operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json"]);
+    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
+    let (key, root) = (keys["unseal_keys_b64"][0].as_str().unwrap(), keys["root_token"].as_str().unwrap());
+    done("", &["operator", "unseal", key]);
+    done(root, &["auth", "enable", "cert"]);
+    let certificate = format!("certificate=@{}", party.file("root.pem"));
+    let write = |name: &str, uri: &str| {
+        let (path, uri) = (format!("auth/cert/certs/{name}"), format!("allowed_uri_sans={uri}"));
+        done(root, &["write", &path, &certificate, &uri, "token_policies=default"]);
+    };
+    write("shop", "spiffe://example.org/shop/*");
+    write("bank", "spiffe://example.org/bank/*");
+    let login = |name: &str, with: &Party| {
+        let (name, chain, key) = (format!("name={name}"), with.file("leaf.pem"), with.file("key.pem"));
+        ask("", &["login", "-no-store", "-method=cert", "-client-cert", &chain, "-client-key", &key, &name])
+    };
+    let (good, said) = login("shop", &party);
+    assert!(good && said.contains("token_policies"), "{said}");
+    for (name, with) in [("bank", &party), ("shop", &other)] {
+        let (good, said) = login(name, with);
+        assert!(!good, "{name}: {said}");
+    }
+}

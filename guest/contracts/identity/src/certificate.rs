@@ -113,8 +113,8 @@ pub enum ProfileError {
     /// The key is not P-256 or P-384.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// It has a subject; a Keep's names are in the SAN only.
-    #[error("it has a subject; a Keep's certificate has none")]
+    /// Its subject is another than its name gives.
+    #[error("its subject is not the common name that belongs to its SPIFFE ID")]
     Subject,
     /// It lacks an extension of the profile, has another, or in another order.
     #[error("it does not have exactly the extensions of the profile, in their order")]
@@ -215,9 +215,6 @@ impl KeepCertificate {
             &received.tbs;
         let (not_before, not_after) = (*not_before, *not_after);
         let algorithm = Algorithm::of(spki)?;
-        if *subject != NO_NAME {
-            return Err(ProfileError::Subject);
-        }
         if serial.len() > 20 || serial.iter().all(|digit| *digit == 0) {
             return Err(ProfileError::Serial);
         }
@@ -234,7 +231,7 @@ impl KeepCertificate {
             (extended, oid::EXTENDED_KEY_USAGE, false, Some(&extended_key_usage()[..]), "extendedKeyUsage"),
             (own_id, oid::SUBJECT_KEY_ID, false, None, "subjectKeyIdentifier"),
             (issuer_id, oid::AUTHORITY_KEY_ID, false, None, "authorityKeyIdentifier"),
-            (names, oid::SUBJECT_ALT_NAME, true, None, "subjectAltName"),
+            (names, oid::SUBJECT_ALT_NAME, *subject == NO_NAME, None, "subjectAltName"),
             (cmw, oid::CMW, false, None, "id-pe-cmw"),
         ] {
             if extension.oid != oid {
@@ -256,6 +253,9 @@ impl KeepCertificate {
         }
         if ear.id != id {
             return Err(ProfileError::Id { expected: id.into(), found: ear.id.into() });
+        }
+        if *subject != subject_of(&id) {
+            return Err(ProfileError::Subject);
         }
         if id.is_anonymous() && !dns.is_empty() {
             return Err(ProfileError::NamesWithoutDeployment);
@@ -319,13 +319,14 @@ impl Facts<'_> {
         let names = tlv(tag::SEQUENCE, &[&names]);
         let extended = extended_key_usage();
         let cmw = wrap(ear_jwt);
+        let subject = subject_of(id);
         let tbs = Tbs {
             serial,
             algorithm: *algorithm,
             issuer,
             not_before: *not_before,
             not_after: *not_after,
-            subject: NO_NAME,
+            subject: &subject,
             spki,
             extensions: [
                 Extension { oid: oid::BASIC_CONSTRAINTS, critical: true, value: NOT_AUTHORITY },
@@ -333,14 +334,20 @@ impl Facts<'_> {
                 Extension { oid: oid::EXTENDED_KEY_USAGE, critical: false, value: &extended },
                 Extension { oid: oid::SUBJECT_KEY_ID, critical: false, value: &own_id },
                 Extension { oid: oid::AUTHORITY_KEY_ID, critical: false, value: &issuer_id },
-                // Critical because the subject is empty (RFC 5280 section 4.2.1.6).
-                Extension { oid: oid::SUBJECT_ALT_NAME, critical: true, value: &names },
+                // Critical where there is no subject (RFC 5280 section 4.2.1.6).
+                Extension { oid: oid::SUBJECT_ALT_NAME, critical: subject == NO_NAME, value: &names },
                 Extension { oid: oid::CMW, critical: false, value: &cmw },
             ]
             .into(),
         };
         Ok(tbs.encode())
     }
+}
+
+/// What software goes by that does not read URIs, unique in the trust domain as the ID is: `<deployment>/<role>`. Nothing where that
+/// is longer than a common name may be.
+fn subject_of(id: &SpiffeId) -> Vec<u8> {
+    x509::common_name(&format!("{}/{}", id.deployment, id.role)).unwrap_or_else(|| NO_NAME.to_vec())
 }
 
 fn extended_key_usage() -> Vec<u8> {
@@ -514,6 +521,37 @@ mod tests {
     }
 
     #[test]
+    fn rule_6_the_subject_is_the_name_where_that_is_short_enough() {
+        let (keep, steward) = (P256::new(7), P256::new(3));
+        let issuer = Issuer::read(&root(&steward)).unwrap();
+        let subject = |deployment: &str| {
+            let mut facts = ear(&keep);
+            facts.id.deployment = deployment.parse().unwrap();
+            let der = issue(&template(&keep, &facts, &steward), &issuer, &steward).unwrap();
+            let tbs = Received::read(&der).unwrap().tbs;
+            (tbs.subject.to_vec(), tbs.extensions[5].critical)
+        };
+        assert_eq!(subject("shop"), (x509::common_name("shop/web").unwrap(), false));
+        let longest = "s".repeat(60);
+        assert_eq!(subject(&longest), (x509::common_name(&format!("{longest}/web")).unwrap(), false));
+        assert_eq!(subject(&"s".repeat(61)), (NO_NAME.to_vec(), true));
+
+        let other = x509::common_name("shop/db").unwrap();
+        let (der, mut set) = (issued(&keep, &steward), vec![]);
+        for subject in [&other[..], &[tag::SEQUENCE, 2, tag::SET, 0]] {
+            let mut tbs = Received::read(&der).unwrap().tbs;
+            tbs.subject = subject;
+            set.push(KeepCertificate::read(&x509::sign(&tbs.encode().unwrap(), &steward).unwrap()));
+        }
+        assert_eq!(set, [Err(ProfileError::Subject), Err(ProfileError::Subject)]);
+        let unnamed = changed(|tbs| {
+            tbs.subject = NO_NAME;
+            tbs.extensions[5].critical = true;
+        });
+        assert_eq!(unnamed, Err(ProfileError::Subject));
+    }
+
+    #[test]
     fn rule_6_the_ear_is_bound_to_the_key() {
         assert!(with_ear(|_| {}).is_ok(), "control");
         let error = with_ear(|ear| ear.key = Digest::of(b"another key"));
@@ -554,7 +592,6 @@ mod tests {
 
     #[test]
     fn other_faults_are_called_by_name() {
-        assert_eq!(changed(|tbs| tbs.subject = &[0x30, 2, 0x31, 0]), Err(ProfileError::Subject));
         assert_eq!(changed(|tbs| tbs.serial = &[0]), Err(ProfileError::Serial));
         assert_eq!(changed(|tbs| tbs.serial = &[1; 21]), Err(ProfileError::Serial));
         assert!(changed(|tbs| tbs.serial = &[1; 20]).is_ok(), "control");

@@ -116,14 +116,11 @@ const KEY_CERT_SIGN: u8 = 0x04;
 /// See [`RootError`].
 pub fn root(template: &RootTemplate, signer: &dyn Signer) -> Result<Vec<u8>, RootError> {
     let RootTemplate { common_name, not_before, not_after, serial, path_len } = template;
-    if !(1..=64).contains(&common_name.len()) {
-        return Err(RootError::CommonName);
-    }
     if serial.iter().all(|digit| *digit == 0) {
         return Err(RootError::Serial);
     }
     let key_id = key_identifier(signer.spki()).map_err(|_| SignError::Key)?;
-    let subject = common_name_only(common_name);
+    let subject = x509::common_name(common_name).ok_or(RootError::CommonName)?;
     let basic = tlv(tag::SEQUENCE, &[&[tag::BOOLEAN, 1, 0xff], &integer(&[*path_len])]);
     let key_id = tlv(tag::OCTET_STRING, &[&key_id]);
     let tbs = Tbs {
@@ -203,12 +200,6 @@ impl Issuer {
 }
 
 /// Name with one common name.
-fn common_name_only(common_name: &str) -> Vec<u8> {
-    let value = tlv(tag::UTF8_STRING, &[common_name.as_bytes()]);
-    let attribute = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[oid::COMMON_NAME]), &value]);
-    tlv(tag::SEQUENCE, &[&tlv(tag::SET, &[&attribute])])
-}
-
 /// `None` = not an authority, `Some(path length)` = one.
 fn basic_constraints(value: &[u8]) -> Result<Option<Option<u8>>, Malformed> {
     let place = "basicConstraints";
@@ -305,7 +296,7 @@ mod tests {
     /// A self-signed certificate with whatever extensions.
     fn with(extensions: Vec<Extension<'_>>) -> Result<Issuer, IssuerError> {
         let key = P256::new(3);
-        let subject = common_name_only("x");
+        let subject = x509::common_name("x").unwrap();
         let tbs = Tbs {
             serial: &[1],
             algorithm: key.algorithm(),

@@ -57,6 +57,15 @@ pub(crate) struct Extension<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// A Name (RFC 5280 section 4.1.2.4) that is one common name, DER; `None` unless it has 1 to 64 bytes.
+pub(crate) fn common_name(text: &str) -> Option<Vec<u8>> {
+    (1..=64).contains(&text.len()).then(|| {
+        let value = tlv(tag::UTF8_STRING, &[text.as_bytes()]);
+        let attribute = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[oid::COMMON_NAME]), &value]);
+        tlv(tag::SEQUENCE, &[&tlv(tag::SET, &[&attribute])])
+    })
+}
+
 /// A certificate as received.
 pub(crate) struct Received<'a> {
     pub(crate) tbs: Tbs<'a>,
