@@ -445,7 +445,7 @@ fn request(nonce: &[u8], fields: impl FnOnce(&[u8]) -> ([u8; 64], [u8; 32])) -> 
         collateral: vec![Collateral { kind: CollateralKind::Crl, bytes: amd.crl_der(NOW - 1, NOW + 1, &[]) }],
         endorsements: vec![amd.vcek_der(amd.tcb()), amd.ask_der().to_vec()],
     };
-    csr::build(&statement, &key).expect("a request")
+    csr::build(&statement, csr::Carrier::Attribute, &key).expect("a request")
 }
 
 /// What the report of an honest request has.

@@ -7,10 +7,10 @@ mod support;
 mod folder;
 
 use folder::Folder;
-use identity::{KeepCertificate, certificate::ProfileError, jws};
+use identity::{KeepCertificate, certificate::ProfileError, csr::Carrier, jws};
 use serde_json::Value;
 use steward::{judge::Issued, refusal::Refusal, signer::AwsLc};
-use support::{DAY, World, cause};
+use support::{DAY, Keep, POLICY, World, cause};
 use x509_cert::{
     Certificate,
     der::{Decode as _, Encode as _},
@@ -32,6 +32,17 @@ const HEAD: &str =
 /// A Steward of that time, by a policy that accepts the request.
 fn world(section: &str, then: u64) -> World {
     World::build(&format!("{HEAD}{section}\n"), then)
+}
+
+/// The one carrier does not hide the other: both are extensions that are asked for.
+#[test]
+fn rule_9_a_request_of_ours_is_none_of_enarx() {
+    let policy = POLICY.replace("[snp]", "[compat]\nenarx = true\n[snp]");
+    let world = World::with(&policy);
+    for carrier in [Carrier::Attribute, Carrier::Extension] {
+        let issued = Keep { carrier, ..world.keep() }.ask().unwrap();
+        assert_eq!(issued.id.to_string(), "spiffe://example.org/shop/web");
+    }
 }
 
 fn snp(report: &[u8]) -> Facts {

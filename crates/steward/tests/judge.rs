@@ -11,7 +11,7 @@ use identity::{
     Algorithm, KeepCertificate, Signer as _,
     binding::Purpose,
     chain::verify_chain,
-    csr::{self, Evidence, Statement},
+    csr::{self, Carrier, Evidence, Statement},
     ear::{Class, Measurement, TcbStatus, Tee, WorkloadBinding},
     pem,
 };
@@ -414,7 +414,7 @@ fn a_brief_that_is_not_canonical_is_unreadable() {
             collateral: Vec::new(),
             endorsements: keep.endorsements.clone(),
         };
-        csr::build(&statement, &keep.key).unwrap()
+        csr::build(&statement, Carrier::Attribute, &keep.key).unwrap()
     };
     let good = keep.brief.encode();
     let longer = [good.as_slice(), &[0]].concat();
@@ -425,6 +425,18 @@ fn a_brief_that_is_not_canonical_is_unreadable() {
 }
 
 // ---- the evidence ----
+
+#[test]
+fn rule_9_either_carrier_has_the_same_meaning() {
+    let world = World::new();
+    for carrier in [Carrier::Attribute, Carrier::Extension] {
+        let keep = Keep { carrier, ..world.keep() };
+        let issued = keep.ask().unwrap();
+        assert_eq!(issued.id.to_string(), "spiffe://example.org/shop/web");
+        let keep = Keep { carrier, endorsements: Vec::new(), ..world.keep() };
+        assert_eq!(keep.refused(), "snp.vek.format");
+    }
+}
 
 #[test]
 fn rule_2_evidence_of_another_key_is_refused() {

@@ -7,7 +7,8 @@ use std::cell::Cell;
 use identity::{
     Algorithm, Nonce,
     csr::{
-        self, Collateral, CollateralKind, Evidence, Request, SGX_MEDIA_TYPE, SNP_MEDIA_TYPE, Statement, TDX_MEDIA_TYPE,
+        self, Carrier, Collateral, CollateralKind, Evidence, Request, SGX_MEDIA_TYPE, SNP_MEDIA_TYPE, Statement,
+        TDX_MEDIA_TYPE,
     },
     keys::{SignError, Signer, Verifier},
 };
@@ -93,6 +94,7 @@ fn seeds() -> Vec<Vec<u8>> {
         statement("application/other", Vec::new(), Some(Vec::new()), Vec::new()),
     ]
     .iter()
-    .map(|statement| [vec![0], csr::build(statement, &key).expect("a request")].concat())
+    .flat_map(|statement| [Carrier::Attribute, Carrier::Extension].map(|carrier| (statement, carrier)))
+    .map(|(statement, carrier)| [vec![0], csr::build(statement, carrier, &key).expect("a request")].concat())
     .collect()
 }

@@ -1,6 +1,10 @@
 //! Programs that verify a chain by itself.
 
-use super::{Party, has, now, run, text};
+use identity::{Algorithm, Signer as _, csr::Carrier, ear::Class, keys::key_digest};
+use steward::signer::{Authority, Key};
+use x509_cert::{der::Decode as _, ext::Extensions, request::CertReq};
+
+use super::{DAY, POLICY, Party, World, has, now, run, support::Keep, text};
 
 #[test]
 fn openssl_verifies_the_chain_for_both_directions_and_the_name() {
@@ -26,6 +30,42 @@ fn openssl_verifies_the_chain_for_both_directions_and_the_name() {
     ] {
         assert!(!verify(root, more).status.success(), "{more:?}");
     }
+}
+
+/// A tool that knows of extensions and of nothing of ours.
+#[test]
+fn openssl_writes_a_request_that_carries_evidence() {
+    if !has("openssl") {
+        return;
+    }
+    let now = now();
+    let (world, pair) =
+        (World::build(POLICY, now), Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now));
+    let pair = pair.unwrap();
+    let keep = Keep {
+        carrier: Carrier::Extension,
+        key: Key::from_pem(pair.key.as_bytes()).unwrap(),
+        crl: Some(world.amd.crl_der(now - DAY, now + DAY, &[])),
+        ..world.keep_at(now)
+    };
+    // What the Keep would send, for the bytes of its extension.
+    let request = CertReq::from_der(&keep.csr()).unwrap();
+    let asked = request.info.attributes.get(0).unwrap().values.get(0).unwrap().decode_as::<Extensions>().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let value = hex::encode_upper(asked[0].extn_value.as_bytes());
+    let settings = format!("[req]\ndistinguished_name=d\n[d]\n[e]\n2.23.133.5.4.9=DER:{value}\n");
+    let (settings, key, out) = (file("req.cnf", &settings), file("key.pem", &pair.key), file("request.der", ""));
+    let fixed = ["req", "-new", "-subj", "/", "-outform", "DER", "-reqexts", "e"];
+    let ran = run("openssl", &[&fixed[..], &["-config", &settings, "-key", &key, "-out", &out]].concat());
+    assert!(ran.status.success(), "{}", text(&ran));
+    let request = std::fs::read(out).unwrap();
+    let issued = world.steward.judge(&request, now).unwrap();
+    assert_eq!(issued.key, key_digest(keep.key.spki()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs};
 use identity::{
     Algorithm, Nonce, Signer as _,
     binding::{self, Purpose},
-    csr::{self, Collateral, CollateralKind, Evidence, SNP_MEDIA_TYPE, Statement},
+    csr::{self, Carrier, Collateral, CollateralKind, Evidence, SNP_MEDIA_TYPE, Statement},
     deployment::{Deployment, Role},
 };
 use silicon::{Amd, Product, ReportRequest, intel};
@@ -157,6 +157,7 @@ impl World {
             crl: Some(self.amd.crl_der(NOW - DAY, CRL_END, &[])),
             endorsements: vec![self.amd.vcek_der(self.amd.tcb()), self.amd.ask_der().to_vec()],
             media_type: SNP_MEDIA_TYPE.to_owned(),
+            carrier: Carrier::Attribute,
         }
     }
 }
@@ -179,6 +180,7 @@ pub(crate) struct Keep<'w> {
     pub(crate) crl: Option<Vec<u8>>,
     pub(crate) endorsements: Vec<Vec<u8>>,
     pub(crate) media_type: String,
+    pub(crate) carrier: Carrier,
 }
 
 impl Keep<'_> {
@@ -200,7 +202,7 @@ impl Keep<'_> {
             collateral: self.crl.iter().cloned().map(crl).collect(),
             endorsements: self.endorsements.clone(),
         };
-        csr::build(&statement, &self.key).unwrap()
+        csr::build(&statement, self.carrier, &self.key).unwrap()
     }
 
     pub(crate) fn ask(&self) -> Result<Issued, Refusal> {

@@ -103,7 +103,7 @@ impl<'w> Asker<'w> {
                 .collect(),
             endorsements: vec![tcb_signer.der(), ca.der(), root.der()],
         };
-        self.world.steward.judge(&csr::build(&statement, &self.key).unwrap(), NOW)
+        self.world.steward.judge(&csr::build(&statement, csr::Carrier::Attribute, &self.key).unwrap(), NOW)
     }
 
     pub(crate) fn refused(&self) -> String {

@@ -1,7 +1,7 @@
-//! The certificate request that carries evidence (trust rule 9): PKCS#10 (RFC 2986) with one attestation attribute
-//! (draft-ietf-lamps-csr-attestation), one statement, one conceptual message wrapper (draft-ietf-rats-msg-wrap).
+//! The certificate request that carries evidence (trust rule 9): PKCS#10 (RFC 2986) with one conceptual message wrapper
+//! (draft-ietf-rats-msg-wrap), in an attestation attribute (draft-ietf-lamps-csr-attestation) or in an extension.
 //!
-//! Owns carrier and statement; evidence is opaque. Refuses other attributes, several statements, a subject, other spellings,
+//! Owns carriers and statement; evidence is opaque. Refuses other attributes, several statements, a subject, other spellings,
 //! and a request whose own signature does not verify over the bytes as received.
 //! Invariant: a [`Request`] comes only out of [`Request::parse`], so its sender holds the key. Nothing else in it is true yet.
 
@@ -33,6 +33,16 @@ pub const NONCE_MEDIA_TYPE: &str = "application/vnd.donjon.nonce";
 pub const MAX_ENDORSEMENTS: usize = 8;
 /// The most pieces of collateral.
 pub const MAX_COLLATERAL: usize = 16;
+
+/// Where in a request the wrapper is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// In id-aa-attestation, with the certificates beside it. A Keep's.
+    Attribute,
+    /// In an extension that the request asks for, as tools make requests that know of no other attribute. The certificates are in
+    /// the collateral, before the rest.
+    Extension,
+}
 
 /// Evidence as the hardware made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +114,8 @@ pub struct Request {
     pub spki: Vec<u8>,
     /// Its algorithm.
     pub algorithm: Algorithm,
+    /// How it says that.
+    pub carrier: Carrier,
     /// What it says.
     pub statement: Statement,
 }
@@ -141,8 +153,10 @@ pub enum CsrError {
     /// The key is not P-256 or P-384, or the request is signed with another algorithm.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// No attribute, two of them, or another one.
-    #[error("the request must have exactly one attribute, id-aa-attestation, with one value")]
+    /// No attribute, two of them, or another one; another extension.
+    #[error(
+        "the request must have exactly one attribute with one value: id-aa-attestation, or a request for the one extension 2.23.133.5.4.9"
+    )]
     Attributes,
     /// Not exactly one statement, or not a conceptual message wrapper.
     #[error("the attestation bundle must have exactly one statement of type 2.23.133.5.4.9")]
@@ -181,18 +195,22 @@ impl From<Malformed> for CsrError {
 
 // Contents of OBJECT IDENTIFIERs. id-aa-attestation, 1.2.840.113549.1.9.16.2.59.
 const ATTESTATION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02, 0x3b];
+// extensionRequest, 1.2.840.113549.1.9.14 (RFC 2985 section 5.4.2).
+const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 // tcg-dice-conceptual-message-wrapper, 2.23.133.5.4.9: SEQUENCE { OCTET STRING cmw }.
 const WRAPPER: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x09];
 
 /// The label of the one collection within the collection.
 const COLLATERAL: &str = "collateral";
+/// The media type of a certificate in it, DER (RFC 2585).
+const CERTIFICATE: &str = "application/pkix-cert";
 
 /// Makes and signs a request, DER.
 ///
 /// # Errors
 /// A statement that no Steward would read; a key that does not sign.
-pub fn build(statement: &Statement, signer: &dyn Signer) -> Result<Vec<u8>, BuildError> {
-    let info = info(signer.spki(), statement);
+pub fn build(statement: &Statement, carrier: Carrier, signer: &dyn Signer) -> Result<Vec<u8>, BuildError> {
+    let info = info(signer.spki(), carrier, statement);
     let signature = keys::sign(signer, &info)?;
     let der = tlv(tag::SEQUENCE, &[&info, signer.algorithm().identifier(), &bit_string(&signature)]);
     read(&der)?;
@@ -247,60 +265,101 @@ fn read(der: &[u8]) -> Result<Read<'_>, CsrError> {
     // The attributes are [0] IMPLICIT SET OF; without the tag there are none.
     let attributes = info.take(tag::constructed(0), "attributes").map_err(|_| CsrError::Attributes)?;
     info.done("certificationRequestInfo")?;
-    let statement = attribute(attributes)?;
-    if self::info(spki, &statement) != signed {
+    let (carrier, statement) = attribute(attributes)?;
+    if self::info(spki, carrier, &statement) != signed {
         return Err(CsrError::NotCanonical);
     }
     let spki = spki.to_vec();
-    Ok(Read { request: Request { spki, algorithm, statement }, signed, signature })
+    Ok(Read { request: Request { spki, algorithm, carrier, statement }, signed, signature })
 }
 
-fn attribute(attributes: &[u8]) -> Result<Statement, CsrError> {
+/// The one attribute says which carrier it is; the other is not tried.
+fn attribute(attributes: &[u8]) -> Result<(Carrier, Statement), CsrError> {
     let mut set = Der::new(attributes);
     let mut attribute = Der::new(set.take(tag::SEQUENCE, "attribute").map_err(|_| CsrError::Attributes)?);
-    if set.more() || attribute.take(tag::OID, "attribute type")? != ATTESTATION {
+    let carrier = match attribute.take(tag::OID, "attribute type")? {
+        ATTESTATION => Carrier::Attribute,
+        EXTENSION_REQUEST => Carrier::Extension,
+        _ => return Err(CsrError::Attributes),
+    };
+    if set.more() {
         return Err(CsrError::Attributes);
     }
     let mut values = Der::new(attribute.take(tag::SET, "attribute values")?);
     attribute.done("attribute")?;
-    let mut bundle = Der::new(values.take(tag::SEQUENCE, "attestation bundle").map_err(|_| CsrError::Attributes)?);
+    let value = values.take(tag::SEQUENCE, "attribute value").map_err(|_| CsrError::Attributes)?;
     if values.more() {
         return Err(CsrError::Attributes);
     }
+    let statement = match carrier {
+        Carrier::Attribute => bundle(value),
+        Carrier::Extension => extension(value),
+    };
+    Ok((carrier, statement?))
+}
+
+/// Extensions (RFC 5280 section 4.1): one, not critical.
+fn extension(extensions: &[u8]) -> Result<Statement, CsrError> {
+    let mut list = Der::new(extensions);
+    let mut extension = Der::new(list.take(tag::SEQUENCE, "extension").map_err(|_| CsrError::Attributes)?);
+    if list.more() || extension.take(tag::OID, "extension type")? != WRAPPER {
+        return Err(CsrError::Attributes);
+    }
+    let mut value = Der::new(extension.take(tag::OCTET_STRING, "extension")?);
+    extension.done("extension")?;
+    let cmw = wrapper(&mut value)?;
+    value.done("extension")?;
+    unwrap(cmw, Carrier::Extension, Vec::new())
+}
+
+fn wrapper<'a>(outer: &mut Der<'a>) -> Result<&'a [u8], CsrError> {
+    let mut wrapper = Der::new(outer.take(tag::SEQUENCE, "wrapper")?);
+    let cmw = wrapper.take(tag::OCTET_STRING, "wrapper")?;
+    wrapper.done("wrapper")?;
+    Ok(cmw)
+}
+
+/// AttestationBundle (draft-ietf-lamps-csr-attestation).
+fn bundle(bundle: &[u8]) -> Result<Statement, CsrError> {
+    let mut bundle = Der::new(bundle);
     let mut statements = Der::new(bundle.take(tag::SEQUENCE, "attestations")?);
     let mut statement = Der::new(statements.take(tag::SEQUENCE, "statement").map_err(|_| CsrError::Statements)?);
     if statements.more() || statement.take(tag::OID, "statement type")? != WRAPPER {
         return Err(CsrError::Statements);
     }
-    let mut wrapper = Der::new(statement.take(tag::SEQUENCE, "wrapper")?);
+    let cmw = wrapper(&mut statement)?;
     statement.done("statement")?;
-    let cmw = wrapper.take(tag::OCTET_STRING, "wrapper")?;
-    wrapper.done("wrapper")?;
 
     let mut endorsements = Vec::new();
     if bundle.more() {
         let mut certificates = Der::new(bundle.take(tag::SEQUENCE, "certs")?);
         bundle.done("attestation bundle")?;
         while certificates.more() {
-            if endorsements.len() == MAX_ENDORSEMENTS {
-                return Err(CsrError::Endorsements);
-            }
-            let certificate = certificates.element(tag::SEQUENCE, "certs").map_err(|_| CsrError::Endorsements)?;
-            endorsements.push(certificate.to_vec());
+            endorse(&mut endorsements, &mut certificates)?;
         }
     }
-    unwrap(cmw, endorsements)
+    unwrap(cmw, Carrier::Attribute, endorsements)
+}
+
+/// Takes the next certificate.
+fn endorse(endorsements: &mut Vec<Vec<u8>>, from: &mut Der<'_>) -> Result<(), CsrError> {
+    if endorsements.len() == MAX_ENDORSEMENTS {
+        return Err(CsrError::Endorsements);
+    }
+    let certificate = from.element(tag::SEQUENCE, "certs").map_err(|_| CsrError::Endorsements)?;
+    endorsements.push(certificate.to_vec());
+    Ok(())
 }
 
 /// A CMW collection (draft-ietf-rats-msg-wrap section 3.3) of records, and of one collection: the collateral.
-fn unwrap(cmw: &[u8], endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError> {
+fn unwrap(cmw: &[u8], carrier: Carrier, mut endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError> {
     let mut reader = Reader::new(cmw);
     let (mut evidence, mut brief, mut nonce, mut deployment) = (None, None, None, None);
     let mut collateral = Vec::new();
     for _ in 0..reader.map("collection")? {
         let label = reader.text("label")?;
         if label == COLLATERAL {
-            collateral = pieces(&mut reader)?;
+            collateral = pieces(&mut reader, carrier, &mut endorsements)?;
             continue;
         }
         let (media_type, bytes) = record(&mut reader)?;
@@ -350,17 +409,24 @@ fn record<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), CsrError> 
     Ok((reader.text("media type")?, reader.bytes("value")?))
 }
 
-/// A CMW collection whose labels count from zero.
-fn pieces(reader: &mut Reader<'_>) -> Result<Vec<Collateral>, CsrError> {
+/// A CMW collection whose labels count from zero. Certificates are in it where they have no place of their own.
+fn pieces(
+    reader: &mut Reader<'_>,
+    carrier: Carrier,
+    endorsements: &mut Vec<Vec<u8>>,
+) -> Result<Vec<Collateral>, CsrError> {
     let mut pieces = Vec::new();
     for _ in 0..reader.map(COLLATERAL)? {
-        if pieces.len() == MAX_COLLATERAL {
-            return Err(CsrError::Collateral);
-        }
         // Another label shows when the collection is encoded again.
         reader.uint("label")?;
         let (media_type, bytes) = record(reader)?;
-        let kind = CollateralKind::of(media_type).ok_or(CsrError::Collateral)?;
+        // Behind other pieces, or more than one certificate in one: shows when the collection is encoded again.
+        if carrier == Carrier::Extension && media_type == CERTIFICATE {
+            endorse(endorsements, &mut Der::new(bytes))?;
+            continue;
+        }
+        let kind =
+            CollateralKind::of(media_type).filter(|_| pieces.len() < MAX_COLLATERAL).ok_or(CsrError::Collateral)?;
         pieces.push(Collateral { kind, bytes: bytes.to_vec() });
     }
     Ok(pieces)
@@ -373,32 +439,46 @@ fn is_media_type(text: &str) -> bool {
 }
 
 /// CertificationRequestInfo.
-fn info(spki: &[u8], statement: &Statement) -> Vec<u8> {
+fn info(spki: &[u8], carrier: Carrier, statement: &Statement) -> Vec<u8> {
     let Statement { evidence, brief, nonce, deployment, collateral, endorsements } = statement;
+    let beside: &[Vec<u8>] = if carrier == Carrier::Attribute { endorsements } else { &[] };
+    let within: &[Vec<u8>] = if carrier == Carrier::Extension { endorsements } else { &[] };
+    let pieces = within.iter().map(|der| (CERTIFICATE, der));
+    let pieces = pieces.chain(collateral.iter().map(|Collateral { kind, bytes }| (kind.media_type(), bytes)));
+    let count = within.len().saturating_add(collateral.len());
     // Map keys in the order of their encodings: shorter first.
     let mut cmw = Writer::default();
-    let there = [true, true, true, deployment.is_some(), !collateral.is_empty()];
+    let there = [true, true, true, deployment.is_some(), count > 0];
     cmw.map(there.into_iter().filter(|there| *there).count());
     cmw.text("brief").array(2).text(BRIEF_MEDIA_TYPE).bytes(brief);
     cmw.text("nonce").array(2).text(NONCE_MEDIA_TYPE).bytes(nonce.as_bytes());
     cmw.text("evidence").array(2).text(&evidence.media_type).bytes(&evidence.bytes);
-    if !collateral.is_empty() {
-        cmw.text(COLLATERAL).map(collateral.len());
-        for (label, Collateral { kind, bytes }) in (0..).zip(collateral) {
-            cmw.uint(label).array(2).text(kind.media_type()).bytes(bytes);
+    if count > 0 {
+        cmw.text(COLLATERAL).map(count);
+        for (label, (media_type, bytes)) in (0..).zip(pieces) {
+            cmw.uint(label).array(2).text(media_type).bytes(bytes);
         }
     }
     if let Some(deployment) = deployment {
         cmw.text("deployment").array(2).text(DEPLOYMENT_MEDIA_TYPE).bytes(deployment);
     }
     let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[&cmw.finish()])]);
-    let statement = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &wrapper]);
-    let mut bundle = tlv(tag::SEQUENCE, &[&statement]);
-    if !endorsements.is_empty() {
-        bundle.extend(tlv(tag::SEQUENCE, &endorsements.iter().map(Vec::as_slice).collect::<Vec<_>>()));
-    }
-    let values = tlv(tag::SET, &[&tlv(tag::SEQUENCE, &[&bundle])]);
-    let attribute = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[ATTESTATION]), &values]);
+    let (oid, value) = match carrier {
+        Carrier::Attribute => {
+            let statement = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &wrapper]);
+            let mut bundle = tlv(tag::SEQUENCE, &[&statement]);
+            if !beside.is_empty() {
+                bundle.extend(tlv(tag::SEQUENCE, &beside.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+            }
+            (ATTESTATION, bundle)
+        }
+        Carrier::Extension => {
+            let value = tlv(tag::OCTET_STRING, &[&wrapper]);
+            (EXTENSION_REQUEST, tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &value]))
+        }
+    };
+    let values = tlv(tag::SET, &[&tlv(tag::SEQUENCE, &[&value])]);
+    let attribute = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[oid]), &values]);
     tlv(tag::SEQUENCE, &[&integer(&[0]), &[tag::SEQUENCE, 0], spki, &tlv(tag::constructed(0), &[&attribute])])
 }
 
@@ -477,8 +557,11 @@ mod tests {
         for signer in signers {
             let minimal = Statement { deployment: None, collateral: vec![], endorsements: vec![], ..statement() };
             for statement in [statement(), minimal] {
-                let read = Request::parse(&build(&statement, signer).unwrap(), &Software).unwrap();
-                assert_eq!(read, Request { spki: signer.spki().to_vec(), algorithm: signer.algorithm(), statement });
+                for carrier in [Carrier::Attribute, Carrier::Extension] {
+                    let read = Request::parse(&build(&statement, carrier, signer).unwrap(), &Software).unwrap();
+                    let (spki, statement) = (signer.spki().to_vec(), statement.clone());
+                    assert_eq!(read, Request { spki, algorithm: signer.algorithm(), carrier, statement });
+                }
             }
         }
     }
@@ -493,8 +576,7 @@ mod tests {
         let attributes = Err(CsrError::Attributes);
         assert_eq!(with_attributes(&[]), attributes);
         assert_eq!(with_attributes(&[&good, &good]), attributes);
-        // extensionRequest (1.2.840.113549.1.9.14): names asked for, or the founding project's carrier.
-        let extension_request = attribute(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e], &[NO_SUBJECT]);
+        let extension_request = attribute(EXTENSION_REQUEST, &[NO_SUBJECT]);
         assert_eq!(with_attributes(&[&extension_request]), attributes);
         assert_eq!(with_attributes(&[&good, &extension_request]), attributes);
         assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[])]), attributes);
@@ -507,6 +589,67 @@ mod tests {
         assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[&statement, &statement])])]), statements);
         let other_type = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[&[0x67, 0x81, 5, 5, 4, 1]]), &[5, 0]]);
         assert_eq!(with_attributes(&[&attribute(ATTESTATION, &[&bundle(&[&other_type])])]), statements);
+    }
+
+    #[test]
+    fn rule_9_the_extension_is_one_and_alone() {
+        let extension = |oid: &[u8], critical: bool, value: &[u8]| {
+            let critical: &[u8] = if critical { &[tag::BOOLEAN, 1, 0xff] } else { &[] };
+            tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[oid]), critical, &tlv(tag::OCTET_STRING, &[value])])
+        };
+        let asked = |extensions: &[&[u8]]| attribute(EXTENSION_REQUEST, &[&tlv(tag::SEQUENCE, extensions)]);
+        let cmw = collection(&[BRIEF, NONCE, REPORT]);
+        let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[&cmw])]);
+        let good = extension(WRAPPER, false, &wrapper);
+        let read = with_attributes(&[&asked(&[&good])]).unwrap();
+        assert_eq!((read.carrier, &read.statement.evidence.bytes[..]), (Carrier::Extension, &b"report"[..]));
+
+        let attributes = Err(CsrError::Attributes);
+        // A name asked for beside it (subjectAltName), or alone; the carrier of the founding project; the same twice.
+        let name = extension(&[0x55, 0x1d, 0x11], false, &[0x30, 3, 0x82, 1, b'x']);
+        let founding = extension(&[0x2b, 6, 1, 4, 1, 0x83, 0xc7, 0x1e, 1, 3], false, &wrapper);
+        for extensions in [&[&good[..], &name][..], &[&name], &[&founding], &[&good, &good]] {
+            assert_eq!(with_attributes(&[&asked(extensions)]), attributes);
+        }
+        let both = attribute(ATTESTATION, &[&bundle(&[&wrapped(&cmw)])]);
+        assert_eq!(with_attributes(&[&asked(&[&good]), &both]), attributes);
+        assert_eq!(with_attributes(&[&both, &asked(&[&good])]), attributes);
+        let critical = extension(WRAPPER, true, &wrapper);
+        assert_eq!(with_attributes(&[&asked(&[&critical])]), Err(CsrError::Malformed("extension")));
+        // What belongs into the attribute.
+        let nested = extension(WRAPPER, false, &bundle(&[&wrapped(&cmw)]));
+        assert_eq!(with_attributes(&[&asked(&[&nested])]), Err(CsrError::Malformed("wrapper")));
+    }
+
+    #[test]
+    fn rule_9_certificates_have_one_place_in_each_carrier() {
+        let key = P256::new(7);
+        let with = |pieces: &[(&str, &[u8])]| {
+            let mut cmw = Writer::default();
+            cmw.map(4);
+            for (label, media_type, bytes) in [BRIEF, NONCE, REPORT] {
+                cmw.text(label).array(2).text(media_type).bytes(bytes);
+            }
+            cmw.text(COLLATERAL).map(pieces.len());
+            for (label, (media_type, bytes)) in (0..).zip(pieces) {
+                cmw.uint(label).array(2).text(media_type).bytes(bytes);
+            }
+            let wrapper = tlv(tag::SEQUENCE, &[&tlv(tag::OCTET_STRING, &[&cmw.finish()])]);
+            let value = tlv(tag::OCTET_STRING, &[&wrapper]);
+            let extension = tlv(tag::SEQUENCE, &[&tlv(tag::OID, &[WRAPPER]), &value]);
+            with_attributes(&[&attribute(EXTENSION_REQUEST, &[&tlv(tag::SEQUENCE, &[&extension])])])
+                .map(|request| request.statement.endorsements.len())
+        };
+        let (one, crl) = ((CERTIFICATE, &[tag::SEQUENCE, 0][..]), (CollateralKind::Crl.media_type(), &b"x"[..]));
+        assert_eq!(with(&[one, one, crl]), Ok(2), "control");
+        assert_eq!(with(&[crl, one]), Err(CsrError::NotCanonical));
+        let two_in_one = (CERTIFICATE, &[tag::SEQUENCE, 0, tag::SEQUENCE, 0][..]);
+        assert_eq!(with(&[two_in_one]), Err(CsrError::NotCanonical));
+        assert_eq!(with(&[(CERTIFICATE, b"-----BEGIN")]), Err(CsrError::Endorsements));
+        assert_eq!(with(&[one; 8]), Ok(8), "control");
+        assert_eq!(with(&[one; 9]), Err(CsrError::Endorsements));
+        let most = Statement { collateral: vec![statement().collateral[0].clone(); MAX_COLLATERAL], ..statement() };
+        assert!(build(&most, Carrier::Extension, &key).is_ok(), "control");
     }
 
     #[test]
@@ -581,7 +724,7 @@ mod tests {
     #[test]
     fn the_sender_holds_the_key() {
         let key = P256::new(7);
-        let der = build(&statement(), &key).unwrap();
+        let der = build(&statement(), Carrier::Attribute, &key).unwrap();
         assert!(Request::parse(&der, &Software).is_ok(), "control");
         // The same request under another's signature.
         let read = read(&der).unwrap();
@@ -607,23 +750,23 @@ mod tests {
         let key = P256::new(7);
         let piece = |length| Collateral { kind: CollateralKind::Crl, bytes: vec![0; length] };
         let huge = Statement { collateral: vec![piece(CSR_LIMIT)], ..statement() };
-        assert!(matches!(build(&huge, &key), Err(BuildError::Statement(CsrError::TooLong { .. }))));
+        assert!(matches!(build(&huge, Carrier::Attribute, &key), Err(BuildError::Statement(CsrError::TooLong { .. }))));
         assert!(matches!(Request::parse(&vec![0x30; CSR_LIMIT + 1], &Software), Err(CsrError::TooLong { .. })));
         let most = Statement { collateral: vec![piece(9); MAX_COLLATERAL], ..statement() };
-        assert!(build(&most, &key).is_ok(), "control");
+        assert!(build(&most, Carrier::Attribute, &key).is_ok(), "control");
         let more = Statement { collateral: vec![piece(9); MAX_COLLATERAL + 1], ..statement() };
-        assert_eq!(build(&more, &key), Err(BuildError::Statement(CsrError::Collateral)));
+        assert_eq!(build(&more, Carrier::Attribute, &key), Err(BuildError::Statement(CsrError::Collateral)));
         let one = tlv(tag::SEQUENCE, &[]);
         let eight = Statement { endorsements: vec![one.clone(); 8], ..statement() };
-        assert!(build(&eight, &key).is_ok(), "control");
+        assert!(build(&eight, Carrier::Attribute, &key).is_ok(), "control");
         let nine = Statement { endorsements: vec![one; 9], ..statement() };
-        assert_eq!(build(&nine, &key), Err(BuildError::Statement(CsrError::Endorsements)));
+        assert_eq!(build(&nine, Carrier::Attribute, &key), Err(BuildError::Statement(CsrError::Endorsements)));
         let not_der = Statement { endorsements: vec![b"-----BEGIN".to_vec()], ..statement() };
-        assert_eq!(build(&not_der, &key), Err(BuildError::Statement(CsrError::Endorsements)));
+        assert_eq!(build(&not_der, Carrier::Attribute, &key), Err(BuildError::Statement(CsrError::Endorsements)));
         // Two certificates given as one would come out as two.
         let two_in_one = Statement { endorsements: vec![[tag::SEQUENCE, 0, tag::SEQUENCE, 0].to_vec()], ..statement() };
-        let read =
-            build(&two_in_one, &key).map(|der| Request::parse(&der, &Software).unwrap().statement.endorsements.len());
+        let read = build(&two_in_one, Carrier::Attribute, &key)
+            .map(|der| Request::parse(&der, &Software).unwrap().statement.endorsements.len());
         assert_eq!(read, Ok(2));
     }
 }

@@ -245,7 +245,7 @@ impl Enrol {
             collateral,
             endorsements,
         };
-        let body = csr::build(&statement, signer)?;
+        let body = csr::build(&statement, csr::Carrier::Attribute, signer)?;
         let request = HttpRequest {
             method: "POST",
             path: self.path("/"),

@@ -91,7 +91,7 @@ fn rule_9_openssl_reads_and_verifies_the_request() {
     };
     let keys: [&dyn Signer; 2] = [&P256::new(7), &P384::new(7)];
     for key in keys {
-        let der = csr::build(&statement, key).unwrap();
+        let der = csr::build(&statement, csr::Carrier::Attribute, key).unwrap();
         let Some(text) = openssl(&["req", "-inform", "DER", "-in", "{0}", "-noout", "-text", "-verify"], &[&der])
         else {
             return;
