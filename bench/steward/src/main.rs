@@ -3,7 +3,7 @@
 //!
 //! The floor is the verification of a report (P-384), of a request and of a Deployment (P-256), and one signature (P-256). The Steward
 //! is the one that was built beside this program, as a process of its own; its clients are threads here, each with a connection that
-//! it keeps.
+//! it keeps. No two requests are of the same report: a Steward remembers what it has verified.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a report")]
 
@@ -16,7 +16,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -39,6 +39,8 @@ const CLIENTS: [usize; 2] = [8, 64];
 const TIME: Duration = Duration::from_secs(10);
 /// How often floor and Steward take turns.
 const TURNS: usize = 3;
+/// As many requests as a Steward has forgotten by the time that the first comes again.
+const REQUESTS: usize = 10_000;
 
 fn main() -> ExitCode {
     match run() {
@@ -55,10 +57,12 @@ fn run() -> Result<()> {
     println!("{:<44}{:>14}{:>14}{:>10}", "", "floor", "Steward", "ratio");
     for (what, record) in [("no record", false), ("a record, synced", true)] {
         for clients in CLIENTS {
+            // Their nonces are good for five minutes.
+            let asking = Asking::new()?;
             let (mut floors, mut loads) = (Vec::new(), Vec::new());
             for _ in 0..TURNS {
                 floors.push(floor()?);
-                loads.push(load(clients, record)?);
+                loads.push(load(&asking, clients, record)?);
             }
             floors.sort_by(f64::total_cmp);
             loads.sort_by(|one, other| one.cpu.total_cmp(&other.cpu));
@@ -108,7 +112,6 @@ struct Load {
 struct Steward {
     child: Child,
     address: String,
-    anchor: Digest,
 }
 
 impl Steward {
@@ -127,7 +130,7 @@ impl Steward {
             Ok(line.strip_prefix(name).ok_or("another fact")?.trim().to_owned())
         };
         let address = fact("url")?.strip_prefix("http://").ok_or("a URL")?.to_owned();
-        Ok(Self { child, address, anchor: fact("anchor")?.parse()? })
+        Ok(Self { child, address })
     }
 
     /// Seconds of processor time.
@@ -146,33 +149,52 @@ impl Drop for Steward {
     }
 }
 
-fn load(clients: usize, record: bool) -> Result<Load> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let world = World::build(POLICY, now);
-    let folder = world.folder.path();
-    let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now)?;
-    fs::write(folder.join("policy.toml"), POLICY.replace("{owner}", &world.owner_digest().to_string()))?;
-    fs::write(folder.join("nonce.key"), "7".repeat(64))?;
-    fs::write(folder.join("ca.key"), pair.key.as_bytes())?;
-    fs::write(folder.join("ca.pem"), pair.certificates)?;
-    let steward = Steward::start(folder, record)?;
-    let request = |_| {
-        let mut keep = world.keep_at(now);
-        keep.crl = Some(world.amd.crl_der(now - DAY, now + DAY, &[]));
-        keep.brief.steward.as_mut().unwrap().anchors = vec![steward.anchor];
-        let csr = keep.csr();
-        let head = format!(
-            "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/pkcs10\r\ncontent-length: {}\r\n\r\n",
-            csr.len()
-        );
-        [head.as_bytes(), &csr].concat()
-    };
-    let requests: Vec<Vec<u8>> = (0..clients).map(request).collect();
-    let end = AtomicBool::new(false);
+/// Keeps about to ask, and the files of the Steward that they ask.
+struct Asking {
+    world: World,
+    requests: Vec<Vec<u8>>,
+}
+
+impl Asking {
+    fn new() -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let world = World::build(POLICY, now);
+        let folder = world.folder.path();
+        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now)?;
+        let key = Key::from_pem(pair.key.as_bytes())?;
+        fs::write(folder.join("policy.toml"), POLICY.replace("{owner}", &world.owner_digest().to_string()))?;
+        fs::write(folder.join("nonce.key"), "7".repeat(64))?;
+        fs::write(folder.join("ca.key"), pair.key.as_bytes())?;
+        fs::write(folder.join("ca.pem"), pair.certificates)?;
+        let list = world.amd.crl_der(now - DAY, now + DAY, &[]);
+        let one = |_| {
+            let mut keep = world.keep_at(now);
+            keep.crl = Some(list.clone());
+            keep.brief.steward.as_mut().unwrap().anchors = vec![Digest::of(key.spki())];
+            let csr = keep.csr();
+            let length = csr.len();
+            let head = format!(
+                "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/pkcs10\r\ncontent-length: {length}\r\n\r\n"
+            );
+            [head.as_bytes(), &csr].concat()
+        };
+        let half = || (0..REQUESTS / 2).map(one).collect::<Vec<_>>();
+        let requests = thread::scope(|scope| -> Result<Vec<_>> {
+            let other = scope.spawn(half);
+            let mine = half();
+            Ok([mine, other.join().map_err(|_| "a request panicked")?].concat())
+        })?;
+        Ok(Self { world, requests })
+    }
+}
+
+fn load(asking: &Asking, clients: usize, record: bool) -> Result<Load> {
+    let steward = Steward::start(asking.world.folder.path(), record)?;
+    let (end, next) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let next = || &asking.requests[next.fetch_add(1, Ordering::Relaxed) % REQUESTS];
     let (before, start) = (steward.cpu()?, Instant::now());
     let mut took = thread::scope(|scope| -> Result<Vec<Duration>> {
-        let threads: Vec<_> =
-            requests.iter().map(|request| scope.spawn(|| client(&steward.address, request, &end))).collect();
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| client(&steward.address, next, &end))).collect();
         thread::sleep(TIME);
         end.store(true, Ordering::Relaxed);
         let all = threads.into_iter().map(|thread| thread.join().map_err(|_| "a client panicked")?);
@@ -186,14 +208,14 @@ fn load(clients: usize, record: bool) -> Result<Load> {
 }
 
 /// Asks again and again on one connection; how long each took.
-fn client(address: &str, request: &[u8], end: &AtomicBool) -> Result<Vec<Duration>> {
+fn client<'a>(address: &str, next: impl Fn() -> &'a Vec<u8>, end: &AtomicBool) -> Result<Vec<Duration>> {
     let mut took = Vec::new();
     let mut stream = BufReader::new(TcpStream::connect(address)?);
     stream.get_ref().set_nodelay(true)?;
     let mut body = Vec::new();
     while !end.load(Ordering::Relaxed) {
         let start = Instant::now();
-        stream.get_mut().write_all(request)?;
+        stream.get_mut().write_all(next())?;
         let (mut line, mut length) = (String::new(), 0);
         stream.read_line(&mut line)?;
         if !line.starts_with("HTTP/1.1 200") {

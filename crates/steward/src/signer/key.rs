@@ -88,6 +88,11 @@ impl Key {
         }
     }
 
+    /// Whether it signs without asking anybody.
+    pub(crate) fn is_quick(&self) -> bool {
+        matches!(self.holder, Holder::Memory(_))
+    }
+
     /// The public key as an uncompressed point: the end of its SPKI.
     pub(crate) fn point(&self) -> &[u8] {
         let length = match self.algorithm {
