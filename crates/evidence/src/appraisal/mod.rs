@@ -6,6 +6,8 @@
 //!   sections of a policy                policy     one for each TEE; without a section the TEE is refused
 //!   both + instant -> Appraisal         here       the verdict, Intel's word, the claims
 //!   all of it in one file               bundle     to be judged again anywhere, at any instant
+//!   evidence -> what it is judged by    needs      by name and place, of what the vendors give to everybody
+//!   bytes from there -> Piece           piece      issued by the vendor, about what its place says
 //! ```
 //!
 //! Choosing is not believing: whatever is chosen goes through the same `verify` as anything else, and what does not fit
@@ -16,6 +18,8 @@ mod claims;
 pub mod enarx;
 pub mod file;
 mod keys;
+pub mod needs;
+pub mod piece;
 pub mod policy;
 mod pool;
 
@@ -23,6 +27,8 @@ pub use bundle::Bundle;
 pub use claims::Claims;
 pub use file::{File, Kind};
 pub use keys::{KEYS, Key};
+pub use needs::Need;
+pub use piece::{Piece, PieceError};
 pub use policy::Policy;
 use policy::Unasked;
 pub use pool::{Endorsements, TooMany};

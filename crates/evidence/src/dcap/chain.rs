@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 /// Longest chain that is looked at; those of today have 4 KB.
-const MAX_CHAIN: usize = 32 * 1024;
+pub(crate) const MAX_CHAIN: usize = 32 * 1024;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";

@@ -333,17 +333,17 @@ pub(super) const NOT_BROUGHT: &str = "nobody brought a QE identity, and the poli
 /// How the names of those begin who sign statements.
 pub(crate) const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 /// Subjects of those who issue PCKs.
-const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
+pub(crate) const PCK_CAS: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
 
 /// Whether this is the name, perhaps with words after it: simulated ones say so.
-fn is_named(found: &Name, wanted: &str) -> bool {
+pub(crate) fn is_named(found: &Name, wanted: &str) -> bool {
     let found = common_name(found);
     let rest = found.as_deref().and_then(|found| found.strip_prefix(wanted));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 /// RFC 5280 section 6.3.3 (f): keyCertSign is another right.
-fn may_list(issuer: &Certificate) -> bool {
+pub(crate) fn may_list(issuer: &Certificate) -> bool {
     issuer.authority().is_ok_and(|authority| authority.lists)
 }
 

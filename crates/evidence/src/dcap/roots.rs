@@ -77,7 +77,7 @@ impl Roots {
     }
 
     /// The certificates whose keys are pinned.
-    pub(super) fn anchors(&self) -> &[Certificate] {
+    pub(crate) fn anchors(&self) -> &[Certificate] {
         &self.anchors
     }
 
@@ -92,13 +92,13 @@ impl Roots {
     }
 
     /// The CA of this name that is at hand.
-    pub(super) fn intermediate(&self, name: &Name) -> Option<&Certificate> {
+    pub(crate) fn intermediate(&self, name: &Name) -> Option<&Certificate> {
         self.intermediates.iter().find(|ca| ca.subject() == name)
     }
 }
 
 /// Whether a certificate has this issuer, by name and by signature.
-pub(super) fn issued(certificate: &Certificate, issuer: &Certificate, provider: &dyn Provider) -> bool {
+pub(crate) fn issued(certificate: &Certificate, issuer: &Certificate, provider: &dyn Provider) -> bool {
     certificate.issuer() == issuer.subject() && certificate.signed_by(issuer.spki(), provider)
 }
 
