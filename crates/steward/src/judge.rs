@@ -138,8 +138,9 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
     addressed(&brief, steward)?;
 
     // Rule 9: the media type alone says which verifier and which binding rule; there is no second try.
-    let (evidence, endorsements) = carried::read(&request.statement)?;
+    let (evidence, mut endorsements) = carried::read(&request.statement)?;
     let (demands, roots) = policy.asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
+    steward.collateral().add(&evidence, &mut endorsements);
     // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
     let report_data = binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce);
     let by = By {

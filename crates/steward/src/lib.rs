@@ -2,14 +2,16 @@
 //!
 //! A CSR with evidence comes in; a certificate goes out, or the reasons why not. Stateless: what it must
 //! remember of a client it seals into the nonce. What it is not: it fetches nothing, stores nothing, and
-//! decides nothing that the policy does not say.
+//! decides nothing that the policy does not say. Collateral comes with the request, or out of a folder that is
+//! read in the background ([`collateral`]).
 //!
 //! ```text
 //!   http ---- bytes, now ----> judge ------------------> issue
 //!    |  nonce: seal              | carried, nonce: open     | signer: key, chain, class
 //!    |  problem <--- refusal <---| identity: CSR, brief,    | identity: EAR, certificate profile
 //!    v                           |   binding, Deployment    | after record: the leaf is stored
-//!   serve (TCP, TLS)             | evidence: Verified<_>    v
+//!   serve (TCP, TLS)             | collateral: what is here |
+//!    |  collateral: read again   | evidence: Verified<_>    v
 //!                                v policy: reference values, platforms, names                    chain
 //! ```
 //!
@@ -33,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 pub mod carried;
+pub mod collateral;
 mod enarx;
 pub mod explain;
 pub mod http;
@@ -50,14 +53,12 @@ pub mod settings;
 pub mod signer;
 pub mod tls;
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use identity::{binding::Purpose, enrol::Challenge};
 
-pub use crate::{
-    http::open_api,
-    serve::{Handle, Limits, ListenError, listen, serve},
-    settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
-};
 use crate::{
+    collateral::Cache,
     judge::{Asked, Decided, Issued},
     nonce::{NoRandomness, NonceKey, Nonces},
     policy::Policy,
@@ -65,6 +66,11 @@ use crate::{
     refusal::Refusal,
     remembered::Remembered,
     signer::Authority,
+};
+pub use crate::{
+    http::open_api,
+    serve::{Handle, Limits, ListenError, listen, serve},
+    settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 
 /// A Steward without its network: policy and keys of one trust class.
@@ -74,6 +80,8 @@ pub struct Steward {
     authority: Authority,
     nonces: Nonces,
     provider: Remembered<evidence::AwsLc>,
+    /// Another one in its place now and then; a request has the one that is there when it is judged.
+    collateral: RwLock<Arc<Cache>>,
 }
 
 impl Steward {
@@ -86,7 +94,8 @@ impl Steward {
             return Err(SettingsError::Class { expected: policy.class(), found: authority.class() });
         }
         let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
-        Ok(Self { policy, authority, nonces, provider: Remembered::new(evidence::AwsLc) })
+        let provider = Remembered::new(evidence::AwsLc);
+        Ok(Self { policy, authority, nonces, provider, collateral: RwLock::default() })
     }
 
     /// A nonce for a certificate request, issued at `now` (seconds since 1970).
@@ -113,6 +122,17 @@ impl Steward {
         let decided = self.decide(csr, Asked::Keep, now)?;
         let recorded = Recorded::nowhere(decided.leaf());
         decided.sign(self, &recorded)
+    }
+
+    /// The collateral at hand.
+    #[must_use]
+    pub fn collateral(&self) -> Arc<Cache> {
+        Arc::clone(&self.collateral.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Judges by this collateral from now on, beside what requests bring.
+    pub fn put_collateral(&self, cache: Arc<Cache>) {
+        *self.collateral.write().unwrap_or_else(PoisonError::into_inner) = cache;
     }
 
     /// What it is asked to enforce.

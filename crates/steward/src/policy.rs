@@ -269,6 +269,11 @@ impl Policy {
         Ok((policy.ok_or(section)?, &self.roots))
     }
 
+    /// Whose keys it trusts.
+    pub(crate) fn roots(&self) -> &appraisal::Roots {
+        &self.roots
+    }
+
     /// How long a certificate lives, in seconds from the nonce's time.
     #[must_use]
     pub fn lifetime(&self) -> u64 {

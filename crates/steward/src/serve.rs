@@ -6,7 +6,13 @@
 //! Invariant: when [`Handle::shutdown`] returns, or the handle is dropped and the runtime ran on, no task and
 //! no socket of this server is left.
 
-use std::{fmt, io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{
@@ -24,7 +30,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::{JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -32,6 +38,7 @@ use workload::digest::Digest;
 
 use crate::{
     Settings, Steward,
+    collateral::{Cache, Reader},
     http::{self, Client},
     record::writer::Record,
     settings::{Opened, SettingsError},
@@ -59,6 +66,8 @@ pub struct Limits {
     pub requests: usize,
     /// Requests a second of one client, over ten seconds; more are sent away with 429. `None`: as many as it likes.
     pub rate: Option<NonZeroU32>,
+    /// How long after it was read the folder of collateral is read again.
+    pub collateral: Duration,
 }
 
 impl Default for Limits {
@@ -74,6 +83,7 @@ impl Default for Limits {
             judging: processors,
             requests: processors.saturating_mul(512),
             rate: NonZeroU32::new(100),
+            collateral: Duration::from_secs(300),
         }
     }
 }
@@ -124,6 +134,7 @@ pub struct Handle {
     /// Digest of the policy.
     pub policy: Digest,
     class: Class,
+    steward: Arc<Steward>,
     served: watch::Sender<Arc<Served>>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
@@ -137,7 +148,7 @@ impl Handle {
     /// # Errors
     /// [`SettingsError`], also for another trust class: it has another process (trust.md rule 7). Nothing has changed then.
     pub async fn reload(&mut self, settings: Settings) -> Result<(), SettingsError> {
-        let Ready { served, tls_pin, steward } = Ready::open(settings).await?;
+        let Ready { served, tls_pin, steward } = Ready::open(settings, &self.steward.collateral()).await?;
         let (expected, found) = (self.class, steward.policy().class());
         if expected != found {
             return Err(SettingsError::Class { expected, found });
@@ -146,6 +157,7 @@ impl Handle {
         self.anchor = steward.authority().anchor();
         self.root_pem = steward.authority().root_pem();
         self.policy = steward.policy().digest();
+        self.steward = steward;
         self.served.send_replace(Arc::new(served));
         Ok(())
     }
@@ -178,6 +190,17 @@ struct Served {
     acceptor: Option<TlsAcceptor>,
     /// Connections that began by this end when it is gone.
     until: watch::Sender<()>,
+    /// What reads the folder of collateral again.
+    _reading: Option<Reading>,
+}
+
+/// A task that ends with this.
+struct Reading(JoinHandle<()>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Settings that were opened.
@@ -188,14 +211,44 @@ struct Ready {
 }
 
 impl Ready {
-    async fn open(settings: Settings) -> Result<Self, SettingsError> {
-        let Opened { steward, tls, limits, clock, counted, record } = settings.open()?;
+    /// With what was at hand before, where its files cannot be read now.
+    async fn open(settings: Settings, before: &Cache) -> Result<Self, SettingsError> {
+        let Opened { steward, tls, limits, clock, counted, record, collateral } = settings.open()?;
         let steward = Arc::new(steward);
+        let reading = collateral.map(|mut reader| {
+            reader.inherit(before);
+            steward.put_collateral(Arc::clone(reader.cache()));
+            Reading(tokio::spawn(read_again(reader, Arc::downgrade(&steward), limits.collateral)))
+        });
         let record = Record::open(record).await?;
         let router = http::router(Arc::clone(&steward), record, &limits, clock, counted);
         let tls_pin = tls.as_ref().map(|tls| tls.pin);
         let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
-        Ok(Self { served: Served { router, acceptor, until: watch::Sender::new(()) }, tls_pin, steward })
+        let served = Served { router, acceptor, until: watch::Sender::new(()), _reading: reading };
+        Ok(Self { served, tls_pin, steward })
+    }
+}
+
+/// Reads the folder of collateral again and again: no request waits for it.
+async fn read_again(mut reader: Reader, steward: Weak<Steward>, every: Duration) {
+    loop {
+        sleep(every).await;
+        let reading = spawn_blocking(move || {
+            let read = reader.again();
+            (reader, read)
+        });
+        // Only where the runtime ends.
+        let Ok((back, read)) = reading.await else { return };
+        reader = back;
+        let Some(steward) = steward.upgrade() else { return };
+        match read {
+            Ok(true) => {
+                steward.put_collateral(Arc::clone(reader.cache()));
+                tracing::info!(pieces = reader.cache().len(), "collateral: read again");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "collateral: not read, what was read before stays"),
+        }
     }
 }
 
@@ -205,7 +258,7 @@ impl Ready {
 /// [`SettingsError`] when a file or key is not usable; nothing was served then.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, SettingsError> {
     let limits = settings.limits.clone();
-    let Ready { served, tls_pin, steward } = Ready::open(settings).await?;
+    let Ready { served, tls_pin, steward } = Ready::open(settings, &Cache::default()).await?;
     let local_addr = listener.local_addr().map_err(|error| SettingsError::Listener(error.kind()))?;
     let (stop, stopped) = watch::channel(false);
     let (served, current) = watch::channel(Arc::new(served));
@@ -217,6 +270,7 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
         root_pem: steward.authority().root_pem(),
         policy: steward.policy().digest(),
         class: steward.policy().class(),
+        steward,
         served,
         stop,
         accepting,
@@ -279,7 +333,7 @@ async fn accept(
         let _ = stream.set_nodelay(true);
         // Nothing of what is served now is kept by a connection, or it would not end with it.
         let (router, acceptor, replaced) = {
-            let Served { router, acceptor, until } = &**current.borrow();
+            let Served { router, acceptor, until, _reading } = &**current.borrow();
             (router.clone(), acceptor.clone(), until.subscribe())
         };
         let limits = Arc::clone(&limits);

@@ -9,6 +9,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Limits, Steward,
+    collateral::{Folder, FolderError, Reader},
     nonce::{NoRandomness, NonceKey, NonceKeyError},
     policy::Policy,
     record::writer::{RecordError, RecordSource},
@@ -46,6 +48,8 @@ pub struct Settings {
     pub counted: bool,
     /// Where what is issued is recorded, before it is. Nowhere by default.
     pub record: RecordSource,
+    /// A folder of collateral, for evidence that comes without. None by default.
+    pub collateral: Option<PathBuf>,
 }
 
 /// Tells the time.
@@ -67,6 +71,8 @@ pub struct Opened {
     pub counted: bool,
     /// Where there is a record.
     pub record: RecordSource,
+    /// What reads the folder of collateral again.
+    pub collateral: Option<Reader>,
 }
 
 /// Where the CA's key and chain come from.
@@ -134,6 +140,7 @@ impl Settings {
             clock: SystemTime::now,
             counted: false,
             record: RecordSource::default(),
+            collateral: None,
         }
     }
 
@@ -142,7 +149,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] names the file.
     pub fn open(self) -> Result<Opened, SettingsError> {
-        let Self { policy, authority, nonce_key, tls, limits, clock, counted, record } = self;
+        let Self { policy, authority, nonce_key, tls, limits, clock, counted, record, collateral } = self;
         let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
         let class = policy.class();
         let authority = match authority {
@@ -197,7 +204,13 @@ impl Settings {
         {
             return Err(SettingsError::SharedKey { path: tls_key, key: tls.pin });
         }
-        Ok(Opened { steward: Steward::new(policy, authority, &nonce_key)?, tls, limits, clock, counted, record })
+        let open = |path| Reader::open(Folder::new(path), policy.roots().clone());
+        let collateral = collateral.map(open).transpose()?;
+        let steward = Steward::new(policy, authority, &nonce_key)?;
+        if let Some(reader) = &collateral {
+            steward.put_collateral(Arc::clone(reader.cache()));
+        }
+        Ok(Opened { steward, tls, limits, clock, counted, record, collateral })
     }
 }
 
@@ -306,6 +319,9 @@ pub enum SettingsError {
     /// There is no record to write.
     #[error("record: {0}")]
     Record(#[from] RecordError),
+    /// The folder of collateral cannot be read.
+    #[error("collateral: {0}")]
+    Collateral(#[from] FolderError),
     /// The clock is before 1970.
     #[error("the system's clock is before 1970")]
     Clock,
@@ -334,6 +350,7 @@ impl SettingsError {
             Self::SharedKey { .. } => Some("make a key for HTTPS alone, or let one be made at start"),
             Self::Clock => Some("set the clock"),
             Self::Token(error) => error.hint(),
+            Self::Collateral(error) => Some(error.hint()),
             Self::Record(_) => Some("the user this runs as must be able to write there, and there must be room"),
             Self::Random(_) | Self::Listener(_) => None,
         }

@@ -2,12 +2,16 @@
 //!
 //! No test measures time: where a limit must act, the test waits for what it does.
 
+mod collateral;
 mod est;
 mod record;
 mod reload;
 mod routes;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/vendors.rs"]
+#[allow(dead_code, reason = "one test uses a part")]
+mod vendors;
 
 #[path = "../../../evidence/tests/support/folder.rs"]
 mod folder;
@@ -37,7 +41,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use identity::{
     Algorithm, Signer as _,
     binding::{self, Purpose},
-    csr::{CSR_LIMIT, Evidence, SNP_MEDIA_TYPE},
+    csr::{CSR_LIMIT, Collateral, Evidence, SNP_MEDIA_TYPE},
     enrol::{Attested, Awaiting, Enrol, EnrolError, HttpRequest, Identity},
     issuer::Issuer,
     jws, pem,
@@ -154,6 +158,19 @@ async fn asked(
     key: &Key,
     lie: impl Fn(&mut ReportRequest),
 ) -> Result<(HttpRequest, Awaiting), EnrolError> {
+    let endorsements = vec![world.amd.vcek_der(world.amd.tcb()), world.amd.ask_der().to_vec()];
+    let collateral = vec![support::crl(world.amd.crl_der(NOW - DAY, CRL_END, &[]))];
+    asked_with(world, handle, key, lie, (endorsements, collateral)).await
+}
+
+/// The same with this beside its report.
+async fn asked_with(
+    world: &World,
+    handle: &Handle,
+    key: &Key,
+    lie: impl Fn(&mut ReportRequest),
+    (endorsements, collateral): (Vec<Vec<u8>>, Vec<Collateral>),
+) -> Result<(HttpRequest, Awaiting), EnrolError> {
     let mut brief = world.brief();
     brief.steward.as_mut().unwrap().anchors = vec![handle.anchor];
     let deployment = world.deployment().seal(&world.owner).unwrap();
@@ -172,8 +189,8 @@ async fn asked(
     lie(&mut report);
     let attested = Attested {
         evidence: Evidence { media_type: SNP_MEDIA_TYPE.to_owned(), bytes: world.amd.report(&report).to_vec() },
-        endorsements: vec![world.amd.vcek_der(world.amd.tcb()), world.amd.ask_der().to_vec()],
-        collateral: vec![support::crl(world.amd.crl_der(NOW - DAY, CRL_END, &[]))],
+        endorsements,
+        collateral,
     };
     enrol.certificate_request(&challenge.nonce, attested, key)
 }

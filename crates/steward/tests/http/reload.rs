@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{NOW, POLICY, World, asked, clock, connect, get, send, start, translate};
 
 /// Settings whose keys are in files, by this policy.
-fn settings(world: &World, policy: &str) -> Settings {
+pub(super) fn settings(world: &World, policy: &str) -> Settings {
     let folder = world.folder.path();
     let (key, certificates, nonce) = (folder.join("ca.key"), folder.join("ca.pem"), folder.join("nonce.key"));
     if !key.exists() {

@@ -189,11 +189,15 @@ impl Keep<'_> {
         let brief_hash = brief::hash(&brief_bytes);
         let spki = self.bound_key.as_deref().unwrap_or(self.key.spki());
         let nonce = self.bound_nonce.as_ref().unwrap_or(&self.nonce);
-        let report = self.world.amd.report(&ReportRequest {
+        let mut report = self.world.amd.report(&ReportRequest {
             report_data: binding::report_data(self.purpose, spki, &brief_hash, nonce),
             host_data: self.launched.unwrap_or(brief_hash),
             ..self.report.clone()
         });
+        // SIGNING_KEY: VLEK.
+        if self.report.flags >> 2 & 7 == 1 {
+            self.world.amd.sign_report_with_vlek(&mut report, self.report.reported_tcb);
+        }
         let statement = Statement {
             evidence: Evidence { media_type: self.media_type.clone(), bytes: report.to_vec() },
             brief: brief_bytes,

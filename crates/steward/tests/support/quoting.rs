@@ -39,6 +39,8 @@ pub(crate) struct Asker<'w> {
     pub(crate) instead: Option<(CollateralKind, Vec<u8>)>,
     /// Of the pieces of collateral, which are brought.
     pub(crate) brought: Vec<CollateralKind>,
+    /// Whether the certificates of those who signed it are brought.
+    pub(crate) signers: bool,
     pub(crate) media_type: &'static str,
 }
 
@@ -54,6 +56,7 @@ impl<'w> Asker<'w> {
             service: Service::new(tdx, NOW - DAY, CRL_END),
             instead: None,
             brought: vec![CollateralKind::Crl, CollateralKind::TcbInfo, CollateralKind::QeIdentity],
+            signers: true,
             media_type: if tdx { TDX_MEDIA_TYPE } else { SGX_MEDIA_TYPE },
         }
     }
@@ -101,7 +104,7 @@ impl<'w> Asker<'w> {
                     _ => Collateral { kind, bytes },
                 })
                 .collect(),
-            endorsements: vec![tcb_signer.der(), ca.der(), root.der()],
+            endorsements: if self.signers { vec![tcb_signer.der(), ca.der(), root.der()] } else { Vec::new() },
         };
         self.world.steward.judge(&csr::build(&statement, csr::Carrier::Attribute, &self.key).unwrap(), NOW)
     }
