@@ -29,10 +29,12 @@ use tokio::sync::watch;
 
 use crate::failure::Failure;
 
-/// A runtime for a command that talks to the network.
+/// A runtime for a command that talks to the network. A Steward computes in as many of its threads as there are processors; two more
+/// answer meanwhile.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(processors.saturating_add(2))
         .enable_all()
         .build()
         .map_err(|error| Failure::caused("cannot start a runtime", &error))

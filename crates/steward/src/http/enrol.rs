@@ -82,7 +82,8 @@ impl Service {
                 |(number, csr): (usize, &Bytes)| steward.decide(csr, asked, now).map_err(|refusal| (number, refusal));
             requests.iter().enumerate().map(one).collect()
         };
-        let judged = self.places.work(&place, judge).await?;
+        let judged =
+            if several { self.places.work(&place, judge).await } else { self.places.compute(judge).await }?;
         if let Some(metrics) = &self.metrics {
             metrics.judged(begun.elapsed());
         }
@@ -93,12 +94,8 @@ impl Service {
         let sign = move || -> Result<Vec<Issued>, Refusal> {
             decided.into_iter().zip(&recorded).map(|(decided, recorded)| decided.sign(&steward, recorded)).collect()
         };
-        // One signature of a key in memory takes less than the way to another thread and back; an HSM takes its time.
-        let signed = if several || !self.steward.authority().key().is_quick() {
-            self.places.work(&place, sign).await?
-        } else {
-            sign()
-        };
+        let slow = several || !self.steward.authority().key().is_in_memory();
+        let signed = if slow { self.places.work(&place, sign).await } else { self.places.compute(sign).await }?;
         let issued = signed.map_err(|refusal| self.refused(None, refusal))?;
         issued.iter().for_each(|issued| self.issued(issued));
         Ok(issued)

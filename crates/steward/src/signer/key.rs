@@ -88,8 +88,8 @@ impl Key {
         }
     }
 
-    /// Whether it signs without asking anybody.
-    pub(crate) fn is_quick(&self) -> bool {
+    /// Whether it signs without asking an HSM.
+    pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.holder, Holder::Memory(_))
     }
 
