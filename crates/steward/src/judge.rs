@@ -140,6 +140,7 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
     // Rule 9: the media type alone says which verifier and which binding rule; there is no second try.
     let (evidence, mut endorsements) = carried::read(&request.statement)?;
     let (demands, roots) = policy.asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
+    let strange = steward.objects().recognise(&mut endorsements);
     steward.collateral().add(&evidence, &mut endorsements);
     // Rules 1 and 2: the hardware carries this brief, and binds this key to this nonce.
     let report_data = binding::report_data(Purpose::Issue, &request.spki, &brief_hash, nonce);
@@ -152,8 +153,9 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
     };
     let Appraisal { verdict, proof, .. } = appraisal::appraise(&evidence, by, steward.provider());
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
+    steward.objects().keep(strange);
 
-    let named = name(&brief, deployment.as_deref(), policy)?;
+    let named = name(&brief, deployment.as_deref(), steward)?;
     decide(
         steward,
         &Asker { asked, spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
@@ -185,7 +187,8 @@ struct Named {
 
 /// Rule 3. Without a Deployment the Keep is anonymous; with one that does not hold it is refused rather than
 /// left without the name it asked for.
-fn name(brief: &Brief, deployment: Option<&[u8]>, policy: &Policy) -> Result<Named, Refusal> {
+fn name(brief: &Brief, deployment: Option<&[u8]>, steward: &Steward) -> Result<Named, Refusal> {
+    let policy = steward.policy();
     let Some(deployment) = deployment else {
         return Ok(Named {
             id: SpiffeId::anonymous(brief.trust_domain.clone()).map_err(IssueFault::from)?,
@@ -193,7 +196,7 @@ fn name(brief: &Brief, deployment: Option<&[u8]>, policy: &Policy) -> Result<Nam
             dns: Vec::new(),
         });
     };
-    let deployment = Deployment::open(deployment, &AwsLc)?;
+    let deployment = Deployment::open(deployment, steward.owners())?;
     let role = deployment.covers(brief)?;
     let owner = *deployment.owner();
     if !policy.names().deployment(owner, &deployment.id) {

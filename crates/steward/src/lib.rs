@@ -55,7 +55,7 @@ pub mod tls;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use identity::{binding::Purpose, enrol::Challenge};
+use identity::{binding::Purpose, enrol::Challenge, keys::Verifier};
 
 use crate::{
     collateral::Cache,
@@ -64,8 +64,8 @@ use crate::{
     policy::Policy,
     record::Recorded,
     refusal::Refusal,
-    remembered::Remembered,
-    signer::Authority,
+    remembered::{Objects, Remembered},
+    signer::{Authority, AwsLc},
 };
 pub use crate::{
     http::open_api,
@@ -80,6 +80,8 @@ pub struct Steward {
     authority: Authority,
     nonces: Nonces,
     provider: Remembered<evidence::AwsLc>,
+    owners: Remembered<AwsLc>,
+    objects: Objects,
     /// Another one in its place now and then; a request has the one that is there when it is judged.
     collateral: RwLock<Arc<Cache>>,
 }
@@ -94,8 +96,9 @@ impl Steward {
             return Err(SettingsError::Class { expected: policy.class(), found: authority.class() });
         }
         let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
-        let provider = Remembered::new(evidence::AwsLc);
-        Ok(Self { policy, authority, nonces, provider, collateral: RwLock::default() })
+        let (provider, owners) = (Remembered::new(evidence::AwsLc), Remembered::new(AwsLc));
+        let (objects, collateral) = (Objects::new(), RwLock::default());
+        Ok(Self { policy, authority, nonces, provider, owners, objects, collateral })
     }
 
     /// A nonce for a certificate request, issued at `now` (seconds since 1970).
@@ -149,6 +152,15 @@ impl Steward {
 
     pub(crate) fn provider(&self) -> &dyn evidence::Provider {
         &self.provider
+    }
+
+    /// Who verifies what owners signed.
+    pub(crate) fn owners(&self) -> &dyn Verifier {
+        &self.owners
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     pub(crate) fn nonces(&self) -> &Nonces {

@@ -45,9 +45,7 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
                 Evidence::Tdx(_) | Evidence::Azure(_) => panic!("Enarx has none"),
             };
             let within = |part: &[u8]| part.is_empty() || request.windows(part.len()).any(|window| window == part);
-            assert!(
-                within(bytes) && endorsements.certificates().iter().chain(endorsements.lists()).all(|der| within(der))
-            );
+            assert!(within(bytes) && endorsements.certificates().chain(endorsements.lists()).all(within));
             assert!(report_data[48..] == [0; 16] && report_data[..32] != [0; 32], "bound to nothing");
             vec![kind, number(&(endorsements.certificates().len(), endorsements.lists().len()))]
         }

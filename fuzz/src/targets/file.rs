@@ -152,7 +152,7 @@ fn agrees(file: &File) -> bool {
 fn bounded(endorsements: &Endorsements) -> u64 {
     let (certificates, lists) = (endorsements.certificates(), endorsements.lists());
     assert!(certificates.len() <= 64 && lists.len() <= 64, "too many");
-    let bytes: usize = certificates.iter().chain(lists).map(Vec::len).sum();
+    let bytes: usize = endorsements.certificates().chain(endorsements.lists()).map(<[u8]>::len).sum();
     assert!(bytes <= MAX_FILE, "{bytes} bytes of one file");
     let mut twice = endorsements.clone();
     assert!(twice.extend(endorsements) == Ok(()) && twice == *endorsements, "one of them twice");

@@ -204,13 +204,13 @@ impl Bundle {
             Bundled::Evidence(Evidence::Azure(bytes)) => ("azure", bytes),
             Bundled::Csr(bytes) => (Kind::Csr.name(), bytes),
         };
-        let base64 = |list: &[Vec<u8>]| list.iter().cloned().map(Base64).collect();
+        let base64 = |der: &[u8]| Base64(der.to_vec());
         let text = Text {
             donjon_evidence_bundle: VERSION,
             kind: kind.to_owned(),
             evidence: Base64(bytes.clone()),
-            certificates: base64(self.endorsements.certificates()),
-            revocation_lists: base64(self.endorsements.lists()),
+            certificates: self.endorsements.certificates().map(base64).collect(),
+            revocation_lists: self.endorsements.lists().map(base64).collect(),
             tcb_infos: signed(self.endorsements.tcb_infos())?,
             qe_identities: signed(self.endorsements.qe_identities())?,
             policy: self.policy.clone(),

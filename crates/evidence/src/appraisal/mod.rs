@@ -36,8 +36,9 @@ pub use pool::{Endorsements, TooMany};
 use crate::azure::Hardware;
 use crate::azure::envelope::Endorsement;
 use crate::dcap::{self, Source, TcbStatus};
+use crate::pki::Object;
 use crate::provider::Provider;
-use crate::snp::SnpEvidence;
+use crate::snp::Presented;
 use crate::verdict::{Outcome, Recorder, Skip, Verdict, rules};
 use crate::{Asked, Check, Expected, Verified, azure, ear, sgx, snp, tdx};
 use serde::ser::SerializeStruct;
@@ -190,7 +191,7 @@ pub fn appraise(evidence: &Evidence, by: By<'_>, provider: &dyn Provider) -> App
             let chosen = endorsements.of_report(report, &roots.snp, now, provider);
             let collateral = snp::Collateral { roots: &roots.snp, crl: None }.into();
             let by = snp::By { collateral, policy, platforms, now, provider };
-            concluded(snp::judge(chosen.evidence(report), asked, by), binding, Claims::Snp)
+            concluded(snp::judge(&chosen.with(report), asked, by), binding, Claims::Snp)
         }
         Evidence::Sgx(quote) => {
             let Some((policy, platforms)) = asks.sgx() else {
@@ -235,7 +236,8 @@ fn azure(json: &[u8], asked: Asked, policy: &Policy, by: By<'_>, provider: &dyn 
         Endorsement::Vcek(vcek) => {
             let Some((policy, platforms)) = policy.snp() else { return no_section("snp") };
             let chosen = endorsements.of_key(vcek, &roots.snp, now, provider);
-            let SnpEvidence { vcek, ask, crl, .. } = chosen.evidence(&[]);
+            let Presented { vek, ask, crl, .. } = chosen.with(&[]);
+            let (vcek, ask, crl) = (vek.der(), ask.as_deref().map(Object::der), crl.as_deref().map(Object::der));
             let collateral = snp::Collateral { roots: &roots.snp, crl: None }.into();
             let hardware = Hardware::Snp { vcek, ask, crl, collateral, policy, platforms };
             azure::judge(evidence, hardware, asked, own, now, provider)

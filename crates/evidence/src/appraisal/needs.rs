@@ -280,7 +280,7 @@ fn of_report(bytes: &[u8], brought: &Endorsements) -> Vec<Need> {
     let lines = match report.cpuid() {
         Some(cpuid) => ProductLine::from_cpuid(cpuid.family, cpuid.model).into_iter().collect(),
         None => {
-            let mut named: Vec<_> = brought.certificates().iter().filter_map(|der| Vek::parse(der).ok()).collect();
+            let mut named: Vec<_> = brought.certificates().filter_map(|der| Vek::parse(der).ok()).collect();
             named.retain(|vek| vek.tcb().encode() == report.reported_tcb());
             match named.first() {
                 Some(vek) => vec![vek.product().line()],

@@ -9,23 +9,27 @@ use crate::dcap::pck::Pck;
 use crate::dcap::quote::{Quote, Tee};
 use crate::dcap::tcb_info::{MAX_JSON, QeIdentity, TcbInfo};
 use crate::dcap::{self, Bundle, TCB_SIGNER};
-use crate::pki::{Certificate, Crl, Scheme, common_name};
+use crate::pki::{Certificate, Object, Scheme, common_name};
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::snp::report::Report;
 use crate::snp::vek::Vek;
-use crate::snp::{self, ProductLine, SnpEvidence};
+use crate::snp::{self, Presented, ProductLine};
 use der::pem::{self, LineEnding};
+use std::sync::Arc;
 use thiserror::Error;
 use x509_cert::name::Name;
 
 /// The most of one kind.
 pub(super) const MOST: usize = 64;
 
+const CERTIFICATES: &str = "certificates";
+const LISTS: &str = "revocation lists";
+
 /// Everything that is at hand. The order does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endorsements {
-    certificates: Vec<Vec<u8>>,
-    lists: Vec<Vec<u8>>,
+    certificates: Vec<Arc<Object>>,
+    lists: Vec<Arc<Object>>,
     tcb_infos: Vec<Statement>,
     qe_identities: Vec<Statement>,
 }
@@ -45,12 +49,12 @@ pub struct TooMany(&'static str);
 impl Endorsements {
     /// Takes a DER certificate, of anybody.
     pub fn certificate(&mut self, der: &[u8]) -> Result<(), TooMany> {
-        add(&mut self.certificates, der.to_vec(), "certificates")
+        add(&mut self.certificates, Object::new(der).into(), CERTIFICATES)
     }
 
     /// Takes a DER revocation list, of anybody.
     pub fn list(&mut self, der: &[u8]) -> Result<(), TooMany> {
-        add(&mut self.lists, der.to_vec(), "revocation lists")
+        add(&mut self.lists, Object::new(der).into(), LISTS)
     }
 
     /// Takes a TCB info, as it was signed, and its signature.
@@ -68,20 +72,25 @@ impl Endorsements {
     /// Takes all that another has.
     pub fn extend(&mut self, other: &Self) -> Result<(), TooMany> {
         let Self { certificates, lists, tcb_infos, qe_identities } = other;
-        certificates.iter().try_for_each(|der| self.certificate(der))?;
-        lists.iter().try_for_each(|der| self.list(der))?;
+        certificates.iter().try_for_each(|one| add(&mut self.certificates, Arc::clone(one), CERTIFICATES))?;
+        lists.iter().try_for_each(|one| add(&mut self.lists, Arc::clone(one), LISTS))?;
         tcb_infos.iter().try_for_each(|info| self.tcb_info(&info.body, &info.signature))?;
         qe_identities.iter().try_for_each(|identity| self.qe_identity(&identity.body, &identity.signature))
     }
 
     /// Certificates, DER.
-    pub fn certificates(&self) -> &[Vec<u8>] {
-        &self.certificates
+    pub fn certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.certificates.iter().map(|one| one.der())
     }
 
     /// Revocation lists, DER.
-    pub fn lists(&self) -> &[Vec<u8>] {
-        &self.lists
+    pub fn lists(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.lists.iter().map(|one| one.der())
+    }
+
+    /// All certificates and lists, for who has some of them at hand that were read before: the same bytes, in the same place.
+    pub fn objects(&mut self) -> impl Iterator<Item = &mut Arc<Object>> {
+        self.certificates.iter_mut().chain(&mut self.lists)
     }
 
     pub(super) fn tcb_infos(&self) -> &[Statement] {
@@ -98,13 +107,7 @@ impl Endorsements {
     }
 
     /// For a report of SEV-SNP: the key's certificate, its issuer's, the list.
-    pub(super) fn of_report(
-        &self,
-        report: &[u8],
-        roots: &snp::Roots,
-        now: u64,
-        provider: &dyn Provider,
-    ) -> OfReport<'_> {
+    pub(super) fn of_report(&self, report: &[u8], roots: &snp::Roots, now: u64, provider: &dyn Provider) -> OfReport {
         let report = Report::parse(report).ok();
         let fits = |vek: &Vek| {
             let Some(report) = &report else { return (false, false, false) };
@@ -117,49 +120,36 @@ impl Endorsements {
             let tcb = vek.tcb().encode() == report.reported_tcb();
             (signed, tcb, vek.certificate().valid_at(now))
         };
-        let veks = self.certificates.iter().filter_map(|der| Some((der, Vek::parse(der).ok()?)));
-        let Some((der, vek)) = choice(veks, |(_, vek)| fits(vek)) else {
+        let veks = self.certificates.iter().filter_map(|one| Some((one, read(one)?)));
+        let Some((object, vek)) = choice(veks, |(_, vek)| fits(vek)) else {
             // A certificate that is no VEK's says more than none.
-            return OfReport { vek: self.certificates.first().map_or(&[], Vec::as_slice), ask: None, crl: None };
+            let vek = self.certificates.first().cloned().unwrap_or_default();
+            return OfReport { vek, read: None, ask: None, crl: None };
         };
-        self.of_vek(der, &vek, roots, now, provider)
+        self.of_vek(Arc::clone(object), vek, roots, now, provider)
     }
 
     /// For a report whose key's certificate came with it.
-    pub(super) fn of_key<'a>(
-        &'a self,
-        der: &'a [u8],
-        roots: &snp::Roots,
-        now: u64,
-        provider: &dyn Provider,
-    ) -> OfReport<'a> {
-        match Vek::parse(der) {
-            Ok(vek) => self.of_vek(der, &vek, roots, now, provider),
-            Err(_) => OfReport { vek: der, ask: None, crl: None },
+    pub(super) fn of_key(&self, der: &[u8], roots: &snp::Roots, now: u64, provider: &dyn Provider) -> OfReport {
+        let object = Arc::new(Object::new(der));
+        match read(&object) {
+            Some(vek) => self.of_vek(object, vek, roots, now, provider),
+            None => OfReport { vek: object, read: None, ask: None, crl: None },
         }
     }
 
-    fn of_vek<'a>(
-        &'a self,
-        der: &'a [u8],
-        vek: &Vek,
-        roots: &snp::Roots,
-        now: u64,
-        provider: &dyn Provider,
-    ) -> OfReport<'a> {
+    fn of_vek(&self, object: Arc<Object>, vek: Vek, roots: &snp::Roots, now: u64, provider: &dyn Provider) -> OfReport {
         let issuer = vek.certificate().issuer();
-        let asks = self.certificates.iter().filter_map(|der| {
-            let ask = Certificate::parse(der, Scheme::RsaPssSha384).ok()?;
-            (ask.subject() == issuer).then_some((der, ask))
+        let asks = self.certificates.iter().filter_map(|one| {
+            let ask = one.certificate(Scheme::RsaPssSha384).ok()?;
+            (ask.subject() == issuer).then_some((one, ask))
         });
         let ask = choice(asks, |(_, ask)| (vek.certificate().signed_by(ask.spki(), provider), ask.valid_at(now)));
+        let ask = ask.map(|(one, _)| Arc::clone(one));
         let line = vek.product().line();
-        OfReport {
-            vek: der,
-            ask: ask.map(|(der, _)| der.as_slice()),
-            crl: newest(&self.heads(Scheme::RsaPssSha384, now), |issuer| is_ark(issuer, line, roots))
-                .map(|head| head.der),
-        }
+        let crl = newest(&self.heads(Scheme::RsaPssSha384, now), |issuer| is_ark(issuer, line, roots))
+            .map(|head| Arc::clone(head.object));
+        OfReport { vek: object, read: Some(vek), ask, crl }
     }
 
     /// For a quote: the statements about its platform, with what vouches for them.
@@ -174,32 +164,32 @@ impl Endorsements {
         let pck_crl = pck.as_ref().and_then(|pck| newest(&lists, |issuer| issuer == pck.certificate().issuer()));
         let pck_crl = pck_crl.or_else(|| newest(&lists, |issuer| !roots.names(issuer)));
         let ca = pck_crl
-            .and_then(|crl| self.best(|ca| *ca.subject() == crl.issuer, |ca| (ca.valid_at(now), ca.not_before())));
+            .and_then(|crl| self.best(|ca| ca.subject() == crl.issuer, |ca| (ca.valid_at(now), ca.not_before())));
         OfQuote {
             tcb_info,
             tcb_info_chain: self.signer(tcb_info, now, provider),
             qe_identity,
             qe_identity_chain: self.signer(qe_identity, now, provider),
-            root_crl: root_crl.map(|head| head.der).unwrap_or_default(),
-            pck_crl: pck_crl.map(|head| head.der).unwrap_or_default(),
+            root_crl: root_crl.map(|head| head.object.der()).unwrap_or_default(),
+            pck_crl: pck_crl.map(|head| head.object.der()).unwrap_or_default(),
             pck_crl_chain: ca.map(pem),
         }
     }
 
-    /// Every list once: it may have thousands of entries, which are not needed to choose.
+    /// What lists say of themselves.
     fn heads(&self, scheme: Scheme, now: u64) -> Vec<Head<'_>> {
-        let lists = self.lists.iter().filter_map(|der| {
-            let crl = Crl::parse(der, scheme).ok()?;
-            Some(Head { der, issuer: crl.issuer().clone(), rank: (crl.valid_at(now), crl.this_update()) })
+        let lists = self.lists.iter().filter_map(|object| {
+            let crl = object.list(scheme).ok()?;
+            Some(Head { object, issuer: crl.issuer(), rank: (crl.valid_at(now), crl.this_update()) })
         });
         lists.collect()
     }
 
     /// Of the certificates of Intel's kind that could be it, the one that fits best.
     fn best<T: Ord>(&self, could: impl Fn(&Certificate) -> bool, fits: impl Fn(&Certificate) -> T) -> Option<&[u8]> {
-        let certificates = self.certificates.iter().filter_map(|der| {
-            let certificate = Certificate::parse(der, Scheme::EcdsaP256Sha256).ok()?;
-            could(&certificate).then_some((der.as_slice(), certificate))
+        let certificates = self.certificates.iter().filter_map(|one| {
+            let certificate = one.certificate(Scheme::EcdsaP256Sha256).ok()?;
+            could(certificate).then_some((one.der(), certificate))
         });
         choice(certificates, |(_, certificate)| fits(certificate)).map(|(der, _)| der)
     }
@@ -234,15 +224,15 @@ fn choice<T, K: Ord>(candidates: impl Iterator<Item = T>, rank: impl Fn(&T) -> K
 
 /// What a revocation list says of itself.
 struct Head<'a> {
-    der: &'a [u8],
-    issuer: Name,
+    object: &'a Arc<Object>,
+    issuer: &'a Name,
     /// Whether it is valid, and since when.
     rank: (bool, u64),
 }
 
 /// The list of an issuer that is valid, or else the newest.
 fn newest<'a, 'b>(heads: &'b [Head<'a>], issuer: impl Fn(&Name) -> bool) -> Option<&'b Head<'a>> {
-    heads.iter().filter(|head| issuer(&head.issuer)).max_by_key(|head| head.rank)
+    heads.iter().filter(|head| issuer(head.issuer)).max_by_key(|head| head.rank)
 }
 
 fn add<T: PartialEq>(list: &mut Vec<T>, one: T, what: &'static str) -> Result<(), TooMany> {
@@ -276,16 +266,23 @@ fn pem(der: &[u8]) -> String {
     pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
 }
 
-/// What belongs to a report.
-pub(super) struct OfReport<'a> {
-    vek: &'a [u8],
-    ask: Option<&'a [u8]>,
-    crl: Option<&'a [u8]>,
+/// As a VEK's, if it can be.
+fn read(object: &Object) -> Option<Vek> {
+    Vek::of(object.certificate(Scheme::RsaPssSha384).ok()?.clone()).ok()
 }
 
-impl<'a> OfReport<'a> {
-    pub(super) fn evidence(&self, report: &'a [u8]) -> SnpEvidence<'a> {
-        SnpEvidence { report, vcek: self.vek, ask: self.ask, crl: self.crl }
+/// What belongs to a report.
+pub(super) struct OfReport {
+    vek: Arc<Object>,
+    read: Option<Vek>,
+    ask: Option<Arc<Object>>,
+    crl: Option<Arc<Object>>,
+}
+
+impl OfReport {
+    pub(super) fn with(self, report: &[u8]) -> Presented<'_> {
+        let Self { vek, read, ask, crl } = self;
+        Presented { report, vek, read, ask, crl }
     }
 }
 

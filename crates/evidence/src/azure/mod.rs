@@ -348,7 +348,7 @@ fn inner(
         Hardware::Snp { vcek, ask, crl, collateral, policy, platforms } => {
             let evidence = SnpEvidence { report: report.hardware(), vcek, ask, crl };
             let by = snp::By { collateral, policy, platforms, now, provider };
-            snp::appraise(recorder, evidence, bound, by).map(|claims| HardwareClaims::Snp(Box::new(claims)))
+            snp::appraise(recorder, &evidence.into(), bound, by).map(|claims| HardwareClaims::Snp(Box::new(claims)))
         }
         Hardware::Tdx { quote, collateral, policy, platforms } => {
             let by = tdx::By { collateral, policy, platforms, now, provider };

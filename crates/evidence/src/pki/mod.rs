@@ -7,8 +7,10 @@
 //! [`Certificate::authority`] is asked. Path building does not live here.
 
 pub mod crl;
+mod object;
 
 pub use crl::Crl;
+pub use object::Object;
 
 use crate::provider::{Provider, SignatureAlgorithm};
 use crate::verdict::said;

@@ -7,19 +7,20 @@
 //! The list is the ARK's, so it speaks of ASKs and ASVKs only (RFC 5280 section 6.3.3 (b)): AMD publishes none for VEKs,
 //! all of which have the serial number 0. Keys of old firmware are refused by their TCB.
 
-use super::SnpEvidence;
+use super::Presented;
 use super::product::ProductLine;
 use super::roots::Roots;
 use super::rules::RuleId;
 use super::session::{Ask, List, Source, issuer};
 use super::vek::{Vek, VekError};
 use crate::hexadecimal as hex;
-use crate::pki::{Certificate, Crl, PkiError, Scheme, common_name, shown};
+use crate::pki::{Certificate, Crl, Object, PkiError, Scheme, common_name, shown};
 use crate::provider::Provider;
 use crate::snp::policy::CrlRule;
 use crate::time::Dates;
 use crate::verdict::{Recorder, Skip, Text};
 use std::borrow::Cow;
+use std::sync::Arc;
 use x509_cert::name::Name;
 
 /// What the chain contributes to the judgement of the report. Holding one says nothing about
@@ -37,25 +38,25 @@ pub(super) struct Chain<'a> {
 
 pub(super) fn judge<'a>(
     recorder: &mut Recorder,
-    evidence: &SnpEvidence<'_>,
+    presented: &'a Presented<'_>,
     source: Source<'a>,
     rule: CrlRule,
     now: u64,
     provider: &dyn Provider,
 ) -> Option<Chain<'a>> {
     let (vek, endorsed) = match source {
-        Source::Endorsed(known) if known.vek().certificate().der() == evidence.vcek => {
+        Source::Endorsed(known) if known.vek().certificate().der() == presented.vek.der() => {
             (Ok(Cow::Borrowed(known.vek())), true)
         }
-        _ => (Vek::parse(evidence.vcek).map(Cow::Owned), false),
+        _ => (read(presented), false),
     };
-    let ask = vek.as_ref().ok().map(|vek| intermediate(evidence.ask, vek, endorsed, source, provider));
+    let ask = vek.as_ref().ok().map(|vek| intermediate(presented.ask.as_deref(), vek, endorsed, source, provider));
     let anchor = ask.as_ref().and_then(|ask| ask.as_ref().ok()?.anchor).map(|(at, _)| at);
-    let list = revocation_list(recorder, evidence.crl, source, anchor, rule, now, provider);
+    let list = revocation_list(recorder, presented.crl.as_deref(), source, anchor, rule, now, provider);
     let vek = match vek {
         Ok(vek) => vek,
         Err(error) => {
-            recorder.check(RuleId::VekFormat, false, "a VEK certificate", no_vek(evidence.vcek, &error));
+            recorder.check(RuleId::VekFormat, false, "a VEK certificate", no_vek(&presented.vek, &error));
             return None;
         }
     };
@@ -102,12 +103,21 @@ pub(super) fn judge<'a>(
     Some(Chain { vek, ask: ask.and_then(Result::ok), crl_next_update, end })
 }
 
+fn read<'a>(presented: &'a Presented<'_>) -> Result<Cow<'a, Vek>, VekError> {
+    match &presented.read {
+        Some(vek) => Ok(Cow::Borrowed(vek)),
+        None => {
+            Vek::of(presented.vek.certificate(Scheme::RsaPssSha384).cloned().map_err(Clone::clone)?).map(Cow::Owned)
+        }
+    }
+}
+
 /// What there is in a VEK's place: what is missing is no malformed certificate, nor is an authority's.
-fn no_vek(der: &[u8], error: &VekError) -> Text {
-    if der.is_empty() {
+fn no_vek(found: &Object, error: &VekError) -> Text {
+    if found.der().is_empty() {
         return "none was given".into();
     }
-    let authority = Certificate::parse(der, Scheme::RsaPssSha384).ok();
+    let authority = found.certificate(Scheme::RsaPssSha384).ok();
     let authority = authority.filter(|found| found.authority().is_ok_and(|authority| authority.ca));
     match authority {
         Some(found) => format!("none was given, but the certificate of {}", shown(found.subject())).into(),
@@ -117,23 +127,23 @@ fn no_vek(der: &[u8], error: &VekError) -> Text {
 
 /// The ASK of the evidence, or else the one at hand that issued the VEK.
 fn intermediate<'a>(
-    der: Option<&[u8]>,
+    theirs: Option<&Object>,
     vek: &Vek,
     endorsed: bool,
     source: Source<'a>,
     provider: &dyn Provider,
 ) -> Result<Cow<'a, Ask>, String> {
     let (roots, known) = (source.roots(), source.known());
-    let before = match (source, der) {
-        (_, Some(der)) => known.and_then(|known| known.same(der)),
+    let before = match (source, theirs) {
+        (_, Some(theirs)) => known.and_then(|known| known.same(theirs.der())),
         (Source::Endorsed(endorsement), None) if endorsed => Some(endorsement.ask()),
         (_, None) => known.and_then(|known| known.issuer(vek, provider)),
     };
     if let Some(ask) = before {
         return Ok(Cow::Borrowed(ask));
     }
-    let certificate = match der {
-        Some(der) => Certificate::parse(der, Scheme::RsaPssSha384).map_err(|error| error.to_string())?,
+    let certificate = match theirs {
+        Some(theirs) => theirs.certificate(Scheme::RsaPssSha384).map_err(ToString::to_string)?.clone(),
         None => {
             let issuer = issuer(roots.intermediates(), |ask| ask, vek, provider);
             issuer.cloned().ok_or("none in the evidence, none among the roots")?
@@ -148,18 +158,20 @@ fn intermediate<'a>(
 /// attester's in its place would hide that the verifier's is bad.
 fn revocation_list<'a>(
     recorder: &mut Recorder,
-    theirs: Option<&[u8]>,
+    theirs: Option<&Object>,
     source: Source<'a>,
     anchor: Option<usize>,
     rule: CrlRule,
     now: u64,
     provider: &dyn Provider,
 ) -> Option<Cow<'a, List>> {
-    let examined = |der| Crl::parse(der, Scheme::RsaPssSha384).map(|crl| List::examine(crl, source.roots(), provider));
+    let examined = |crl| List::examine(crl, source.roots(), provider);
     let speaks = |list: &List| list.signers.is_empty() || anchor.is_none_or(|at| list.signers.contains(&at));
     let own = match source {
         Source::Given(collateral) => {
-            let own = collateral.crl.map(examined).filter(|own| own.as_ref().map_or(true, speaks));
+            let own =
+                collateral.crl.map(|der| Crl::parse(der, Scheme::RsaPssSha384).map(|crl| examined(Arc::new(crl))));
+            let own = own.filter(|own| own.as_ref().map_or(true, speaks));
             own.map(|own| own.map(Cow::Owned))
         }
         Source::Session(_) | Source::Endorsed(_) => {
@@ -167,7 +179,12 @@ fn revocation_list<'a>(
             known.map(|list| Ok(Cow::Borrowed(list)))
         }
     };
-    let Some(list) = own.or_else(|| theirs.map(|der| examined(der).map(Cow::Owned))) else {
+    let Some(list) = own.or_else(|| {
+        theirs.map(|theirs| {
+            let crl = theirs.list(Scheme::RsaPssSha384).cloned().map_err(Clone::clone);
+            crl.map(|crl| Cow::Owned(examined(crl)))
+        })
+    }) else {
         match rule {
             CrlRule::Required => {
                 recorder.check(RuleId::CrlPresent, false, "a revocation list", "none");
@@ -189,7 +206,7 @@ fn revocation_list<'a>(
         return None;
     };
     recorder.check(RuleId::CrlPresent, true, "a revocation list", "one");
-    record_list(recorder, list.as_ref().map(|list| &list.crl), now);
+    record_list(recorder, list.as_ref().map(|list| &*list.crl), now);
     list.ok()
 }
 

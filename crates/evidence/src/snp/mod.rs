@@ -24,10 +24,12 @@ pub use session::{Endorsement, Fetched, Session, Source};
 pub use tcb::Tcb;
 pub use vek::Vek;
 
+use crate::pki::Object;
 use crate::provider::Provider;
 use crate::verdict::{Recorder, Verdict};
 use crate::{Asked, Authentic, Expected, Hex, Verified};
 use report::{Cpuid, Mitigations, SigningKey};
+use std::sync::Arc;
 use tcb::FirmwareVersion;
 
 /// Media type of the bare 1184-byte report inside a CSR.
@@ -44,6 +46,24 @@ pub struct SnpEvidence<'a> {
     pub ask: Option<&'a [u8]>,
     /// Revocation list, DER. Ignored if the verifier has its own, see [`Collateral::crl`].
     pub crl: Option<&'a [u8]>,
+}
+
+/// The same, with what was read of it before.
+pub(crate) struct Presented<'a> {
+    pub(crate) report: &'a [u8],
+    pub(crate) vek: Arc<Object>,
+    /// If it was read as a VEK's.
+    pub(crate) read: Option<Vek>,
+    pub(crate) ask: Option<Arc<Object>>,
+    pub(crate) crl: Option<Arc<Object>>,
+}
+
+impl<'a> From<SnpEvidence<'a>> for Presented<'a> {
+    fn from(evidence: SnpEvidence<'a>) -> Self {
+        let SnpEvidence { report, vcek, ask, crl } = evidence;
+        let object = |der| Arc::new(Object::new(der));
+        Self { report, vek: object(vcek), read: None, ask: ask.map(object), crl: crl.map(object) }
+    }
 }
 
 /// What the verifier brings itself, not examined yet; for many reports a [`Session`] does that once.
@@ -137,7 +157,7 @@ pub struct SnpClaims {
 pub fn verify(input: Input<'_>, provider: &dyn Provider) -> Result<(Verified<SnpClaims>, Verdict), Verdict> {
     let Input { evidence, expected, collateral, policy, platforms, now } = input;
     let by = By { collateral, policy, platforms, now, provider };
-    let (claims, verdict) = judge(evidence, expected.into(), by)?;
+    let (claims, verdict) = judge(&evidence.into(), expected.into(), by)?;
     Ok((Verified::new(claims, expected), verdict))
 }
 
@@ -151,14 +171,14 @@ pub fn authentic<'a>(
     provider: &dyn Provider,
 ) -> Result<(Authentic<SnpClaims>, Verdict), Verdict> {
     let by = By { collateral: collateral.into(), policy, platforms, now, provider };
-    let (claims, verdict) = judge(evidence, Asked::default(), by)?;
+    let (claims, verdict) = judge(&evidence.into(), Asked::default(), by)?;
     Ok((Authentic::new(claims), verdict))
 }
 
 /// Judges evidence, bound to what is asked.
-pub(crate) fn judge(evidence: SnpEvidence<'_>, asked: Asked, by: By<'_>) -> Result<(SnpClaims, Verdict), Verdict> {
+pub(crate) fn judge(presented: &Presented<'_>, asked: Asked, by: By<'_>) -> Result<(SnpClaims, Verdict), Verdict> {
     let mut recorder = Recorder::new(CHECKS);
-    let claims = appraise(&mut recorder, evidence, asked, by);
+    let claims = appraise(&mut recorder, presented, asked, by);
     let verdict = recorder.finish();
     match claims {
         Some(claims) if verdict.passed() => Ok((claims, verdict)),
@@ -179,12 +199,12 @@ pub(crate) struct By<'a> {
 /// Records every rule of [`CHECKS`]. Whether the claims may be used is the verdict's to say.
 pub(crate) fn appraise(
     recorder: &mut Recorder,
-    evidence: SnpEvidence<'_>,
+    presented: &Presented<'_>,
     asked: Asked,
     by: By<'_>,
 ) -> Option<SnpClaims> {
     let By { collateral, policy, platforms, now, provider } = by;
-    let report = content::form(recorder, evidence.report);
-    let chain = chain::judge(recorder, &evidence, collateral, policy.settings().crl, now, provider);
+    let report = content::form(recorder, presented.report);
+    let chain = chain::judge(recorder, presented, collateral, policy.settings().crl, now, provider);
     content::judge(recorder, &report?, &chain?, asked, policy, platforms, provider)
 }

@@ -102,8 +102,8 @@ impl Session {
     /// Verifies a VEK (DER) once for many reports of its processor, or of its provider's.
     pub fn endorse(&self, vek: &[u8], now: u64, provider: &dyn Provider) -> Result<Endorsement, Verdict> {
         let mut recorder = Recorder::new(CHECKS);
-        let evidence = SnpEvidence { report: &[], vcek: vek, ask: None, crl: None };
-        let chain = chain::judge(&mut recorder, &evidence, Source::Session(self), CrlRule::Optional, now, provider);
+        let presented = SnpEvidence { report: &[], vcek: vek, ask: None, crl: None }.into();
+        let chain = chain::judge(&mut recorder, &presented, Source::Session(self), CrlRule::Optional, now, provider);
         let both = chain.and_then(|chain| Some((chain.vek.into_owned(), chain.ask?.into_owned())));
         let (vek, ask) = accepted(recorder, both)?;
         Ok(Endorsement { session: self.clone(), vek, ask })
@@ -170,13 +170,13 @@ impl Ask {
 /// A revocation list.
 #[derive(Clone, Debug)]
 pub(super) struct List {
-    pub(super) crl: Crl,
+    pub(super) crl: Arc<Crl>,
     /// The numbers of the roots that issued and signed it.
     pub(super) signers: Vec<usize>,
 }
 
 impl List {
-    pub(super) fn examine(crl: Crl, roots: &Roots, provider: &dyn Provider) -> Self {
+    pub(super) fn examine(crl: Arc<Crl>, roots: &Roots, provider: &dyn Provider) -> Self {
         let signed = named(roots, crl.issuer()).filter(|(_, root)| crl.signed_by(root.spki(), provider));
         Self { signers: signed.map(|(at, _)| at).collect(), crl }
     }
@@ -201,7 +201,7 @@ impl Known {
     fn list(&self, recorder: &mut Recorder, der: &[u8], now: u64, provider: &dyn Provider) -> Option<List> {
         let crl = Crl::parse(der, Scheme::RsaPssSha384);
         chain::record_list(recorder, crl.as_ref(), now);
-        let list = List::examine(crl.ok()?, &self.roots, provider);
+        let list = List::examine(Arc::new(crl.ok()?), &self.roots, provider);
         // The one that signed it stands for the message, else the first of the name, else any.
         let mut certificates = self.roots.anchors().iter().map(Anchor::certificate);
         let signer = list.signers.first().and_then(|at| certificates.clone().nth(*at));

@@ -105,7 +105,11 @@ pub struct Vek {
 impl Vek {
     /// Parses one DER certificate; says nothing about who signed it.
     pub fn parse(der: &[u8]) -> Result<Self, VekError> {
-        let certificate = Certificate::parse(der, Scheme::RsaPssSha384)?;
+        Self::of(Certificate::parse(der, Scheme::RsaPssSha384)?)
+    }
+
+    /// Reads a certificate as a VEK's.
+    pub(crate) fn of(certificate: Certificate) -> Result<Self, VekError> {
         if !is_on_curve(certificate.spki(), rfc5912::SECP_384_R_1) {
             return Err(VekError::Key);
         }

@@ -33,7 +33,7 @@ fn a_request_of_sev_snp_is_verified_and_bound_to_its_key() {
     let Some(folder) = Folder::open() else { return };
     let request = read(&folder.read(SNP)).expect("a request").expect("of Enarx");
     assert_eq!(request.evidence, Evidence::Snp(folder.read("enarx/derived/milan.report.bin")));
-    assert_eq!(request.endorsements.certificates(), [folder.read("enarx/derived/milan.vcek.der")]);
+    assert_eq!(request.endorsements.certificates().collect::<Vec<_>>(), [folder.read("enarx/derived/milan.vcek.der")]);
     assert_eq!(request.endorsements.lists().len(), 2);
     let judged = judge(&request, request.report_data, THEN[0]);
     assert!(judged.verified(), "{:?}", judged.verdict.primary());

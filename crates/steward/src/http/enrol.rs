@@ -82,8 +82,7 @@ impl Service {
                 |(number, csr): (usize, &Bytes)| steward.decide(csr, asked, now).map_err(|refusal| (number, refusal));
             requests.iter().enumerate().map(one).collect()
         };
-        let judged =
-            if several { self.places.work(&place, judge).await } else { self.places.compute(judge).await }?;
+        let judged = if several { self.places.work(&place, judge).await } else { self.places.compute(judge).await }?;
         if let Some(metrics) = &self.metrics {
             metrics.judged(begun.elapsed());
         }

@@ -136,7 +136,7 @@ impl Item {
     /// What it is, for people: among certificates may be none.
     pub(super) fn what(&self) -> String {
         match &self.content {
-            Content::Endorsements(only) if only.certificates().is_empty() && !only.lists().is_empty() => {
+            Content::Endorsements(only) if only.certificates().len() == 0 && only.lists().len() > 0 => {
                 if only.lists().len() == 1 { "a revocation list" } else { "revocation lists" }.to_owned()
             }
             _ => self.kind.to_string(),

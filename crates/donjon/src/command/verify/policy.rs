@@ -170,11 +170,10 @@ pub(super) fn roots(mut roots: Roots, files: &[PathBuf]) -> Result<Roots, Failur
         let Content::Endorsements(endorsements) = item.content() else {
             return Err(unusable(path, format!("a root certificate is wanted, and this is {}", item.kind)));
         };
-        if endorsements.certificates().is_empty() {
+        if endorsements.certificates().len() == 0 {
             return Err(unusable(path, format!("a root certificate is wanted, and this is {}", item.what())));
         }
         for der in endorsements.certificates() {
-            let der = der.as_slice();
             roots = match (roots.snp.clone().and_arks(&[der]), roots.dcap.clone().and_certificates(&[der])) {
                 (Ok(snp), _) => Roots { snp, ..roots },
                 (_, Ok(dcap)) => Roots { dcap, ..roots },
