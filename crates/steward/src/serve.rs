@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use axum::Router;
@@ -41,7 +41,7 @@ use crate::{
     collateral::{Cache, Reader},
     http::{self, Client},
     record::writer::Record,
-    settings::{Opened, SettingsError},
+    settings::{Clock, Opened, SettingsError},
 };
 
 /// Time limits and caps of the listener.
@@ -218,7 +218,7 @@ impl Ready {
         let reading = collateral.map(|mut reader| {
             reader.inherit(before);
             steward.put_collateral(Arc::clone(reader.cache()));
-            Reading(tokio::spawn(read_again(reader, Arc::downgrade(&steward), limits.collateral)))
+            Reading(tokio::spawn(read_again(reader, Arc::downgrade(&steward), limits.collateral, clock)))
         });
         let record = Record::open(record).await?;
         let router = http::router(Arc::clone(&steward), record, &limits, clock, counted);
@@ -230,8 +230,10 @@ impl Ready {
 }
 
 /// Reads the folder of collateral again and again: no request waits for it.
-async fn read_again(mut reader: Reader, steward: Weak<Steward>, every: Duration) {
+async fn read_again(mut reader: Reader, steward: Weak<Steward>, every: Duration, clock: Clock) {
+    let mut told = 0;
     loop {
+        told = tell_expired(reader.cache(), clock, told);
         sleep(every).await;
         let reading = spawn_blocking(move || {
             let read = reader.again();
@@ -354,6 +356,18 @@ async fn accept(
     if drained.await.is_err() {
         connections.shutdown().await;
     }
+}
+
+/// How much of what is at hand has expired; a line where it is another number than was told.
+fn tell_expired(cache: &Cache, clock: Clock, told: usize) -> usize {
+    let now = clock().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let expired = || cache.pieces().filter(|piece| piece.until() < now);
+    let count = expired().count();
+    if let Some(first) = expired().min_by_key(|piece| piece.until()).filter(|_| count != told) {
+        let place = first.need().place();
+        tracing::warn!(expired = count, %place, "collateral: evidence that needs it is refused; fetch it again");
+    }
+    count
 }
 
 /// The routes, for one client.

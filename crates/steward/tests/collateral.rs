@@ -8,7 +8,8 @@ mod vendors;
 use std::{fs, sync::Arc};
 
 use evidence::{
-    appraisal::{Endorsements, Evidence, Need, PieceError, Roots, needs::SnpKey},
+    AwsLc,
+    appraisal::{Endorsements, Evidence, Need, Piece, PieceError, Roots, needs::SnpKey},
     dcap::{self, quote::Tee},
     snp::{self, ProductLine},
 };
@@ -399,4 +400,42 @@ fn an_issuer_that_nobody_vouches_for_is_refused() {
     }
     fs::write(&issuers, good).unwrap();
     assert_eq!((reader.again(), reader.troubles()), (Ok(false), &[][..]));
+}
+
+/// Whatever is changed on the way: the piece is refused, or it is the same piece.
+#[test]
+fn no_changed_byte_makes_another_piece() {
+    let shelf = Shelf::of(&[]);
+    let chip = Amd::from_seed([7; 32], Product::Turin);
+    let line = ProductLine::Turin;
+    let mut needs = Need::of_line(line);
+    needs.push(vcek_of(&chip, chip.tcb()));
+    needs.extend(Need::of_platforms(Tee::Tdx, intel::info::FMSPC));
+    let roots = roots();
+    let (mut refused, mut same) = (0_usize, 0_usize);
+    for need in &needs {
+        let (body, issuers) = shelf.vendors.answer(need).unwrap();
+        let issuers = match need {
+            Need::Vcek { .. } => shelf.vendors.answer(&Need::SnpChain { line, key: SnpKey::Vcek }).unwrap().0,
+            _ => issuers.into_bytes(),
+        };
+        let read = |body: &[u8], issuers: &[u8]| Piece::read(need, body, issuers, &roots, &AwsLc);
+        let good = read(&body, &issuers).unwrap();
+        for (at, bit) in (0..body.len() + issuers.len()).zip((0..8).cycle()) {
+            let (mut body, mut issuers) = (body.clone(), issuers.clone());
+            match body.get_mut(at) {
+                Some(byte) => *byte ^= 1 << bit,
+                None => issuers[at - body.len()] ^= 1 << bit,
+            }
+            match read(&body, &issuers) {
+                Ok(piece) => {
+                    assert_eq!(piece, good, "{} at {at}", need.place());
+                    same += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    // The root at the end of a chain is the sender's word, which nobody takes; digits of a signature may be large.
+    assert!(refused > 20_000 && same > 0, "{refused} refused, {same} the same");
 }

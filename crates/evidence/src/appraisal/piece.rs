@@ -25,7 +25,7 @@ pub struct Piece {
     endorsements: Endorsements,
     since: u64,
     until: u64,
-    evaluation: u32,
+    evaluation: Option<u32>,
 }
 
 /// Why bytes are not that piece.
@@ -76,7 +76,7 @@ struct Said {
     endorsements: Endorsements,
     since: u64,
     until: u64,
-    evaluation: u32,
+    evaluation: Option<u32>,
 }
 
 impl Piece {
@@ -108,7 +108,7 @@ impl Piece {
                 // There is room for one.
                 _ = endorsements.qe_identity(body, &signature);
                 let until = identity.next_update.min(signer.not_after());
-                Ok(Said { endorsements, since: identity.issued, until, evaluation: identity.evaluation })
+                Ok(Said { endorsements, since: identity.issued, until, evaluation: Some(identity.evaluation) })
             }
             Need::TcbInfo { tee, fmspc } => {
                 let Answer { body, signature } = Answer::parse(body)?;
@@ -118,7 +118,7 @@ impl Piece {
                 let mut endorsements = certificates(&[&signer]);
                 _ = endorsements.tcb_info(body, &signature);
                 let until = info.next_update.min(signer.not_after());
-                Ok(Said { endorsements, since: info.issued, until, evaluation: info.evaluation })
+                Ok(Said { endorsements, since: info.issued, until, evaluation: Some(info.evaluation) })
             }
         };
         let Said { endorsements, since, until, evaluation } = said?;
@@ -148,6 +148,11 @@ impl Piece {
     /// Whether it is good at this instant.
     pub fn valid_at(&self, now: u64) -> bool {
         (self.since..=self.until).contains(&now)
+    }
+
+    /// Intel's count of recoveries, of what has one.
+    pub fn evaluation(&self) -> Option<u32> {
+        self.evaluation
     }
 
     /// Whether whoever has the other and takes this instead goes back: to an earlier issue, or to an earlier count of Intel's.
@@ -226,7 +231,7 @@ fn snp_chain(
         endorsements: certificates(&[authority]),
         since: authority.not_before(),
         until: authority.not_after(),
-        evaluation: 0,
+        evaluation: None,
     })
 }
 
@@ -238,7 +243,7 @@ fn snp_list(line: ProductLine, der: &[u8], roots: &snp::Roots, provider: &dyn Pr
     }
     let signed = |root: &Certificate| may_list(root) && crl.signed_by(root.spki(), provider);
     ark(roots, line, crl.issuer(), signed).ok_or_else(|| PieceError::Signature(shown(crl.issuer())))?;
-    Ok(Said { endorsements: list(der), since: crl.this_update(), until: crl.next_update(), evaluation: 0 })
+    Ok(Said { endorsements: list(der), since: crl.this_update(), until: crl.next_update(), evaluation: None })
 }
 
 fn vcek(
@@ -271,7 +276,7 @@ fn vcek(
         endorsements: certificates(&[certificate]),
         since: certificate.not_before(),
         until: certificate.not_after(),
-        evaluation: 0,
+        evaluation: None,
     })
 }
 
@@ -290,7 +295,7 @@ fn root_list(der: &[u8], roots: &dcap::Roots, provider: &dyn Provider) -> Result
     if !named.any(|root| crl.signed_by(root.spki(), provider)) {
         return Err(PieceError::Signature(shown(crl.issuer())));
     }
-    Ok(Said { endorsements: list(der), since: crl.this_update(), until: crl.next_update(), evaluation: 0 })
+    Ok(Said { endorsements: list(der), since: crl.this_update(), until: crl.next_update(), evaluation: None })
 }
 
 fn pck_list(
@@ -317,7 +322,7 @@ fn pck_list(
     let mut endorsements = certificates(&[signer]);
     _ = endorsements.list(der);
     let until = crl.next_update().min(signer.not_after());
-    Ok(Said { endorsements, since: crl.this_update(), until, evaluation: 0 })
+    Ok(Said { endorsements, since: crl.this_update(), until, evaluation: None })
 }
 
 /// Who signed a statement of Intel's.

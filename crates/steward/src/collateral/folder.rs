@@ -13,6 +13,7 @@ use std::{
     time::SystemTime,
 };
 
+use aws_lc_rs::rand;
 use evidence::appraisal::{Need, needs::MAX_CHAIN};
 use thiserror::Error;
 
@@ -125,14 +126,20 @@ impl Folder {
     /// # Errors
     /// [`FolderError`] names the file.
     pub fn bytes(&self, need: &Need) -> Result<(Vec<u8>, Vec<u8>), FolderError> {
-        let body = self.read(&need.place(), need.limit())?;
-        let issuers = match need.issuers().map(|place| self.read(&place, MAX_CHAIN)) {
-            None => Vec::new(),
+        Ok((self.read(&need.place(), need.limit())?, self.issuers(need)?))
+    }
+
+    /// The certificates of a piece's issuers alone.
+    ///
+    /// # Errors
+    /// [`FolderError`] names the file.
+    pub fn issuers(&self, need: &Need) -> Result<Vec<u8>, FolderError> {
+        match need.issuers().map(|place| self.read(&place, MAX_CHAIN)) {
+            None => Ok(Vec::new()),
             // Of some, roots have them at hand.
-            Some(Err(error)) if error.kind == io::ErrorKind::NotFound => Vec::new(),
-            Some(read) => read?,
-        };
-        Ok((body, issuers))
+            Some(Err(error)) if error.kind == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Some(read) => read,
+        }
     }
 
     fn read(&self, place: &str, limit: usize) -> Result<Vec<u8>, FolderError> {
@@ -177,11 +184,13 @@ impl Folder {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(FolderError { path, kind: io::ErrorKind::InvalidInput });
         };
-        // Two that write at once write two files.
-        let beside = folder.join(format!(".{}.{}", name.display(), std::process::id()));
+        // Two that write at once write two files, wherever they run.
+        let mut unlike = [0; 8];
+        rand::fill(&mut unlike).map_err(|_| FolderError { path: path.clone(), kind: io::ErrorKind::Other })?;
+        let beside = folder.join(format!(".{}.{}", name.display(), hex::encode(unlike)));
         let written = || {
             fs::create_dir_all(folder)?;
-            let mut file = File::create(&beside)?;
+            let mut file = File::create_new(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&beside, &path)?;
