@@ -5,7 +5,8 @@
 //!
 //! Exit codes: the program's own status for `run` and `deploy`; 125 when Donjon itself failed; 134 for a trap; 130 and 143
 //! after SIGINT and SIGTERM, but for a service, which answers its last requests and ends with 0; 1 when `measure --diff`
-//! finds another measurement or `attack` finds anything, and when `verify` and its like refuse; 2 for a command line that
+//! finds another measurement or `attack` finds anything, when `verify` and its like refuse, and when `collateral fetch` leaves
+//! anything missing; 2 for a command line that
 //! cannot be read (clap's), and for files that `verify` and its like cannot use.
 
 #![forbid(unsafe_code)]
@@ -43,6 +44,8 @@ enum Command {
     Steward(command::steward::Steward),
     #[command(subcommand)]
     Drawbridge(command::drawbridge::Drawbridge),
+    #[command(subcommand)]
+    Collateral(command::collateral::Collateral),
     Inspect(command::inspect::Inspect),
     #[command(subcommand)]
     Manifest(command::manifest::Manifest),
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.run(),
         Command::Steward(steward) => steward.run(),
         Command::Drawbridge(drawbridge) => drawbridge.run(),
+        Command::Collateral(collateral) => collateral.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Manifest(manifest) => manifest.run(),
         Command::Platform(platform) => platform.run(),

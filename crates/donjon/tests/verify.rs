@@ -9,7 +9,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -26,18 +26,7 @@ use steward::signer::{Authority, Key};
 use tempfile::TempDir;
 use workload::{Digest, brief};
 
-use crate::support::{Input, Ran, run, skip};
-
-/// The folder of real evidence.
-fn evidence() -> Option<PathBuf> {
-    let folder = std::env::var_os("DONJON_EVIDENCE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence"), PathBuf::from);
-    if folder.is_dir() {
-        return folder.canonicalize().ok();
-    }
-    skip("evidence", "no real evidence at hand: set DONJON_EVIDENCE");
-    None
-}
+use crate::support::{Input, Ran, evidence, run};
 
 fn donjon(dir: &Path, args: &[&str]) -> Ran {
     run(dir, args, Input::Nothing)

@@ -2,6 +2,7 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod attack;
+pub(crate) mod collateral;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod drawbridge;

@@ -276,6 +276,17 @@ pub(crate) fn skip(what: &str, why: &str) {
     eprintln!("skipped: {what}: {why}");
 }
 
+/// The folder of real evidence.
+pub(crate) fn evidence() -> Option<PathBuf> {
+    let folder = std::env::var_os("DONJON_EVIDENCE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence"), PathBuf::from);
+    if folder.is_dir() {
+        return folder.canonicalize().ok();
+    }
+    skip("evidence", "no real evidence at hand: set DONJON_EVIDENCE");
+    None
+}
+
 /// Whether there is such a command.
 pub(crate) fn has(command: &str) -> bool {
     Command::new(command).arg("--version").output().is_ok_and(|ran| ran.status.success())

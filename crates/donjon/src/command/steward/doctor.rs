@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use evidence::time;
 use identity::Signer as _;
 use steward::Settings;
+use steward::collateral::Reader;
 use steward::record::writer::{RecordSource, probe};
 
 use super::{Serve, read};
@@ -16,6 +17,25 @@ use crate::failure::Failure;
 const DAY: u64 = 24 * 3600;
 /// When an authority's certificates should have been renewed, in days before their end.
 const SOON: u64 = 30;
+
+/// What the folder of collateral is good for.
+fn collateral(reader: Option<&Reader>, now: u64) -> Result<String, Failure> {
+    let Some(reader) = reader else { return Ok("none: requests bring it".to_owned()) };
+    if let Some(trouble) = reader.troubles().first() {
+        let others = reader.troubles().len().saturating_sub(1);
+        let others = if others == 0 { String::new() } else { format!(", and {others} more") };
+        return Err(Failure::new(format!("{trouble}{others}")).hint("take it away, and run `donjon collateral fetch`"));
+    }
+    let Some(first) = reader.cache().pieces().min_by_key(|piece| piece.until()) else {
+        return Err(Failure::new("the folder is empty").hint("`donjon collateral fetch` fills it"));
+    };
+    let (place, until) = (first.need().place(), time::date(first.until()));
+    if !first.valid_at(now) {
+        let valid = format!("{place} is valid from {} until {until}", time::date(first.since()));
+        return Err(Failure::new(valid).hint("`donjon collateral fetch` refreshes it"));
+    }
+    Ok(format!("{} pieces, the first until {until} ({place})", reader.cache().len()))
+}
 
 /// Everything that serving would need, a line each.
 pub(super) fn run(serve: &Serve) -> ExitCode {
@@ -66,6 +86,7 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
                     None => Ok("a key of this process: other Stewards do not take them".to_owned()),
                 },
             );
+            line("collateral", collateral(opened.collateral.as_ref(), now));
             line(
                 "https",
                 Ok(opened.tls.map_or_else(|| "none: plain HTTP".to_owned(), |tls| format!("key {}", tls.pin))),

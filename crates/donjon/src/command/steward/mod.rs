@@ -81,6 +81,10 @@ pub(crate) struct Serve {
     /// Record each certificate in this folder before it is issued; Stewards may share it. Without its record nothing is issued.
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
+    /// Collateral for evidence that comes without: a folder that `donjon collateral fetch` fills. It is read again every five minutes
+    /// and at SIGHUP; nothing is fetched.
+    #[arg(long, value_name = "FOLDER")]
+    collateral: Option<PathBuf>,
     /// How many requests a second of one client are answered, over ten seconds; 0: as many as it sends.
     #[arg(long, value_name = "N", default_value_t = 100)]
     rate: u32,
@@ -157,6 +161,7 @@ impl Serve {
         let mut settings = Settings::new(read(&self.policy)?);
         settings.counted = self.metrics;
         settings.record = self.record();
+        settings.collateral.clone_from(&self.collateral);
         settings.limits.rate = NonZeroU32::new(self.rate);
         if let (Some(key), Some(certificates)) = (&self.ca_key, self.ca_certificates.clone()) {
             settings.authority = match key.clone() {

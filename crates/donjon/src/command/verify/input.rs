@@ -8,11 +8,12 @@ use std::fmt::Display;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use evidence::appraisal::bundle::{Bundle, Bundled};
 use evidence::appraisal::enarx;
 use evidence::appraisal::file::{Content, File, MAX_FILE};
-use evidence::appraisal::{Appraisal, Binding, Endorsements, Evidence, Kind};
+use evidence::appraisal::{Appraisal, Binding, Endorsements, Evidence, Kind, Roots};
 use evidence::azure::AzureClaims;
 use evidence::sgx::SgxClaims;
 use evidence::snp::SnpClaims;
@@ -21,14 +22,18 @@ use evidence::{Outcome, Verdict, ear};
 use identity::binding::{Purpose, report_data};
 use identity::csr::{CsrError, Request};
 use steward::carried::{self, CarriedError, KINDS};
+use steward::collateral::{Cache, Folder, Reader};
 use steward::signer::AwsLc;
 use workload::brief;
 
 use crate::failure::Failure;
 
 /// What was given on the command line for every piece of evidence.
+#[derive(Default)]
 pub(super) struct Given {
     pub(super) endorsements: Endorsements,
+    /// Of which each piece of evidence gets what it needs.
+    pub(super) caches: Vec<Arc<Cache>>,
     pub(super) at: Option<u64>,
     pub(super) nonce: Option<Vec<u8>>,
     pub(super) launch_field: Option<[u8; 32]>,
@@ -98,7 +103,7 @@ impl Item {
 
     /// What of it is judged, with what was given beside it.
     pub(super) fn subject(&self, given: &Given) -> Result<Subject, Failure> {
-        let Given { endorsements, at, nonce, launch_field } = given;
+        let Given { endorsements, caches, at, nonce, launch_field } = given;
         let asked = Binding { report_data: nonce.as_deref().map(padded), launch_field: *launch_field };
         let subject = match &self.content {
             Content::Evidence(evidence, own) => Subject {
@@ -130,6 +135,7 @@ impl Item {
         let mut subject =
             Subject { nonce: nonce.clone().or(subject.nonce), at: at.or(subject.at), binding, unlike, ..subject };
         subject.endorsements.extend(endorsements).map_err(|error| unusable(&self.path, error))?;
+        caches.iter().for_each(|cache| cache.add(&subject.evidence, &mut subject.endorsements));
         Ok(subject)
     }
 
@@ -292,6 +298,17 @@ pub(super) fn endorsements(collateral: &[PathBuf], files: &mut Vec<PathBuf>) -> 
         }
     }
     Ok(all)
+}
+
+/// Everything in a folder of collateral that these roots vouch for; what is no good is told of.
+#[allow(clippy::print_stderr, reason = "what is not taken is talk")]
+pub(super) fn cache(folder: &Path, roots: &Roots) -> Result<Arc<Cache>, Failure> {
+    let reader = Reader::open(Folder::new(folder), roots.clone())
+        .map_err(|error| Failure::new(&error).hint(error.hint()).unusable())?;
+    for trouble in reader.troubles() {
+        eprintln!("{}: not used: {trouble}", folder.display());
+    }
+    Ok(Arc::clone(reader.cache()))
 }
 
 /// A file's bytes, if there are not too many.

@@ -13,12 +13,12 @@ mod rehearse;
 mod text;
 mod why;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use evidence::appraisal::{Appraisal, By, Roots, appraise};
+use evidence::appraisal::{Appraisal, By, Endorsements, Evidence, Roots, appraise};
 use evidence::{AwsLc, time};
 use serde::Serialize;
 
@@ -62,8 +62,9 @@ struct Judge {
     /// Evidence; `-` is standard input.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Certificates and revocation lists (PEM or DER), answers of Intel's service, or JSON that has all of it.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    /// Certificates and revocation lists (PEM or DER), answers of Intel's service, JSON that has all of it, or a folder that
+    /// `donjon collateral fetch` filled.
+    #[arg(long, value_name = "FILE|FOLDER", num_args = 1..)]
     collateral: Vec<PathBuf>,
     /// What is accepted: TOML with a section for each TEE (docs/reference/policy.md). A Steward's policy will do.
     #[arg(long, value_name = "FILE")]
@@ -108,6 +109,17 @@ fn launch_field(text: &str) -> Result<[u8; 32], String> {
         Ok(()) => Ok(bytes),
         Err(_) => Err("64 hexadecimal digits are expected".to_owned()),
     }
+}
+
+/// The evidence in a file, whatever it is in, and what came with it.
+pub(super) fn evidence_in(path: &Path) -> Result<(Evidence, Endorsements), Failure> {
+    let Subject { evidence, endorsements, .. } = Item::read(path)?.subject(&Given::default())?;
+    Ok((evidence, endorsements))
+}
+
+/// The vendors' roots, and those in these files.
+pub(super) fn trusted(insecure: &[PathBuf]) -> Result<Roots, Failure> {
+    policy::roots(Roots::vendors(), insecure)
 }
 
 /// One subject that was judged.
@@ -160,7 +172,9 @@ impl Judge {
         if let Asks::This(chosen) = &asks {
             roots = policy::roots(roots, chosen.roots())?;
         }
-        let endorsements = input::endorsements(&self.collateral, &mut self.files)?;
+        let (folders, files): (Vec<_>, Vec<_>) = self.collateral.iter().cloned().partition(|path| path.is_dir());
+        let caches = folders.into_iter().map(|folder| input::cache(&folder, &roots)).collect::<Result<_, _>>()?;
+        let endorsements = input::endorsements(&files, &mut self.files)?;
         if self.files.is_empty() {
             return Err(Failure::new("no evidence is given")
                 .hint(format!("donjon {command} FILE… [--collateral FILE…]"))
@@ -169,6 +183,7 @@ impl Judge {
         let insecure = Insecure { roots: !self.insecure_root.is_empty(), ..Insecure::default() };
         let given = Given {
             endorsements,
+            caches,
             at: self.at,
             nonce: self.nonce.map(|Bytes(bytes)| bytes),
             launch_field: self.launch_field,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use evidence::appraisal::Roots;
 use evidence::appraisal::file::Content;
-use evidence::appraisal::{Endorsements, Roots};
 use serde::Serialize;
 
 use super::input::{Given, Item, unusable};
@@ -60,7 +60,7 @@ struct Reason {
 
 impl Rehearse {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let given = || Given { endorsements: Endorsements::default(), at: self.at, nonce: None, launch_field: None };
+        let given = || Given { at: self.at, ..Given::default() };
         let new = Chosen::read(&self.policy)?;
         let known = policy::roots(Roots::vendors(), &self.insecure_root)?;
         // Old and new policy differ in what they ask; what is trusted is the same for both, or another root would look like
