@@ -58,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 32] = [
+pub const TARGETS: [Target; 33] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -86,6 +86,7 @@ pub const TARGETS: [Target; 32] = [
     targets::azure::AZURE_SIGNED,
     targets::policy::POLICY,
     targets::file::FILE,
+    targets::piece::PIECE,
     targets::enarx::ENARX,
     targets::ear::EAR,
     targets::ear::EAR_SIGNED,

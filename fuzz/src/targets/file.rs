@@ -7,6 +7,7 @@
 //! which take time.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use base64::Engine as _;
@@ -15,7 +16,9 @@ use evidence::appraisal::appraise;
 use evidence::appraisal::bundle::{BundleError, Bundled};
 use evidence::appraisal::file::{Content, MAX_FILE};
 use evidence::appraisal::policy::Sections;
-use evidence::appraisal::{Appraisal, Binding, Bundle, By, CHECKS, Endorsements, Evidence, File, Kind, Policy, Roots};
+use evidence::appraisal::{
+    Appraisal, Binding, Bundle, By, CHECKS, Endorsements, Evidence, File, Kind, Need, Policy, Roots,
+};
 use evidence::azure::envelope::Endorsement;
 use evidence::azure::{self, Envelope};
 use evidence::snp::report::REPORT_LEN;
@@ -203,6 +206,7 @@ fn judged(
     now: u64,
     length: usize,
 ) -> (Appraisal, Vec<u64>) {
+    named(evidence, endorsements);
     let by = By { endorsements, policy, binding, roots: roots(), now };
     let counted = Counted { real: length > LONGEST, ..Counted::default() };
     let appraisal = appraise(evidence, by, &counted);
@@ -230,6 +234,14 @@ fn judged(
     (appraisal, happened)
 }
 
+/// What it needs besides: little, each with a place of its own.
+fn named(evidence: &Evidence, endorsements: &Endorsements) {
+    let needs = Need::of(evidence, endorsements);
+    let places: BTreeSet<_> = needs.iter().map(Need::place).collect();
+    assert!(needs.len() <= 12 && places.len() == needs.len(), "{places:?}");
+    assert!(needs.iter().all(|need| Need::at(&need.place()).as_ref() == Some(need)), "{places:?}");
+}
+
 /// What machines get.
 fn machines(appraisal: &Appraisal, now: u64) {
     let text = serde_json::to_string(appraisal).expect("it can be written");
@@ -246,7 +258,7 @@ fn machines(appraisal: &Appraisal, now: u64) {
     assert_eq!(value["claims"]["collateral_end"], date(claims.collateral_end()));
 }
 
-fn roots() -> &'static Roots {
+pub(super) fn roots() -> &'static Roots {
     static ROOTS: OnceLock<Roots> = OnceLock::new();
     ROOTS.get_or_init(|| Roots { snp: snp_roots().clone(), dcap: dcap_roots().clone() })
 }
@@ -267,7 +279,7 @@ fn known() -> &'static [Evidence] {
     })
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

@@ -12,6 +12,7 @@ pub(crate) mod evidence;
 pub(crate) mod file;
 pub(crate) mod firmware;
 pub(crate) mod message;
+pub(crate) mod piece;
 pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod policy;
