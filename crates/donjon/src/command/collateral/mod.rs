@@ -173,7 +173,7 @@ impl Fetch {
         }
         let Evidence::Snp(bytes) = evidence else { return Ok(needs) };
         let Ok(report) = Report::parse(bytes) else { return Ok(needs) };
-        if report.cpuid().is_none() && !brought.certificates().iter().any(|der| Vek::parse(der).is_ok()) {
+        if report.cpuid().is_none() && !brought.certificates().any(|der| Vek::parse(der).is_ok()) {
             needs.retain(|need| of_line(need).is_some_and(|line| self.product.contains(&line)));
             if needs.is_empty() {
                 return Err(Failure::new("a report of version 2 does not name its product line")
