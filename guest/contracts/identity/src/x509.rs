@@ -77,7 +77,7 @@ impl Tbs<'_> {
     /// The bytes that are signed; `None` if a date is beyond the year 9999.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let Self { serial, algorithm, issuer, not_before, not_after, subject, spki, extensions } = self;
-        let extensions: Vec<u8> = extensions.iter().flat_map(Extension::encode).collect();
+        let extensions = extensions.iter().map(Extension::encode).collect::<Vec<_>>().concat();
         let extensions = tlv(tag::SEQUENCE, &[&extensions]);
         Some(tlv(
             tag::SEQUENCE,
