@@ -1,4 +1,5 @@
-//! The verifier as WebAssembly: its own tests, with the provider that is Rust alone, under the Wasmtime that is in a Keep.
+//! The verifier as WebAssembly: its own tests, with the provider that is Rust alone, under the Wasmtime that is in a Keep. The Steward's
+//! issuing core with that provider, on this machine.
 //!
 //! Owns how they are built and run: `wasm32-wasip1` by cargo, with `guest/exec/examples/preview1.rs` as runner, which opens
 //! the repository and the folder of real evidence for reading. First both providers are asked the same on this machine,
@@ -27,6 +28,9 @@ pub(crate) fn tests(repository: &Repository) -> Result<Result<Vec<(String, Call)
     let both = ["test", "--locked", "--package", "evidence", "--features", "rustcrypto", "--test", "providers"];
     let both = repository.cargo(Workspace::Root, &[&both[..], &["--", "--show-output"]].concat());
 
+    let core = ["test", "--locked", "--package", "steward", "--no-default-features", "--features", "rustcrypto"];
+    let core = repository.cargo(Workspace::Root, &[&core[..], &["--lib", "--tests", "--", "--show-output"]].concat());
+
     let runner = format!("target.{TARGET}.runner=[{:?}]", runner.to_string_lossy());
     let test = ["test", "--locked", "--no-fail-fast", "--package", "evidence", "--no-default-features"];
     let more = ["--features", "rustcrypto", "--target", TARGET, "--config", &runner, "--lib", "--tests"];
@@ -40,7 +44,12 @@ pub(crate) fn tests(repository: &Repository) -> Result<Result<Vec<(String, Call)
     // Cranelift takes longer for what is not optimized than rustc for optimizing it.
     let wasm = wasm.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
     let wasm = wasm.env("DONJON_EVIDENCE", evidence);
-    Ok(Ok(vec![("two providers of signatures".to_owned(), both), ("the verifier as WebAssembly".to_owned(), wasm)]))
+    let calls = [
+        ("two providers of signatures", both),
+        ("the Steward's issuing core in Rust alone", core),
+        ("the verifier as WebAssembly", wasm),
+    ];
+    Ok(Ok(calls.map(|(name, call)| (name.to_owned(), call)).into()))
 }
 
 /// Where real evidence lies, if it does: as its tests say it, but without a way out of a folder that is open.

@@ -28,7 +28,7 @@ use identity::{
     keys::{Signer as _, Verifier as _},
 };
 use rustix::time::{ClockId, clock_gettime};
-use steward::signer::{Authority, AwsLc, Key};
+use steward::signer::{Authority, Key, Signatures};
 use workload::Digest;
 use world::{DAY, POLICY, World};
 
@@ -100,9 +100,9 @@ fn signatures() -> Result<f64> {
     let (of_report, of_request) = (large.sign(&report)?, small.sign(&request)?);
     let before = mine();
     for _ in 0..ROUNDS {
-        let good = AwsLc.verify(Algorithm::EcdsaP384Sha384, large.spki(), &report, &of_report)
-            && AwsLc.verify(Algorithm::EcdsaP256Sha256, small.spki(), &request, &of_request)
-            && AwsLc.verify(Algorithm::EcdsaP256Sha256, small.spki(), &request, &of_request);
+        let good = Signatures.verify(Algorithm::EcdsaP384Sha384, large.spki(), &report, &of_report)
+            && Signatures.verify(Algorithm::EcdsaP256Sha256, small.spki(), &request, &of_request)
+            && Signatures.verify(Algorithm::EcdsaP256Sha256, small.spki(), &request, &of_request);
         if !good || small.sign(&report)?.is_empty() {
             return Err("a signature is not good".into());
         }

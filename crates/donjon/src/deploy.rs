@@ -13,7 +13,7 @@ use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
 use identity::signed::OwnerSigned;
 use keep::{Backend, Cache, Event, Folders, Host, Image, Launch, Memory, Running, StartError, Stdio};
-use steward::signer::AwsLc;
+use steward::signer::Signatures;
 use workload::Digest;
 use workload::brief::{Brief, BriefError, Source, StewardRef};
 use workload::names::{Name, TrustDomain};
@@ -147,7 +147,7 @@ pub(crate) fn memory(said: Option<Memory>, backend: &dyn Backend, micro_vm: bool
 }
 
 fn open(bytes: &[u8]) -> Result<OwnerSigned<Deployment>, Failure> {
-    OwnerSigned::open(bytes, &AwsLc).map_err(|error| {
+    OwnerSigned::open(bytes, &Signatures).map_err(|error| {
         Failure::caused("this is not a Deployment that its owner signed", &error)
             .hint("`donjon push` writes one as deployment.cose")
     })

@@ -15,7 +15,7 @@ use std::str::FromStr;
 use identity::deployment::Deployment;
 use identity::release::ReleasePolicy;
 use identity::signed::{Document, OwnerSigned};
-use steward::signer::AwsLc;
+use steward::signer::Signatures;
 use tempfile::NamedTempFile;
 use workload::Digest;
 use workload::reference::Location;
@@ -99,7 +99,7 @@ fn last<T: Document>(file: &Path, owner: &Owner) -> Result<Option<Last<T>>, Fail
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| Failure::caused(format_args!("cannot read {shown}"), &error))?,
     };
-    let document = OwnerSigned::<T>::open(&bytes, &AwsLc).map_err(|error| {
+    let document = OwnerSigned::<T>::open(&bytes, &Signatures).map_err(|error| {
         Failure::caused(format_args!("{shown} is not what an owner signed"), &error)
             .hint("versions count on from it: restore the file, or move it away to begin at version 1")
     })?;

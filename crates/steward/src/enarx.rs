@@ -72,7 +72,7 @@ fn decide(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64
         } },
     });
     let ear_jwt = jws::sign("eat+jwt", claims.to_string().as_bytes(), authority.key()).map_err(IssueFault::Sign)?;
-    let serial = serial(spki, not_after, &[], &ear_jwt);
+    let serial = serial(spki, not_after, None, &[], &ear_jwt);
     let leaf = Leaf {
         serial: hex::encode(serial),
         key,

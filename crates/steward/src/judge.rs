@@ -8,7 +8,6 @@
 //! Invariant: nothing enters a certificate from the CSR but the key. Names come from Deployment and policy,
 //! dates from the nonce, facts from verified evidence.
 
-use aws_lc_rs::digest;
 use evidence::{
     Verified,
     appraisal::{self, Appraisal, Binding, By, Subject},
@@ -23,6 +22,7 @@ use identity::{
     ear::{Ear, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding},
     names::{Nonce, SpiffeId},
 };
+use sha2::{Digest as _, Sha256};
 use workload::{
     brief::{self, Brief, Source},
     digest::Digest,
@@ -35,7 +35,7 @@ use crate::{
     policy::Policy,
     record::{Leaf, Recorded},
     refusal::{IssueFault, Refusal},
-    signer::{AwsLc, plain::Plain},
+    signer::{Signatures, plain::Plain},
 };
 
 /// A certificate, with what the log says about it.
@@ -127,7 +127,7 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
     {
         return enarx::judge(&request, steward, now);
     }
-    let request = csr::Request::parse(request, &AwsLc)?;
+    let request = csr::Request::parse(request, &Signatures)?;
     let Statement { brief: brief_bytes, nonce, deployment, .. } = &request.statement;
 
     // Rule 10. Whoever has no fresh nonce of ours has our attention no longer than this.
@@ -331,7 +331,7 @@ fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, no
     };
     let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
 
-    let serial = serial(spki, not_after, dns, &ear_jwt);
+    let serial = serial(spki, not_after, location.as_deref(), dns, &ear_jwt);
     let leaf = Leaf {
         serial: hex::encode(serial),
         key,
@@ -394,10 +394,10 @@ fn status_of(rating: Rating) -> Result<TcbStatus, IssueFault> {
 
 /// A serial number of 126 bits (RFC 5280 section 4.1.2.2: positive, at most 20 bytes, never twice). It is the
 /// hash of what makes this certificate another one than the next – the EAR's signature above all – so no
-/// counter and no table is needed.
-pub(crate) fn serial(spki: &[u8], not_after: u64, dns: &[DnsName], ear_jwt: &str) -> [u8; 16] {
+/// counter and no table is needed. A key that signs the same text in the same way makes the same certificate again.
+pub(crate) fn serial(spki: &[u8], not_after: u64, url: Option<&str>, dns: &[DnsName], ear_jwt: &str) -> [u8; 16] {
     let not_after = not_after.to_be_bytes();
-    let mut fields = vec![spki, &not_after, ear_jwt.as_bytes()];
+    let mut fields = vec![spki, &not_after, ear_jwt.as_bytes(), url.unwrap_or_default().as_bytes()];
     fields.extend(dns.iter().map(|name| name.as_str().as_bytes()));
     let hash = hash(b"donjon-serial", &fields);
     let mut serial = [0; 16];
@@ -415,14 +415,12 @@ fn pseudonym(trust_domain: &TrustDomain, platform: &str) -> Digest {
 
 /// SHA-256 over length-prefixed fields.
 fn hash(label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut context = Sha256::new();
     for field in std::iter::once(&label).chain(fields) {
-        context.update(&(field.len() as u64).to_be_bytes());
+        context.update((field.len() as u64).to_be_bytes());
         context.update(field);
     }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
+    context.finalize().into()
 }
 
 #[cfg(test)]
@@ -433,20 +431,21 @@ mod tests {
     fn a_serial_is_positive_has_sixteen_bytes_and_follows_every_field() {
         let names = |names: &[&str]| -> Vec<DnsName> { names.iter().map(|name| name.parse().unwrap()).collect() };
         let shop = names(&["shop.example.org"]);
-        let base = serial(b"key", 1, &shop, "jwt");
-        assert_eq!(base, serial(b"key", 1, &shop, "jwt"));
+        let base = serial(b"key", 1, None, &shop, "jwt");
+        assert_eq!(base, serial(b"key", 1, None, &shop, "jwt"));
         for other in [
-            serial(b"kez", 1, &shop, "jwt"),
-            serial(b"key", 2, &shop, "jwt"),
-            serial(b"key", 1, &shop, "jwu"),
-            serial(b"key", 1, &names(&[]), "jwt"),
-            serial(b"key", 1, &names(&["shop.example.com"]), "jwt"),
-            serial(b"key", 1, &names(&["shop.example.org", "www.example.org"]), "jwt"),
+            serial(b"kez", 1, None, &shop, "jwt"),
+            serial(b"key", 2, None, &shop, "jwt"),
+            serial(b"key", 1, Some("https://example.org"), &shop, "jwt"),
+            serial(b"key", 1, None, &shop, "jwu"),
+            serial(b"key", 1, None, &names(&[]), "jwt"),
+            serial(b"key", 1, None, &names(&["shop.example.com"]), "jwt"),
+            serial(b"key", 1, None, &names(&["shop.example.org", "www.example.org"]), "jwt"),
         ] {
             assert_ne!(base, other);
         }
         for n in 0..64 {
-            let first = serial(b"key", n, &shop, "jwt")[0];
+            let first = serial(b"key", n, None, &shop, "jwt")[0];
             assert!((0x40..0x80).contains(&first));
         }
     }

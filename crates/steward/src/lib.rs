@@ -19,7 +19,10 @@
 //! at start. Only a `evidence::Verified` can be issued for, and only a verified Deployment whose owner the
 //! policy registers gives a name (`spec/trust.md`).
 //!
+//! With the feature `server`, which is there by default:
+//!
 //! ```no_run
+//! # #[cfg(feature = "server")]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::path::Path;
 //! use steward::{Settings, listen, policy::Policy, serve};
@@ -32,14 +35,18 @@
 //! # Ok(())
 //! # }
 //! ```
+//! Without it there is the issuing core, free of sockets, files and threads; it is built for WebAssembly, with `rustcrypto`.
 #![forbid(unsafe_code)]
 
 pub mod carried;
 pub mod collateral;
+mod crypto;
 mod enarx;
 pub mod explain;
+#[cfg(feature = "server")]
 pub mod http;
 pub mod judge;
+#[cfg(feature = "server")]
 mod metrics;
 pub mod nonce;
 pub mod pem;
@@ -48,14 +55,18 @@ pub mod published;
 pub mod record;
 pub mod refusal;
 mod remembered;
+#[cfg(feature = "server")]
 pub mod serve;
+#[cfg(feature = "server")]
 pub mod settings;
 pub mod signer;
+#[cfg(feature = "server")]
 pub mod tls;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use identity::{binding::Purpose, enrol::Challenge, keys::Verifier};
+use identity::{binding::Purpose, ear::Class, enrol::Challenge, keys::Verifier};
+use thiserror::Error;
 
 use crate::{
     collateral::Cache,
@@ -65,13 +76,24 @@ use crate::{
     record::Recorded,
     refusal::Refusal,
     remembered::{Objects, Remembered},
-    signer::{Authority, AwsLc},
+    signer::{Authority, Signatures},
 };
+#[cfg(feature = "server")]
 pub use crate::{
     http::open_api,
     serve::{Handle, Limits, ListenError, listen, serve},
     settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
+
+/// The authority is of another trust class than the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
+pub struct OtherClass {
+    /// The policy's.
+    pub expected: Class,
+    /// The authority's.
+    pub found: Class,
+}
 
 /// A Steward without its network: policy and keys of one trust class.
 #[derive(Debug)]
@@ -79,8 +101,8 @@ pub struct Steward {
     policy: Policy,
     authority: Authority,
     nonces: Nonces,
-    provider: Remembered<evidence::AwsLc>,
-    owners: Remembered<AwsLc>,
+    provider: Remembered<crypto::Evidence>,
+    owners: Remembered<Signatures>,
     objects: Objects,
     /// Another one in its place now and then; a request has the one that is there when it is judged.
     collateral: RwLock<Arc<Cache>>,
@@ -90,13 +112,13 @@ impl Steward {
     /// Joins policy and keys.
     ///
     /// # Errors
-    /// [`SettingsError::Class`] when the authority is of another class than the policy (trust.md rule 7).
-    pub fn new(policy: Policy, authority: Authority, nonce_key: &NonceKey) -> Result<Self, SettingsError> {
+    /// [`OtherClass`] when the authority is of another class than the policy (trust.md rule 7).
+    pub fn new(policy: Policy, authority: Authority, nonce_key: &NonceKey) -> Result<Self, OtherClass> {
         if policy.class() != authority.class() {
-            return Err(SettingsError::Class { expected: policy.class(), found: authority.class() });
+            return Err(OtherClass { expected: policy.class(), found: authority.class() });
         }
         let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
-        let (provider, owners) = (Remembered::new(evidence::AwsLc), Remembered::new(AwsLc));
+        let (provider, owners) = (Remembered::new(crypto::Evidence), Remembered::new(Signatures));
         let (objects, collateral) = (Objects::new(), RwLock::default());
         Ok(Self { policy, authority, nonces, provider, owners, objects, collateral })
     }

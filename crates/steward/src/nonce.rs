@@ -9,11 +9,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::{hmac, rand};
 use identity::{binding::Purpose, ear::Class, enrol::Challenge, names::Nonce};
 use thiserror::Error;
 use workload::names::TrustDomain;
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::crypto::{self, Seal};
 
 /// How old a nonce may be when it comes back, in seconds (trust.md rule 10).
 pub const MAX_AGE: u64 = 300;
@@ -31,7 +32,7 @@ const LABEL: &[u8] = b"donjon-nonce";
 
 /// Seals and opens the nonces of one trust domain and class.
 pub struct Nonces {
-    key: hmac::Key,
+    seal: Seal,
     trust_domain: TrustDomain,
     class: Class,
 }
@@ -55,7 +56,7 @@ impl Nonces {
     /// A sealer for one trust domain and class. Several Stewards that share the key take each other's nonces.
     #[must_use]
     pub fn new(key: &NonceKey, trust_domain: TrustDomain, class: Class) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key.0), trust_domain, class }
+        Self { seal: Seal::new(&key.0), trust_domain, class }
     }
 
     /// A new nonce for `purpose`, issued at `now` (seconds since 1970).
@@ -64,14 +65,16 @@ impl Nonces {
     /// [`NoRandomness`] when the system gives no random bytes.
     pub fn seal(&self, purpose: Purpose, now: u64) -> Result<Challenge, NoRandomness> {
         let mut random = [0; RANDOM];
-        rand::fill(&mut random).map_err(|_| NoRandomness)?;
+        if !crypto::fill(&mut random) {
+            return Err(NoRandomness);
+        }
 
         let mut bytes = [0; LENGTH];
         let (head, tag) = bytes.split_at_mut(LENGTH - TAG);
         head[0] = VERSION;
         head[1..=TIME].copy_from_slice(&now.to_be_bytes());
         head[1 + TIME..].copy_from_slice(&random);
-        tag.copy_from_slice(hmac::sign(&self.key, &self.sealed(purpose, head)).as_ref());
+        tag.copy_from_slice(&self.seal.tag(&self.sealed(purpose, head)));
         Ok(Challenge {
             nonce: Nonce::new(bytes.to_vec()).expect("the length is asserted above"),
             expires: now.saturating_add(MAX_AGE),
@@ -86,7 +89,9 @@ impl Nonces {
         let nonce: &[u8; LENGTH] =
             nonce.try_into().map_err(|_| NonceError::Length { expected: LENGTH, found: nonce.len() })?;
         let (head, tag) = nonce.split_at(LENGTH - TAG);
-        hmac::verify(&self.key, &self.sealed(purpose, head), tag).map_err(|_| NonceError::Seal)?;
+        if !self.seal.is_of(&self.sealed(purpose, head), tag) {
+            return Err(NonceError::Seal);
+        }
 
         let mut time = [0; TIME];
         time.copy_from_slice(&head[1..=TIME]);
@@ -133,7 +138,9 @@ impl NonceKey {
     /// [`NoRandomness`] when the system gives no random bytes.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut key = Zeroizing::new(vec![0; Self::MIN]);
-        rand::fill(&mut key).map_err(|_| NoRandomness)?;
+        if !crypto::fill(&mut key) {
+            return Err(NoRandomness);
+        }
         Ok(Self(key))
     }
 

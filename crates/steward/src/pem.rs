@@ -7,7 +7,7 @@
 //! wiped when dropped, or ([`encode`]) is the caller's to wrap.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::pki_types::pem::{SectionKind, SliceIter};
+use rustls_pki_types::pem::{SectionKind, SliceIter};
 use thiserror::Error;
 use x509_cert::{
     Certificate,

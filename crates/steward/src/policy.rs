@@ -270,7 +270,8 @@ impl Policy {
     }
 
     /// Whose keys it trusts.
-    pub(crate) fn roots(&self) -> &appraisal::Roots {
+    #[must_use]
+    pub fn roots(&self) -> &appraisal::Roots {
         &self.roots
     }
 

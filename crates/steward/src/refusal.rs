@@ -208,7 +208,8 @@ pub enum IssueFault {
 
 impl IssueFault {
     /// True if the key did not sign, and may sign later.
-    pub(crate) fn is_of_the_key(&self) -> bool {
+    #[must_use]
+    pub fn is_of_the_key(&self) -> bool {
         matches!(
             self,
             Self::Ear(EarSignError::Sign(SignError::Unavailable))
@@ -446,7 +447,7 @@ impl Refusal {
 }
 
 /// Beginning of every problem type.
-const TYPE: &str = "urn:donjon:steward:";
+pub(crate) const TYPE: &str = "urn:donjon:steward:";
 
 /// Longest text with something of the asker's in it, in bytes.
 const TEXT_LIMIT: usize = 1024;
@@ -459,34 +460,6 @@ pub(crate) fn cut(mut text: String) -> String {
         text = format!("{text}… ({} more bytes)", whole - text.len());
     }
     text
-}
-
-/// A request that never became a CSR.
-pub(crate) struct HttpFault<'a> {
-    pub(crate) status: u16,
-    pub(crate) title: &'a str,
-    pub(crate) id: &'a str,
-    pub(crate) expected: &'a str,
-    pub(crate) found: &'a str,
-    pub(crate) remedy: &'a str,
-}
-
-/// What the asker of a request that never became a CSR is told.
-pub(crate) fn http(fault: &HttpFault<'_>) -> Problem {
-    let HttpFault { status, title, id, expected, found, remedy } = *fault;
-    Problem {
-        kind: format!("{TYPE}http"),
-        title: title.to_owned(),
-        status,
-        detail: format!("{id}: expected {expected}"),
-        checks: vec![FailedCheck {
-            id: id.to_owned(),
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-            source: "spec/trust.md, Enrolment".to_owned(),
-            remedy: remedy.to_owned(),
-        }],
-    }
 }
 
 /// What everybody is told about a fault of ours.

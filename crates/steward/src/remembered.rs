@@ -11,9 +11,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
 use evidence::{Provider, SignatureAlgorithm, appraisal::Endorsements, pki::Object};
 use identity::keys::{Algorithm, Verifier};
+use sha2::{Digest as _, Sha256};
 
 /// How many signatures are remembered before those go that nobody asked for since as many others were.
 const SIGNATURES: usize = 4096;
@@ -74,8 +74,7 @@ impl Objects {
     pub(crate) fn recognise(&self, endorsements: &mut Endorsements) -> Strange {
         let mut strange = Vec::new();
         for object in endorsements.objects() {
-            let mut name = [0; 32];
-            name.copy_from_slice(digest(&SHA256, object.der()).as_ref());
+            let name = Sha256::digest(object.der()).into();
             match lock(&self.0).get(&name) {
                 Some(known) => *object = known,
                 None => strange.push((name, Arc::clone(object))),
@@ -132,14 +131,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One for each question: no two have the same.
 fn name(algorithm: &str, spki_der: &[u8], message: &[u8], signature: &[u8]) -> Name {
-    let mut context = Context::new(&SHA256);
+    let mut context = Sha256::new();
     for part in [algorithm.as_bytes(), spki_der, message, signature] {
-        context.update(&(part.len() as u64).to_be_bytes());
+        context.update((part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    let mut name = [0; 32];
-    name.copy_from_slice(context.finish().as_ref());
-    name
+    context.finalize().into()
 }
 
 impl<P> fmt::Debug for Remembered<P> {

@@ -13,13 +13,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use identity::ear::Class;
 use thiserror::Error;
 use workload::digest::Digest;
 use zeroize::Zeroizing;
 
 use crate::{
-    Limits, Steward,
+    Limits, OtherClass, Steward,
     collateral::{Folder, FolderError, Reader},
     nonce::{NoRandomness, NonceKey, NonceKeyError},
     policy::Policy,
@@ -278,14 +277,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         error: AuthorityError,
     },
-    /// Policy and authority are of different classes.
-    #[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
-    Class {
-        /// The policy's.
-        expected: Class,
-        /// The authority's.
-        found: Class,
-    },
+    /// Policy and authority are of different classes, or another process serves this one.
+    #[error(transparent)]
+    Class(#[from] OtherClass),
     /// The file holds no nonce key.
     #[error("{path}: {error}", path = path.display())]
     NonceKey {
@@ -342,9 +336,7 @@ impl SettingsError {
                 _ => None,
             },
             Self::Authority { error, .. } => error.hint(),
-            Self::Class { .. } => {
-                Some("give key and certificates of the policy's class, or none: they are made at start")
-            }
+            Self::Class(_) => Some("give key and certificates of the policy's class, or none: they are made at start"),
             Self::NonceKey { .. } => Some("`openssl rand -hex 32` makes one"),
             Self::Tls { error, .. } => error.hint(),
             Self::SharedKey { .. } => Some("make a key for HTTPS alone, or let one be made at start"),

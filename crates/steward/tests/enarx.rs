@@ -9,7 +9,7 @@ mod folder;
 use folder::Folder;
 use identity::{KeepCertificate, certificate::ProfileError, csr::Carrier, jws};
 use serde_json::Value;
-use steward::{judge::Issued, refusal::Refusal, signer::AwsLc};
+use steward::{judge::Issued, refusal::Refusal, signer::Signatures};
 use support::{DAY, Keep, POLICY, World, cause};
 use x509_cert::{
     Certificate,
@@ -119,7 +119,7 @@ fn told(certificate: &Certificate, world: &World) -> Value {
     assert!(!cmw.critical);
     let record: [String; 2] = serde_json::from_str(&String::from_der(cmw.extn_value.as_bytes()).unwrap()).unwrap();
     let jwt = String::from_utf8(URL_SAFE_NO_PAD.decode(&record[1]).unwrap()).unwrap();
-    let claims = jws::open("eat+jwt", &jwt, &world.steward.authority().issuer().spki, &AwsLc).unwrap();
+    let claims = jws::open("eat+jwt", &jwt, &world.steward.authority().issuer().spki, &Signatures).unwrap();
     serde_json::from_slice(&claims).unwrap()
 }
 
@@ -145,7 +145,7 @@ fn check(world: &World, issued: &Issued, csr: &[u8], then: u64) -> Value {
     let signed = tbs.to_der().unwrap();
     let (spki, signature) = (&world.steward.authority().issuer().spki, certificate.signature().as_bytes().unwrap());
     let algorithm = identity::Algorithm::of(spki).unwrap();
-    assert!(identity::keys::Verifier::verify(&AwsLc, algorithm, spki, &signed, signature));
+    assert!(identity::keys::Verifier::verify(&Signatures, algorithm, spki, &signed, signature));
     assert!(tbs.issuer().to_string().contains("INSECURE"));
     let validity = tbs.validity();
     let [from, to] = [validity.not_before, validity.not_after].map(|time| time.to_unix_duration().as_secs());

@@ -20,7 +20,7 @@ use steward::{
     judge::Issued,
     nonce::NonceKey,
     policy::Policy,
-    signer::{Authority, AwsLc, Key},
+    signer::{Authority, Key, Signatures},
 };
 use support::{CRL_END, DAY, Keep, MEASUREMENT, NOW, POLICY, World, cause, openssl, refused_only_with};
 use workload::Digest;
@@ -40,7 +40,7 @@ fn rule_6_a_good_csr_gets_a_certificate_with_exactly_the_profile() {
         keep.key = Key::random(algorithm).unwrap();
         let issued = keep.ask_at(NOW + 7).unwrap();
         let anchor = world.steward.authority().anchor();
-        let kept = verify_chain(&issued.chain, &[anchor], NOW + 7, &AwsLc).unwrap();
+        let kept = verify_chain(&issued.chain, &[anchor], NOW + 7, &Signatures).unwrap();
 
         assert_eq!(issued.chain.len(), 2);
         assert_eq!(kept.spki, keep.key.spki());
@@ -764,7 +764,7 @@ fn rule_13_an_old_deployment_names_nobody_once_the_policy_has_a_floor() {
     let world = floor(2);
     let mut keep = world.keep();
     assert_eq!(keep.refused(), "deployment.version");
-    let first = identity::Deployment::open(&keep.deployment.unwrap(), &AwsLc).unwrap();
+    let first = identity::Deployment::open(&keep.deployment.unwrap(), &Signatures).unwrap();
     let mut second = world.deployment();
     second.version = 2;
     second.previous = Some(*first.digest());

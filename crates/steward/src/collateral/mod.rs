@@ -9,13 +9,16 @@
 //! taken, and whether it is any good, the verifier says, as of all collateral. Invariant: no input and output, no clock; what is in
 //! a cache never changes.
 
+#[cfg(feature = "server")]
 pub mod folder;
+#[cfg(feature = "server")]
 pub mod reader;
 
 use std::{collections::HashMap, sync::Arc};
 
 use evidence::appraisal::{Endorsements, Evidence, Need, Piece};
 
+#[cfg(feature = "server")]
 pub use self::{
     folder::{Folder, FolderError},
     reader::{Reader, Trouble},

@@ -7,10 +7,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use identity::problem::{PROBLEM_MEDIA_TYPE, Problem};
+use identity::problem::{FailedCheck, PROBLEM_MEDIA_TYPE, Problem};
 
 use super::{routes, uncached};
-use crate::refusal::{self, HttpFault, Refusal};
+use crate::refusal::{self, Refusal, TYPE};
 
 /// Everything a request can end in but success.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Fault {
     /// What the asker is told.
     fn problem(&self) -> Problem {
         let form = |status: StatusCode, id: &str, expected: &str| {
-            refusal::http(&HttpFault {
+            http(&HttpFault {
                 status: status.as_u16(),
                 title: "the request is not of the form this service takes",
                 id,
@@ -68,7 +68,7 @@ impl Fault {
             Self::Bundle => form(StatusCode::BAD_REQUEST, "http.bundle", "a SEQUENCE of certificate requests, DER"),
             Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
             // These are not about the form: the same request may succeed later.
-            Self::Slow => refusal::http(&HttpFault {
+            Self::Slow => http(&HttpFault {
                 status: StatusCode::REQUEST_TIMEOUT.as_u16(),
                 title: "the request took too long to arrive",
                 id: "http.time",
@@ -76,7 +76,7 @@ impl Fault {
                 found: "a body that was not complete then",
                 remedy: "send the same request again, over a faster connection if this repeats",
             }),
-            Self::Busy => refusal::http(&HttpFault {
+            Self::Busy => http(&HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the Steward is busy",
                 id: "http.busy",
@@ -84,7 +84,7 @@ impl Fault {
                 found: "as many as there is room for",
                 remedy: "send the same request again in a moment",
             }),
-            Self::Often => refusal::http(&HttpFault {
+            Self::Often => http(&HttpFault {
                 status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
                 title: "this client asks too often",
                 id: "http.rate",
@@ -92,7 +92,7 @@ impl Fault {
                 found: "more than this Steward takes of one",
                 remedy: "send the same request again in a moment",
             }),
-            Self::Record => refusal::http(&HttpFault {
+            Self::Record => http(&HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the Steward cannot record what it issues, so it issues nothing",
                 id: "record.written",
@@ -100,7 +100,7 @@ impl Fault {
                 found: "one that cannot",
                 remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
             }),
-            Self::Key => refusal::http(&HttpFault {
+            Self::Key => http(&HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the key of the certificate authority does not sign",
                 id: "authority.key",
@@ -108,7 +108,7 @@ impl Fault {
                 found: "an HSM that does not answer, or refuses",
                 remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
             }),
-            Self::Ended { not_after } => refusal::http(&HttpFault {
+            Self::Ended { not_after } => http(&HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the certificate authority has ended",
                 id: "authority.validity",
@@ -149,6 +149,34 @@ impl IntoResponse for Fault {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+/// A request that never became a CSR.
+struct HttpFault<'a> {
+    status: u16,
+    title: &'a str,
+    id: &'a str,
+    expected: &'a str,
+    found: &'a str,
+    remedy: &'a str,
+}
+
+/// What the asker of a request that never became a CSR is told.
+fn http(fault: &HttpFault<'_>) -> Problem {
+    let HttpFault { status, title, id, expected, found, remedy } = *fault;
+    Problem {
+        kind: format!("{TYPE}http"),
+        title: title.to_owned(),
+        status,
+        detail: format!("{id}: expected {expected}"),
+        checks: vec![FailedCheck {
+            id: id.to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+            source: "spec/trust.md, Enrolment".to_owned(),
+            remedy: remedy.to_owned(),
+        }],
     }
 }
 

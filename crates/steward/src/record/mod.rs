@@ -7,6 +7,7 @@
 //! Owns the leaf, and the proof that it was recorded. Refuses to prove anything that the writer did not see done. Invariant: a
 //! [`Recorded`] is of one leaf, which the store has, or of a Steward that keeps no record; nothing is signed without one.
 
+#[cfg(feature = "server")]
 pub mod writer;
 
 use serde::Serialize;

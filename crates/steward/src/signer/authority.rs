@@ -7,7 +7,6 @@
 //! its subject – INSECURE for the insecure class, never for the hardware class – so no root and no intermediate
 //! serves both.
 
-use aws_lc_rs::rand;
 use identity::{
     chain,
     ear::Class,
@@ -23,8 +22,11 @@ use x509_cert::{
 };
 use zeroize::Zeroizing;
 
-use super::key::{AwsLc, Key, KeyError};
-use crate::pem::{self, PemError};
+use super::key::{Key, KeyError, Signatures};
+use crate::{
+    crypto,
+    pem::{self, PemError},
+};
 
 /// Certificates the chain of an authority may have, root included: a Keep's own comes on top of them.
 pub const MAX_CHAIN: usize = chain::MAX_CHAIN - 1;
@@ -78,7 +80,7 @@ impl Authority {
         let key = Key::random(algorithm)?;
         Ok(Generated {
             certificates: Self::root(&key, class, now)?,
-            key: Zeroizing::new(pem::encode("PRIVATE KEY", key.to_pkcs8()?.as_ref())),
+            key: Zeroizing::new(pem::encode("PRIVATE KEY", &key.to_pkcs8()?)),
         })
     }
 
@@ -191,7 +193,9 @@ fn self_signed(key: &Key, class: Class, now: u64) -> Result<Vec<u8>, AuthorityEr
         Class::Insecure => format!("Donjon Steward {INSECURE} {SIMULATED} {}", &digest[..16]),
     };
     let mut serial = [0; 16];
-    rand::fill(&mut serial).map_err(|_| KeyError::Random)?;
+    if !crypto::fill(&mut serial) {
+        return Err(KeyError::Random.into());
+    }
     // Positive, and never zero.
     serial[0] = serial[0] & 0x7f | 0x40;
     let template = RootTemplate {
@@ -257,7 +261,7 @@ fn signed_by(index: usize, link: &Issuer, above: &Issuer) -> Result<(), Authorit
     else {
         return Err(refused);
     };
-    if AwsLc.verify(algorithm, &above.spki, &signed, signature) { Ok(()) } else { Err(refused) }
+    if Signatures.verify(algorithm, &above.spki, &signed, signature) { Ok(()) } else { Err(refused) }
 }
 
 /// Why a key and a chain do not make an authority. `index` counts certificates from the issuing one (0) to the

@@ -1,27 +1,23 @@
 //! A P-256 or P-384 private key, in memory or in a token, and the verifier of what others signed.
 //!
-//! Keys come from PKCS#8 (RFC 5208) or are made here; both by aws-lc-rs, which checks that private and public
-//! half belong together and wipes the key when it is freed. Refuses other curves, encrypted files and the older
+//! Keys come from PKCS#8 (RFC 5208) or are made here, both in `crypto`, where it is checked that private and public
+//! half belong together. Refuses other curves, encrypted files and the older
 //! SEC 1 form, each with its own error.
 //! Invariant: `Debug` prints the public digest only.
 
 use std::fmt;
 
-use aws_lc_rs::{
-    encoding::AsDer as _,
-    rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_ASN1_SIGNING,
-        EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, UnparsedPublicKey,
-    },
-};
 use identity::keys::{Algorithm, SignError, Signer, Verifier};
 use thiserror::Error;
 use workload::digest::Digest;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "server")]
 use super::token::{KeyUri, Token, TokenError};
-use crate::pem::{self, SecretError};
+use crate::{
+    crypto::{self, Pair},
+    pem::{self, SecretError},
+};
 
 /// A private key that signs certificates.
 pub struct Key {
@@ -31,7 +27,8 @@ pub struct Key {
 }
 
 enum Holder {
-    Memory(EcdsaKeyPair),
+    Memory(Pair),
+    #[cfg(feature = "server")]
     Token(Token),
 }
 
@@ -41,8 +38,7 @@ impl Key {
     /// # Errors
     /// [`KeyError::Random`] when the system gives no random bytes.
     pub fn random(algorithm: Algorithm) -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::generate(signing(algorithm)).map_err(|_| KeyError::Random)?;
-        Self::new(pair, algorithm)
+        Self::new(Pair::generate(algorithm).ok_or(KeyError::Random)?, algorithm)
     }
 
     /// Reads the one private key of a PEM text.
@@ -59,15 +55,15 @@ impl Key {
     /// [`KeyError::Curve`] when it is not a P-256 or P-384 key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
-            if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing(algorithm), der) {
+            if let Some(pair) = Pair::from_pkcs8(algorithm, der) {
                 return Self::new(pair, algorithm);
             }
         }
         Err(KeyError::Curve)
     }
 
-    fn new(pair: EcdsaKeyPair, algorithm: Algorithm) -> Result<Self, KeyError> {
-        let spki = pair.public_key().as_der().map_err(|_| KeyError::Curve)?.as_ref().to_vec();
+    fn new(pair: Pair, algorithm: Algorithm) -> Result<Self, KeyError> {
+        let spki = pair.spki().ok_or(KeyError::Curve)?;
         Ok(Self { holder: Holder::Memory(pair), algorithm, spki })
     }
 
@@ -75,12 +71,14 @@ impl Key {
     ///
     /// # Errors
     /// [`TokenError`]; nothing of the PIN is in it.
+    #[cfg(feature = "server")]
     pub fn from_token(uri: &KeyUri, pin: Option<&Zeroizing<String>>) -> Result<Self, TokenError> {
         let (token, spki) = Token::open(uri, pin)?;
         Ok(Self { algorithm: token.algorithm(), holder: Holder::Token(token), spki })
     }
 
     /// Whether it signs, as far as is known without being asked to.
+    #[cfg(feature = "server")]
     pub(crate) fn available(&self) -> bool {
         match &self.holder {
             Holder::Memory(_) => true,
@@ -89,11 +87,13 @@ impl Key {
     }
 
     /// Whether it signs without asking an HSM.
+    #[cfg(feature = "server")]
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.holder, Holder::Memory(_))
     }
 
     /// The public key as an uncompressed point: the end of its SPKI.
+    #[cfg(feature = "server")]
     pub(crate) fn point(&self) -> &[u8] {
         let length = match self.algorithm {
             Algorithm::EcdsaP256Sha256 => 65,
@@ -103,9 +103,10 @@ impl Key {
     }
 
     /// The private key as PKCS#8, wiped when dropped, for the one who wants to keep it.
-    pub(crate) fn to_pkcs8(&self) -> Result<aws_lc_rs::pkcs8::Document, KeyError> {
+    pub(crate) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         match &self.holder {
-            Holder::Memory(pair) => pair.to_pkcs8v1().map_err(|_| KeyError::Random),
+            Holder::Memory(pair) => pair.to_pkcs8().ok_or(KeyError::Form),
+            #[cfg(feature = "server")]
             Holder::Token(_) => Err(KeyError::Form),
         }
     }
@@ -122,10 +123,8 @@ impl Signer for Key {
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.holder {
-            Holder::Memory(pair) => {
-                let signature = pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Unavailable)?;
-                Ok(signature.as_ref().to_vec())
-            }
+            Holder::Memory(pair) => pair.sign(message).ok_or(SignError::Unavailable),
+            #[cfg(feature = "server")]
             Holder::Token(token) => token.sign(message),
         }
     }
@@ -137,17 +136,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Verifies ECDSA signatures with aws-lc-rs. The curve of the key must be the one the algorithm names.
+/// Verifies ECDSA signatures. The curve of the key must be the one the algorithm names.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AwsLc;
+pub struct Signatures;
 
-impl Verifier for AwsLc {
+impl Verifier for Signatures {
     fn verify(&self, algorithm: Algorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        let algorithm = match algorithm {
-            Algorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
-            Algorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
-        };
-        UnparsedPublicKey::new(algorithm, spki).verify(message, signature).is_ok()
+        crypto::verify(algorithm, spki, message, signature)
     }
 }
 
@@ -163,13 +158,6 @@ fn section(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         Ok(None) => Err(KeyError::Missing),
         Err(SecretError::Broken) => Err(KeyError::Pem),
         Err(SecretError::Several) => Err(KeyError::Several),
-    }
-}
-
-fn signing(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
-    match algorithm {
-        Algorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
-        Algorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
     }
 }
 
@@ -225,16 +213,16 @@ mod tests {
     fn both_curves_go_through_pkcs8_and_sign_what_only_their_public_key_verifies() {
         for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
             let made = Key::random(algorithm).unwrap();
-            let text = pem("PRIVATE KEY", made.to_pkcs8().unwrap().as_ref());
+            let text = pem("PRIVATE KEY", &made.to_pkcs8().unwrap());
             let read = Key::from_pem(text.as_bytes()).unwrap();
             assert_eq!(read.spki(), made.spki());
             assert_eq!(read.algorithm(), algorithm);
 
             let signature = read.sign(b"message").unwrap();
             let other = Key::random(algorithm).unwrap();
-            assert!(AwsLc.verify(algorithm, made.spki(), b"message", &signature));
-            assert!(!AwsLc.verify(algorithm, made.spki(), b"massage", &signature));
-            assert!(!AwsLc.verify(algorithm, other.spki(), b"message", &signature));
+            assert!(Signatures.verify(algorithm, made.spki(), b"message", &signature));
+            assert!(!Signatures.verify(algorithm, made.spki(), b"massage", &signature));
+            assert!(!Signatures.verify(algorithm, other.spki(), b"message", &signature));
         }
     }
 
@@ -242,14 +230,14 @@ mod tests {
     fn a_signature_of_the_other_curve_does_not_verify() {
         let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
         let signature = key.sign(b"m").unwrap();
-        assert!(AwsLc.verify(Algorithm::EcdsaP256Sha256, key.spki(), b"m", &signature));
-        assert!(!AwsLc.verify(Algorithm::EcdsaP384Sha384, key.spki(), b"m", &signature));
+        assert!(Signatures.verify(Algorithm::EcdsaP256Sha256, key.spki(), b"m", &signature));
+        assert!(!Signatures.verify(Algorithm::EcdsaP384Sha384, key.spki(), b"m", &signature));
     }
 
     #[test]
     fn what_is_not_one_pkcs8_key_is_named() {
         let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
-        let good = pem("PRIVATE KEY", key.to_pkcs8().unwrap().as_ref());
+        let good = pem("PRIVATE KEY", &key.to_pkcs8().unwrap());
         assert!(Key::from_pem(good.as_bytes()).is_ok());
         let error = |text: &str| Key::from_pem(text.as_bytes()).unwrap_err();
 

@@ -10,8 +10,10 @@
 pub mod authority;
 pub mod key;
 pub(crate) mod plain;
+#[cfg(feature = "server")]
 pub mod token;
 
 pub use authority::{Authority, AuthorityError, Generated};
-pub use key::{AwsLc, Key, KeyError};
+pub use key::{Key, KeyError, Signatures};
+#[cfg(feature = "server")]
 pub use token::{KeyUri, TokenError, UriError};

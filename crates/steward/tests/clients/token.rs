@@ -22,7 +22,7 @@ use steward::{
     policy::Policy,
     serve,
     settings::token,
-    signer::{Authority, AwsLc, Key, KeyUri},
+    signer::{Authority, Key, KeyUri, Signatures},
 };
 
 use super::{DAY, POLICY, World, has, now, text};
@@ -112,7 +112,7 @@ fn certificates_are_signed_in_the_token_and_its_key_never_leaves_it() {
             let issued = keep.ask_at(now()).unwrap();
             let anchor = world.steward.authority().anchor();
             assert_eq!(anchor, workload::Digest::of(&spki));
-            assert!(verify_chain(&issued.chain, &[anchor], now(), &AwsLc).is_ok());
+            assert!(verify_chain(&issued.chain, &[anchor], now(), &Signatures).is_ok());
             assert!(KeepCertificate::read(&issued.chain[0]).is_ok());
 
             let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(object.into())];

@@ -59,7 +59,7 @@ use steward::{
     policy::Policy,
     published::POLICY_KIND,
     serve,
-    signer::{AwsLc, Key},
+    signer::{Key, Signatures},
 };
 use support::{CRL_END, DAY, MEASUREMENT, NOW, POLICY, World};
 use tokio::{
@@ -200,7 +200,7 @@ async fn enrol(world: &World, handle: &Handle, lie: impl Fn(&mut ReportRequest))
     let key = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
     let (request, awaiting) = asked(world, handle, &key, lie).await?;
     let answer = send(connect(handle).await, translate(request)).await;
-    awaiting.certificate_response(answer.status.as_u16(), answer.header(CONTENT_TYPE), &answer.body, NOW, &AwsLc)
+    awaiting.certificate_response(answer.status.as_u16(), answer.header(CONTENT_TYPE), &answer.body, NOW, &Signatures)
 }
 
 #[tokio::test]
@@ -212,13 +212,13 @@ async fn rule_19_the_policy_can_be_read_by_who_pins_its_digest() {
     let text = std::str::from_utf8(&answer.body).unwrap();
     let root = pem::decode(&handle.root_pem).unwrap();
     let spki = Issuer::read(&root[0]).unwrap().spki;
-    let payload = jws::open(POLICY_KIND, text, &spki, &AwsLc).unwrap();
+    let payload = jws::open(POLICY_KIND, text, &spki, &Signatures).unwrap();
     assert_eq!(Digest::of(&payload), handle.policy);
     let values: serde_json::Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!(values["trust_domain"], "example.org");
     assert_eq!(values["name"][0]["owner"], world.owner_digest().to_string());
     let other = Key::random(Algorithm::EcdsaP256Sha256).unwrap();
-    assert!(jws::open(POLICY_KIND, text, other.spki(), &AwsLc).is_err());
+    assert!(jws::open(POLICY_KIND, text, other.spki(), &Signatures).is_err());
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::fs;
 
 use hyper::StatusCode;
 use identity::{Algorithm, ear::Class};
-use steward::{AuthoritySource, Handle, NonceKeySource, Settings, SettingsError, policy::Policy, signer::Authority};
+use steward::{
+    AuthoritySource, Handle, NonceKeySource, OtherClass, Settings, SettingsError, policy::Policy, signer::Authority,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{NOW, POLICY, World, asked, clock, connect, get, send, start, translate};
@@ -76,7 +78,7 @@ async fn rule_7_a_steward_never_becomes_one_of_the_other_class() {
         settings(&world, "trust_domain = \"example.org\"\nany_platform = true\n[snp]\nany_measurement = true\n");
     other.authority = AuthoritySource::Random;
     let error = handle.reload(other).await.unwrap_err();
-    assert_eq!(error, SettingsError::Class { expected: Class::Insecure, found: Class::Hardware });
+    assert_eq!(error, SettingsError::Class(OtherClass { expected: Class::Insecure, found: Class::Hardware }));
     assert_eq!(ends(&world, &handle).await, Ok(()));
 }
 

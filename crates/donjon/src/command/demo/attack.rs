@@ -20,7 +20,7 @@ use silicon::ReportRequest;
 use steward::Steward;
 use steward::nonce::NonceKey;
 use steward::policy::Policy;
-use steward::signer::{Authority, AwsLc, Key};
+use steward::signer::{Authority, Key, Signatures};
 use workload::Digest;
 use workload::brief::{Brief, Source, StewardRef};
 use workload::reference::Reference;
@@ -164,7 +164,7 @@ async fn neighbour() -> Result<(), Failure> {
     let world = World::build(Twist::Straight, Platform::Sim).await?;
     let other = Digest::of(b"another workload of the same owner");
     let deployment = widened(&world, other)?;
-    let policy = OwnerSigned::<ReleasePolicy>::open(&world.sealed.release, &AwsLc)
+    let policy = OwnerSigned::<ReleasePolicy>::open(&world.sealed.release, &Signatures)
         .map_err(|error| Failure::caused(what, &error))?;
     for workload in [world.workload, other] {
         let (fetched, keep) = fetch(&world, workload, deployment.clone()).await?;
@@ -188,8 +188,9 @@ async fn neighbour() -> Result<(), Failure> {
 /// The world's Deployment, with `other` as a second role.
 fn widened(world: &World, other: Digest) -> Result<Vec<u8>, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::caused("Deployment", error);
-    let mut deployment =
-        OwnerSigned::<Deployment>::open(&world.sealed.deployment, &AwsLc).map_err(|error| failed(&error))?.into_inner();
+    let mut deployment = OwnerSigned::<Deployment>::open(&world.sealed.deployment, &Signatures)
+        .map_err(|error| failed(&error))?
+        .into_inner();
     let role = Role { workloads: BTreeSet::from([other]), names: BTreeSet::new(), peers: BTreeSet::new() };
     deployment.roles.insert("other".parse().map_err(|error| failed(&error))?, role);
     world.owner.seal(&deployment)
@@ -210,7 +211,7 @@ async fn fetch(
     let (status, answer) =
         super::outsider::plain_post(&authority, "/", request).await.map_err(|error| failed(&error))?;
     let identity = awaiting
-        .certificate_response(status, PEM_MEDIA_TYPE, &answer, now(), &AwsLc)
+        .certificate_response(status, PEM_MEDIA_TYPE, &answer, now(), &Signatures)
         .map_err(|error| failed(&error))?;
     let drawbridge = world.registry().parse().map_err(|error| failed(&error))?;
     let client = Client::with_certificate(drawbridge, Trust::of(&[world.drawbridge_pin]), identity.chain, &keep.pkcs8)

@@ -10,7 +10,7 @@ use evidence::time;
 use identity::chain::verify_chain;
 use identity::keys::key_digest;
 use identity::{Class, Issuer, KeepCertificate, pem};
-use steward::signer::AwsLc;
+use steward::signer::Signatures;
 use workload::Digest;
 
 use super::input::{bytes, unusable};
@@ -58,7 +58,8 @@ impl Show {
                 .hint("this is about the certificates of Keeps; `openssl x509 -text` shows any other")
         })?;
         let now = self.at.map_or_else(clock, Ok)?;
-        let believed = (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &AwsLc).map(drop));
+        let believed =
+            (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &Signatures).map(drop));
         let root = chain.iter().skip(1).last().and_then(|der| Issuer::read(der).ok());
         let root = root.map(|root| key_digest(&root.spki));
         if self.json {

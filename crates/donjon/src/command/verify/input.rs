@@ -23,7 +23,7 @@ use identity::binding::{Purpose, report_data};
 use identity::csr::{CsrError, Request};
 use steward::carried::{self, CarriedError, KINDS};
 use steward::collateral::{Cache, Folder, Reader};
-use steward::signer::AwsLc;
+use steward::signer::Signatures;
 use workload::brief;
 
 use crate::failure::Failure;
@@ -178,7 +178,7 @@ impl Item {
     /// Evidence that a request carries is bound to its key, its brief and its nonce (`spec/trust.md`, rules 1 and 2).
     fn request(&self, der: &[u8]) -> Result<Subject, Failure> {
         let refused = |error: &dyn Display| unusable(&self.path, format!("certificate request: {error}"));
-        let request = match Request::parse(der, &AwsLc) {
+        let request = match Request::parse(der, &Signatures) {
             Ok(request) => request,
             // Another kind of request: its evidence is carried in another way, if there is any.
             Err(error @ (CsrError::Attributes | CsrError::Statements | CsrError::Subject)) => {
