@@ -171,7 +171,7 @@ impl Asking {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let world = World::build(POLICY, now);
         let folder = world.folder.path();
-        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now)?;
+        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], now)?;
         let key = Key::from_pem(pair.key.as_bytes())?;
         fs::write(folder.join("policy.toml"), POLICY.replace("{owner}", &world.owner_digest().to_string()))?;
         fs::write(folder.join("nonce.key"), "7".repeat(64))?;

@@ -336,9 +336,32 @@ fn init_never_writes_over_a_key_and_doctor_says_what_is_missing() {
     let well = donjon(folder, &[&good[..], &keys].concat());
     let said = String::from_utf8(well.stdout).unwrap();
     assert!(well.status.success(), "{said}");
-    for what in ["policy", "authority", "chain", "key", "nonces", "https", "record", "listen", "clock"] {
+    assert!(said.contains("it certifies any DNS name\n"), "{said}");
+    for what in ["policy", "authority", "chain", "names", "key", "nonces", "https", "record", "listen", "clock"] {
         assert!(said.lines().any(|line| line.starts_with(&format!("ok      {what:<10}"))), "{what}: {said}");
     }
+    // Two roots for some names, one of them not for the policy's.
+    for (name, dns) in [("inside", "example.org"), ("outside", "example.com")] {
+        let (key, certificates) = (format!("{name}.key"), format!("{name}.pem"));
+        let ca = ["--ca-key", &key, "--ca-certificates", &certificates];
+        let init = ["init", "--class", "insecure", "--dns", dns, "--dns", "example.net"];
+        assert!(donjon(folder, &[&init[..], &ca].concat()).status.success());
+        let ran = donjon(folder, &[&good[..], &ca].concat());
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        match name {
+            "inside" => assert!(said.contains("it certifies example.net, example.org and below\n"), "{said}"),
+            _ => assert!(
+                said.contains("may not certify (shop.example.org, www.example.org): its name constraints permit example.com, example.net and below\nhint: "),
+                "{said}"
+            ),
+        }
+        assert_eq!(ran.status.success(), name == "inside", "{said}");
+    }
+    let bad = donjon(
+        folder,
+        &["init", "--class", "insecure", "--dns", ".example.org", "--ca-key", "k", "--ca-certificates", "c"],
+    );
+    assert_eq!(bad.status.code(), Some(2));
     // Each with what mends it.
     fs::write(folder.join("file"), "").unwrap();
     let steward = Steward::start(folder);

@@ -67,6 +67,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use identity::{binding::Purpose, ear::Class, enrol::Challenge, keys::Verifier};
 use thiserror::Error;
+use workload::names::DnsName;
 
 use crate::{
     collateral::Cache,
@@ -85,14 +86,42 @@ pub use crate::{
     settings::{AuthoritySource, Clock, NonceKeySource, Settings, SettingsError, TlsSource},
 };
 
-/// The authority is of another trust class than the policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
-pub struct OtherClass {
-    /// The policy's.
-    pub expected: Class,
-    /// The authority's.
-    pub found: Class,
+/// Why policy and authority do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// They are of different trust classes (trust.md rule 7).
+    #[error("the policy is of the class {expected}, the certificate authority of the class {found}")]
+    Class {
+        /// The policy's.
+        expected: Class,
+        /// The authority's.
+        found: Class,
+    },
+    /// The policy gives names that the authority may not certify.
+    #[error(
+        "the policy gives names that the certificate authority may not certify ({}): its name constraints permit {permitted}",
+        refusal::list(.names)
+    )]
+    Names {
+        /// In words, which it may.
+        permitted: String,
+        /// The policy's that it may not.
+        names: Vec<DnsName>,
+    },
+}
+
+impl Unfit {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Class { .. } => "give key and certificates of the policy's class, or none: they are made at start",
+            Self::Names { .. } => {
+                "take these `dns` out of the policy, or give a root that is for them: `donjon steward init --dns`"
+            }
+        }
+    }
 }
 
 /// A Steward without its network: policy and keys of one trust class.
@@ -112,10 +141,18 @@ impl Steward {
     /// Joins policy and keys.
     ///
     /// # Errors
-    /// [`OtherClass`] when the authority is of another class than the policy (trust.md rule 7).
-    pub fn new(policy: Policy, authority: Authority, nonce_key: &NonceKey) -> Result<Self, OtherClass> {
+    /// [`Unfit`]: they do not go together.
+    pub fn new(policy: Policy, authority: Authority, nonce_key: &NonceKey) -> Result<Self, Unfit> {
         if policy.class() != authority.class() {
-            return Err(OtherClass { expected: policy.class(), found: authority.class() });
+            return Err(Unfit::Class { expected: policy.class(), found: authority.class() });
+        }
+        let mut names: Vec<_> =
+            policy.names().all_dns().filter(|dns| !authority.issuer().may_name(dns)).cloned().collect();
+        if !names.is_empty() {
+            names.sort();
+            names.dedup();
+            let permitted = authority.permitted();
+            return Err(Unfit::Names { permitted, names });
         }
         let nonces = Nonces::new(nonce_key, policy.trust_domain().clone(), policy.class());
         let (provider, owners) = (Remembered::new(crypto::Evidence), Remembered::new(Signatures));

@@ -387,6 +387,11 @@ impl Names {
             .unwrap_or(0)
     }
 
+    /// Every DNS name that somebody may give.
+    pub fn all_dns(&self) -> impl Iterator<Item = &DnsName> {
+        self.entries.iter().filter_map(|entry| entry.dns.as_ref())
+    }
+
     /// True if `owner` may give `dns` to a Keep of `deployment`.
     #[must_use]
     pub fn dns(&self, owner: Digest, deployment: &Name, dns: &DnsName) -> bool {

@@ -498,7 +498,7 @@ fn meaning(id: &str) -> String {
     CHECKS.iter().find(|(known, _)| *known == id).map_or_else(|| id.to_owned(), |(_, meaning)| (*meaning).to_owned())
 }
 
-fn list<T: ToString>(items: &[T]) -> String {
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

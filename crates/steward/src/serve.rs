@@ -37,7 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use workload::digest::Digest;
 
 use crate::{
-    OtherClass, Settings, Steward,
+    Settings, Steward, Unfit,
     collateral::{Cache, Reader},
     http::{self, Client},
     record::writer::Record,
@@ -151,7 +151,7 @@ impl Handle {
         let Ready { served, tls_pin, steward } = Ready::open(settings, &self.steward.collateral()).await?;
         let (expected, found) = (self.class, steward.policy().class());
         if expected != found {
-            return Err(OtherClass { expected, found }.into());
+            return Err(Unfit::Class { expected, found }.into());
         }
         self.tls_pin = tls_pin;
         self.anchor = steward.authority().anchor();

@@ -18,7 +18,7 @@ use workload::digest::Digest;
 use zeroize::Zeroizing;
 
 use crate::{
-    Limits, OtherClass, Steward,
+    Limits, Steward, Unfit,
     collateral::{Folder, FolderError, Reader},
     nonce::{NoRandomness, NonceKey, NonceKeyError},
     policy::Policy,
@@ -277,9 +277,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         error: AuthorityError,
     },
-    /// Policy and authority are of different classes, or another process serves this one.
+    /// Policy and authority do not go together, or another process serves this class.
     #[error(transparent)]
-    Class(#[from] OtherClass),
+    Unfit(#[from] Unfit),
     /// The file holds no nonce key.
     #[error("{path}: {error}", path = path.display())]
     NonceKey {
@@ -336,7 +336,7 @@ impl SettingsError {
                 _ => None,
             },
             Self::Authority { error, .. } => error.hint(),
-            Self::Class(_) => Some("give key and certificates of the policy's class, or none: they are made at start"),
+            Self::Unfit(unfit) => Some(unfit.hint()),
             Self::NonceKey { .. } => Some("`openssl rand -hex 32` makes one"),
             Self::Tls { error, .. } => error.hint(),
             Self::SharedKey { .. } => Some("make a key for HTTPS alone, or let one be made at start"),

@@ -11,7 +11,7 @@ use std::{
 use identity::{Algorithm, chain::verify_chain, ear::Class, pem};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use steward::{
-    AuthoritySource, NonceKeySource, Settings, SettingsError, Steward, TlsSource,
+    AuthoritySource, NonceKeySource, Settings, SettingsError, Steward, TlsSource, Unfit,
     nonce::NonceKey,
     policy::Policy,
     signer::{Authority, AuthorityError, KeyError, Signatures},
@@ -102,7 +102,7 @@ fn a_steward_with_an_intermediate_issues_chains_that_keeps_and_openssl_verify() 
 #[test]
 fn both_curves_are_generated_read_back_and_of_one_class() {
     for algorithm in [Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384] {
-        let made = Authority::generate(Class::Insecure, algorithm, NOW).unwrap();
+        let made = Authority::generate(Class::Insecure, algorithm, &[], NOW).unwrap();
         let read = |class, now| Authority::from_pem(class, made.key.as_bytes(), made.certificates.as_bytes(), now);
         let authority = read(Class::Insecure, NOW).unwrap();
         assert_eq!(authority.root_pem(), made.certificates);
@@ -207,8 +207,8 @@ fn settings() -> Settings {
 fn files_are_named_when_they_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, NOW).unwrap();
-    let other = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, NOW).unwrap();
+    let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], NOW).unwrap();
+    let other = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], NOW).unwrap();
     fs::write(path("ca.key"), made.key.as_bytes()).unwrap();
     fs::write(path("ca.pem"), &made.certificates).unwrap();
     fs::write(path("other.key"), other.key.as_bytes()).unwrap();
@@ -319,13 +319,79 @@ impl tracing::Subscriber for Warnings {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
+/// The names of the policy meet the authority at start, and not when the first Keep asks.
+#[test]
+fn an_authority_for_some_names_takes_no_policy_that_gives_others() {
+    use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
+    let dns = |names: &[&str]| names.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned())).collect();
+    let chain = |root: &[&str], issuing: &[&str], excluded: &[&str]| {
+        let constraints = |permitted: &[&str], excluded: &[&str]| {
+            let constraints = NameConstraints { permitted_subtrees: dns(permitted), excluded_subtrees: dns(excluded) };
+            (!permitted.is_empty() || !excluded.is_empty()).then_some(constraints)
+        };
+        files(|one, other| {
+            one.name_constraints = constraints(root, excluded);
+            other.name_constraints = constraints(issuing, &[]);
+        })
+    };
+    let world = World::new();
+    let start = |Files { key, issuing, root, .. }: &Files| {
+        let authority = open(key, &format!("{issuing}{root}")).unwrap();
+        let policy = support::POLICY.replace("{owner}", &world.owner_digest().to_string());
+        let policy = Policy::parse("p", &policy, world.folder.path()).unwrap();
+        Steward::new(policy, authority, &NonceKey::random().unwrap())
+    };
+    for (root, issuing) in
+        [(&["example.org"][..], &[][..]), (&[], &["example.org"]), (&["org", "net"], &["example.org"])]
+    {
+        let steward = start(&chain(root, issuing, &["bank.example.org"])).unwrap();
+        let mut keep = world.keep();
+        keep.nonce = steward.nonce(NOW).unwrap().nonce;
+        keep.brief.steward.as_mut().unwrap().anchors = vec![steward.authority().anchor()];
+        let issued = steward.judge(&keep.csr(), NOW).unwrap();
+        assert!(verify_chain(&issued.chain, &[steward.authority().anchor()], NOW, &AwsLc).is_ok());
+    }
+    for (root, issuing, excluded, names) in [
+        (&["example.com"][..], &[][..], &[][..], &["shop.example.org", "www.example.org"][..]),
+        (&["shop.example.org"], &["example.org"], &[], &["www.example.org"]),
+        (&["example.org"], &["shop.example.org"], &[], &["www.example.org"]),
+        (&[], &[], &["www.example.org"], &["www.example.org"]),
+    ] {
+        let error = start(&chain(root, issuing, excluded)).unwrap_err();
+        let SettingsError::Unfit(Unfit::Names { names: found, .. }) = &error else { panic!("{error}") };
+        assert_eq!(found.iter().map(|name| name.as_str()).collect::<Vec<_>>(), names);
+        assert!(error.hint().is_some() && error.to_string().contains("its name constraints permit"), "{error}");
+    }
+    // What is not evaluated.
+    let refused = refused(|root, _| {
+        let subnet = GeneralSubtree::IpAddress(CidrSubnet::V4([10, 0, 0, 0], [255, 0, 0, 0]));
+        root.name_constraints =
+            Some(NameConstraints { permitted_subtrees: vec![subnet], excluded_subtrees: Vec::new() });
+    });
+    assert!(matches!(refused, AuthorityError::Certificate { index: 1, .. }), "{refused}");
+    // An issuing certificate with a name of its own.
+    let named = |dns: &[&str], name: &str| {
+        let Files { key, issuing, root, .. } = files(|one, other| {
+            one.name_constraints = Some(NameConstraints {
+                permitted_subtrees: dns.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned())).collect(),
+                excluded_subtrees: Vec::new(),
+            })
+            .filter(|_| !dns.is_empty());
+            other.subject_alt_names = vec![rcgen::SanType::DnsName(name.try_into().unwrap())];
+        });
+        open(&key, &format!("{issuing}{root}")).map(drop)
+    };
+    assert!(named(&[], "ca.example.org").is_ok(), "control");
+    assert!(matches!(named(&["example.org"], "ca.example.org"), Err(AuthorityError::Certificate { index: 0, .. })));
+}
+
 #[test]
 fn a_chain_that_ends_before_a_certificate_would_is_warned_about_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let warned = |end: u64| {
         let begin = end - steward::signer::authority::ROOT_LIFETIME;
-        let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, begin).unwrap();
+        let made = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], begin).unwrap();
         fs::write(path("ca.key"), made.key.as_bytes()).unwrap();
         fs::write(path("ca.pem"), &made.certificates).unwrap();
         let mut settings = settings();

@@ -294,6 +294,7 @@ impl Keep {
             not_after: not_after + 86_400,
             serial: [9; 16],
             path_len: 0,
+            dns: Vec::new(),
         };
         let root = issuer::root(&root, steward).unwrap();
         let template = Template {

@@ -9,12 +9,13 @@
 
 use identity::{
     chain,
+    constraints::NameConstraints,
     ear::Class,
     issuer::{self, Issuer, IssuerError, RootError, RootTemplate},
     keys::{Algorithm, Signer as _, Verifier as _},
 };
 use thiserror::Error;
-use workload::digest::Digest;
+use workload::{digest::Digest, names::DnsName};
 use x509_cert::{
     Certificate,
     der::{Decode as _, Encode as _, Tag, Tagged as _, oid::ObjectIdentifier},
@@ -68,18 +69,23 @@ impl Authority {
     /// [`AuthorityError::Key`] when the system gives no random bytes.
     pub fn random(class: Class, now: u64) -> Result<Self, AuthorityError> {
         let key = Key::random(Algorithm::EcdsaP256Sha256)?;
-        let root = self_signed(&key, class, now)?;
+        let root = self_signed(&key, class, &[], now)?;
         Self::new(class, key, vec![root], now)
     }
 
-    /// A root made here at `now`, for somebody who keeps it in files.
+    /// A root made here at `now`, for somebody who keeps it in files; `dns` as in [`Self::root`].
     ///
     /// # Errors
     /// [`AuthorityError::Key`] when the system gives no random bytes.
-    pub fn generate(class: Class, algorithm: Algorithm, now: u64) -> Result<Generated, AuthorityError> {
+    pub fn generate(
+        class: Class,
+        algorithm: Algorithm,
+        dns: &[DnsName],
+        now: u64,
+    ) -> Result<Generated, AuthorityError> {
         let key = Key::random(algorithm)?;
         Ok(Generated {
-            certificates: Self::root(&key, class, now)?,
+            certificates: Self::root(&key, class, dns, now)?,
             key: Zeroizing::new(pem::encode("PRIVATE KEY", &key.to_pkcs8()?)),
         })
     }
@@ -101,12 +107,13 @@ impl Authority {
         Self::new(class, key, pem::read_certificates(certificates)?, now)
     }
 
-    /// The root certificate of a key, in PEM, for somebody who keeps both.
+    /// The root certificate of a key, in PEM, for somebody who keeps both. It is for these DNS names and all below them; for
+    /// any, if none is given.
     ///
     /// # Errors
-    /// [`AuthorityError::Root`] when the key does not sign.
-    pub fn root(key: &Key, class: Class, now: u64) -> Result<String, AuthorityError> {
-        Ok(pem::encode("CERTIFICATE", &self_signed(key, class, now)?))
+    /// [`AuthorityError::Root`] when the key does not sign, or there are too many names.
+    pub fn root(key: &Key, class: Class, dns: &[DnsName], now: u64) -> Result<String, AuthorityError> {
+        Ok(pem::encode("CERTIFICATE", &self_signed(key, class, dns, now)?))
     }
 
     fn new(class: Class, key: Key, chain: Vec<Vec<u8>>, now: u64) -> Result<Self, AuthorityError> {
@@ -125,12 +132,16 @@ impl Authority {
             // The root is its own issuer: without it a Keep could not find the anchor.
             signed_by(index, link, links.get(index + 1).unwrap_or(root))?;
         }
+        let mut issuer = root.clone();
+        for (index, link) in links.iter().enumerate().rev().skip(1) {
+            issuer = link.clone().under(&issuer).map_err(|error| AuthorityError::Certificate { index, error })?;
+        }
 
         Ok(Self {
             anchor: root.key(),
             keys: links.iter().map(Issuer::key).collect(),
             not_after: links.iter().map(|link| link.not_after).min().unwrap_or(0),
-            issuer: issuing.clone(),
+            issuer,
             key,
             class,
             chain,
@@ -149,10 +160,19 @@ impl Authority {
         &self.key
     }
 
-    /// What certificates name as their issuer.
+    /// What certificates name as their issuer, with the name constraints of its whole chain.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
+    }
+
+    /// In words, which DNS names its chain lets it certify.
+    #[must_use]
+    pub fn permitted(&self) -> String {
+        match self.issuer.constraints() {
+            [] => NameConstraints::default().to_string(),
+            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join("; of these "),
+        }
     }
 
     /// The chain in DER, issuing certificate first, root last.
@@ -186,7 +206,7 @@ impl Authority {
     }
 }
 
-fn self_signed(key: &Key, class: Class, now: u64) -> Result<Vec<u8>, AuthorityError> {
+fn self_signed(key: &Key, class: Class, dns: &[DnsName], now: u64) -> Result<Vec<u8>, AuthorityError> {
     let digest = Digest::of(key.spki()).to_hex();
     let common_name = match class {
         Class::Hardware => format!("Donjon Steward {}", &digest[..16]),
@@ -204,6 +224,7 @@ fn self_signed(key: &Key, class: Class, now: u64) -> Result<Vec<u8>, AuthorityEr
         not_after: now.saturating_add(ROOT_LIFETIME),
         serial,
         path_len: 0,
+        dns: dns.to_vec(),
     };
     Ok(issuer::root(&template, key)?)
 }

@@ -75,7 +75,7 @@ impl Party {
         let mut keep = world.keep_at(now);
         keep.crl = Some(world.amd.crl_der(now - DAY, now + DAY, &[]));
         // A pair whose private half can be written down: those programs want a file.
-        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now).unwrap();
+        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], now).unwrap();
         keep.key = Key::from_pem(pair.key.as_bytes()).unwrap();
         let issued = keep.ask_at(now).unwrap();
         let folder = tempfile::tempdir().unwrap();

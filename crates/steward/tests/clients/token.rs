@@ -100,7 +100,7 @@ fn certificates_are_signed_in_the_token_and_its_key_never_leaves_it() {
             let session = generate(object, curve);
             let key: Key = token(&uri(folder, object)).unwrap();
             let spki = key.spki().to_vec();
-            let root = Authority::root(&key, Class::Insecure, now() - 60).unwrap();
+            let root = Authority::root(&key, Class::Insecure, &[], now() - 60).unwrap();
             let authority = Authority::with_key(Class::Insecure, key, root.as_bytes(), now()).unwrap();
             let world = World::build(POLICY, now());
             let policy = POLICY.replace("{owner}", &world.owner_digest().to_string());
@@ -195,7 +195,8 @@ fn a_token_that_is_away_is_said_and_found_again() {
         _ = generate("ca", P256);
         let uri = uri(folder, "ca");
         let certificates = folder.join("ca.pem");
-        fs::write(&certificates, Authority::root(&token(&uri).unwrap(), Class::Insecure, now() - 60).unwrap()).unwrap();
+        fs::write(&certificates, Authority::root(&token(&uri).unwrap(), Class::Insecure, &[], now() - 60).unwrap())
+            .unwrap();
         let world = World::build(POLICY, now());
         let policy = POLICY.replace("{owner}", &world.owner_digest().to_string());
         let mut settings = Settings::new(Policy::parse("p", &policy, world.folder.path()).unwrap());

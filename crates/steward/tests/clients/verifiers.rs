@@ -1,7 +1,15 @@
 //! Programs that verify a chain by itself.
 
-use identity::{Algorithm, Signer as _, csr::Carrier, ear::Class, keys::key_digest};
-use steward::signer::{Authority, Key};
+use std::fs;
+
+use identity::{Algorithm, Signer as _, csr::Carrier, ear::Class, keys::key_digest, pem};
+use steward::{
+    Steward,
+    nonce::NonceKey,
+    policy::Policy,
+    signer::{Authority, Key},
+};
+use workload::names::DnsName;
 use x509_cert::{der::Decode as _, ext::Extensions, request::CertReq};
 
 use super::{DAY, POLICY, Party, World, has, now, run, support::Keep, text};
@@ -40,7 +48,7 @@ fn openssl_writes_a_request_that_carries_evidence() {
     }
     let now = now();
     let (world, pair) =
-        (World::build(POLICY, now), Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, now));
+        (World::build(POLICY, now), Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], now));
     let pair = pair.unwrap();
     let keep = Keep {
         carrier: Carrier::Extension,
@@ -96,6 +104,80 @@ fn gnutls_verifies_the_chain_and_the_name() {
     for (root, name) in [(&root, "bank.example.org"), (&other.file("root.pem"), "shop.example.org")] {
         let (good, said) = verify(root, name);
         assert!(!good, "{name}: {said}");
+    }
+}
+
+/// A root for names below example.org, what a Steward issues under it, and leaves that it would not.
+#[test]
+fn unmodified_clients_hold_the_root_to_its_names() {
+    if !has("openssl") {
+        return;
+    }
+    let now = now();
+    let pair = |dns: &[&str]| {
+        let dns: Vec<DnsName> = dns.iter().map(|name| name.parse().unwrap()).collect();
+        Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &dns, now).unwrap()
+    };
+    let pair = pair(&["example.org", "example.net"]);
+    let world = World::build(POLICY, now);
+    let authority =
+        Authority::from_pem(Class::Insecure, pair.key.as_bytes(), pair.certificates.as_bytes(), now).unwrap();
+    let policy = POLICY.replace("{owner}", &world.owner_digest().to_string());
+    let policy = Policy::parse("p", &policy, world.folder.path()).unwrap();
+    let world = World { steward: Steward::new(policy, authority, &NonceKey::random().unwrap()).unwrap(), ..world };
+    let keep = Keep { crl: Some(world.amd.crl_der(now - DAY, now + DAY, &[])), ..world.keep_at(now) };
+    let issued = keep.ask_at(now).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+    write("root.pem", &pair.certificates);
+    write("root.key", &pair.key);
+    write("keep.pem", &pem::encode(&issued.chain[..1]));
+    let shown = text(&run("openssl", &["x509", "-noout", "-text", "-in", &path("root.pem")]));
+    let expected = "X509v3 Name Constraints: critical\n                Permitted:\n                  DNS:example.net\n                  DNS:example.org\n";
+    assert!(shown.contains(expected), "{shown}");
+
+    // What else that key could be made to sign.
+    let leaf = |file: &str, name: &str| {
+        write("leaf.ext", &format!("subjectAltName=DNS:{name}\n"));
+        let request =
+            ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"];
+        let ran = run("openssl", &[&request[..], &["-keyout", &path("leaf.key"), "-out", &path("leaf.csr")]].concat());
+        assert!(ran.status.success(), "{}", text(&ran));
+        let fixed = ["x509", "-req", "-days", "1", "-in", &path("leaf.csr"), "-extfile", &path("leaf.ext")];
+        let ca = ["-CA", &path("root.pem"), "-CAkey", &path("root.key"), "-CAcreateserial", "-out", &path(file)];
+        let ran = run("openssl", &[&fixed[..], &ca].concat());
+        assert!(ran.status.success(), "{}", text(&ran));
+    };
+    leaf("inside.pem", "shop.example.net");
+    leaf("outside.pem", "shop.example.com");
+    leaf("beside.pem", "badexample.org");
+
+    let openssl = |file: &str, name: &str| {
+        let ran = run("openssl", &["verify", "-CAfile", &path("root.pem"), "-verify_hostname", name, &path(file)]);
+        (ran.status.success(), text(&ran))
+    };
+    let gnutls = |file: &str, name: &str| {
+        let name = format!("--verify-hostname={name}");
+        let ran =
+            run("certtool", &["--verify", &name, "--load-ca-certificate", &path("root.pem"), "--infile", &path(file)]);
+        (ran.status.success(), text(&ran))
+    };
+    type Verify<'a> = &'a dyn Fn(&str, &str) -> (bool, String);
+    let mut others: Vec<(Verify<'_>, &str)> = vec![(&openssl, "permitted subtree violation")];
+    if has("certtool") {
+        others.push((&gnutls, "violates the signer's constraints"));
+    }
+    for (verify, why) in others {
+        for (file, name) in [("keep.pem", "shop.example.org"), ("inside.pem", "shop.example.net")] {
+            let (good, said) = verify(file, name);
+            assert!(good, "{name}: {said}");
+        }
+        for (file, name) in [("outside.pem", "shop.example.com"), ("beside.pem", "badexample.org")] {
+            let (good, said) = verify(file, name);
+            assert!(!good && said.contains(why), "{name}: {said}");
+        }
     }
 }
 

@@ -362,7 +362,7 @@ async fn the_chain_comes_as_pem_or_as_pkipath() {
     // The Steward of the world and the one on the wire have the same keys, so that the world's Keeps can ask
     // it.
     let made =
-        steward::signer::Authority::generate(identity::Class::Insecure, Algorithm::EcdsaP384Sha384, NOW).unwrap();
+        steward::signer::Authority::generate(identity::Class::Insecure, Algorithm::EcdsaP384Sha384, &[], NOW).unwrap();
     std::fs::write(path("ca.key"), made.key.as_bytes()).unwrap();
     std::fs::write(path("ca.pem"), &made.certificates).unwrap();
     std::fs::write(path("nonce.key"), "7".repeat(64)).unwrap();

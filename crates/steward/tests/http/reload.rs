@@ -5,7 +5,7 @@ use std::fs;
 use hyper::StatusCode;
 use identity::{Algorithm, ear::Class};
 use steward::{
-    AuthoritySource, Handle, NonceKeySource, OtherClass, Settings, SettingsError, policy::Policy, signer::Authority,
+    AuthoritySource, Handle, NonceKeySource, Settings, SettingsError, Unfit, policy::Policy, signer::Authority,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -16,7 +16,7 @@ pub(super) fn settings(world: &World, policy: &str) -> Settings {
     let folder = world.folder.path();
     let (key, certificates, nonce) = (folder.join("ca.key"), folder.join("ca.pem"), folder.join("nonce.key"));
     if !key.exists() {
-        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, NOW - 60).unwrap();
+        let pair = Authority::generate(Class::Insecure, Algorithm::EcdsaP256Sha256, &[], NOW - 60).unwrap();
         fs::write(&key, pair.key.as_bytes()).unwrap();
         fs::write(&certificates, pair.certificates).unwrap();
         fs::write(&nonce, "7".repeat(64)).unwrap();
@@ -78,7 +78,7 @@ async fn rule_7_a_steward_never_becomes_one_of_the_other_class() {
         settings(&world, "trust_domain = \"example.org\"\nany_platform = true\n[snp]\nany_measurement = true\n");
     other.authority = AuthoritySource::Random;
     let error = handle.reload(other).await.unwrap_err();
-    assert_eq!(error, SettingsError::Class(OtherClass { expected: Class::Insecure, found: Class::Hardware }));
+    assert_eq!(error, SettingsError::Unfit(Unfit::Class { expected: Class::Insecure, found: Class::Hardware }));
     assert_eq!(ends(&world, &handle).await, Ok(()));
 }
 

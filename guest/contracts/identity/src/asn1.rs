@@ -110,6 +110,12 @@ impl<'a> Der<'a> {
         Ok(bytes)
     }
 
+    /// Reads past the next element, of whatever tag.
+    pub(crate) fn skip(&mut self, place: &'static str) -> Result<(), Malformed> {
+        let tag = *self.0.first().ok_or(Malformed(place))?;
+        self.element(tag, place).map(drop)
+    }
+
     /// The content of the next element, which has this tag.
     pub(crate) fn take(&mut self, tag: u8, place: &'static str) -> Result<&'a [u8], Malformed> {
         let element = self.element(tag, place)?;

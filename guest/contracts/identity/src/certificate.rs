@@ -62,6 +62,12 @@ pub enum IssueError {
         /// Unix seconds.
         issuer_not_after: u64,
     },
+    /// A DNS name that the name constraints above do not permit.
+    #[error("the authority may not name {name}: its name constraints do not permit it")]
+    Constrained {
+        /// The first of them.
+        name: DnsName,
+    },
     /// A date beyond the year 9999.
     #[error("a date is beyond the year 9999")]
     Dates,
@@ -173,7 +179,8 @@ const NO_NAME: &[u8] = &[tag::SEQUENCE, 0];
 /// Makes and signs a Keep's certificate, DER.
 ///
 /// # Errors
-/// See [`IssueError`]; never a certificate that [`KeepCertificate::read`] would refuse.
+/// See [`IssueError`]; never a certificate that [`KeepCertificate::read`] would refuse, nor one that the name constraints do not
+/// permit which `issuer` has, itself or by [`Issuer::under`].
 pub fn issue(template: &Template, issuer: &Issuer, signer: &dyn Signer) -> Result<Vec<u8>, IssueError> {
     let Template { spki, id, dns, not_before, not_after, serial, ear_jwt } = template;
     if issuer.spki != signer.spki() {
@@ -181,6 +188,9 @@ pub fn issue(template: &Template, issuer: &Issuer, signer: &dyn Signer) -> Resul
     }
     if *not_after > issuer.not_after {
         return Err(IssueError::OutlivesIssuer { issuer_not_after: issuer.not_after });
+    }
+    if let Some(name) = dns.iter().find(|name| !issuer.may_name(name)) {
+        return Err(IssueError::Constrained { name: name.clone() });
     }
     let mut dns = dns.clone();
     dns.sort();

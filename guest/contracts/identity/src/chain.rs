@@ -2,13 +2,15 @@
 //! restricted by `spec/certificate.md`).
 //!
 //! Owns the walk from the Keep's certificate to an anchor. Refuses chains without a self-signed root whose key is an anchor,
-//! and anchors given as nothing at all. Invariant: a [`VerifiedKeep`] is only made here. A root is named by its key, so a
-//! root may renew its certificate without anybody's pin changing.
+//! names that an authority's name constraints do not permit, and anchors given as nothing at all. Invariant: a
+//! [`VerifiedKeep`] is only made here. A root is named by its key, so a root may renew its certificate without anybody's pin
+//! changing.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
 
 use workload::Digest;
+use workload::names::DnsName;
 
 use crate::certificate::{KeepCertificate, ProfileError};
 use crate::ear::{Ear, EarError};
@@ -24,6 +26,8 @@ pub const MAX_CHAIN: usize = 4;
 pub struct VerifiedKeep {
     certificate: KeepCertificate,
     anchor: Digest,
+    valid_from: u64,
+    valid_until: u64,
 }
 
 impl VerifiedKeep {
@@ -31,6 +35,18 @@ impl VerifiedKeep {
     #[must_use]
     pub const fn anchor(&self) -> &Digest {
         &self.anchor
+    }
+
+    /// The first second in which the whole chain is valid, Unix seconds.
+    #[must_use]
+    pub const fn valid_from(&self) -> u64 {
+        self.valid_from
+    }
+
+    /// The last one.
+    #[must_use]
+    pub const fn valid_until(&self) -> u64 {
+        self.valid_until
     }
 
     /// The certificate without the proof.
@@ -84,6 +100,12 @@ pub enum ChainError {
         /// Which.
         position: usize,
     },
+    /// A DNS name that an authority above does not permit.
+    #[error("the Keep has the name {name}, which the name constraints of the authorities above it do not permit")]
+    Constrained {
+        /// The first of them.
+        name: DnsName,
+    },
     /// More authorities below than it allows.
     #[error("certificate {position} allows {allowed} authorities below it, there are {found}")]
     PathLength {
@@ -136,6 +158,18 @@ pub fn verify_chain<C: AsRef<[u8]>>(
     now: u64,
     verifier: &dyn Verifier,
 ) -> Result<VerifiedKeep, ChainError> {
+    let (keep, authorities) = walk(chain, anchors, verifier)?;
+    authorities.valid(now)?;
+    validity(0, keep.not_before, keep.not_after, now)?;
+    Ok(keep)
+}
+
+/// Everything but the time: the Keep is not to be given away before somebody has asked for that.
+pub(crate) fn walk<C: AsRef<[u8]>>(
+    chain: &[C],
+    anchors: &[Digest],
+    verifier: &dyn Verifier,
+) -> Result<(VerifiedKeep, Authorities), ChainError> {
     if anchors.is_empty() {
         return Err(ChainError::NoAnchors);
     }
@@ -143,49 +177,88 @@ pub fn verify_chain<C: AsRef<[u8]>>(
         return Err(ChainError::Length { found: chain.len() });
     };
     let certificate = KeepCertificate::read(keep.as_ref())?;
-    let issuers = above
-        .iter()
-        .zip(1..)
-        .map(|(der, position)| Issuer::read(der.as_ref()).map_err(|error| ChainError::Issuer { position, error }))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (Some(first), Some(root)) = (issuers.first(), issuers.last()) else {
-        return Err(ChainError::Length { found: chain.len() });
-    };
-    let anchor = root.key();
-    if !anchors.contains(&anchor) {
-        return Err(ChainError::NotAnchored { found: anchor });
-    }
-
-    let root_position = issuers.len();
-    if !root.is_self_signed(verifier) {
-        return Err(ChainError::Signature { position: root_position });
-    }
-    for ((position, lower), upper) in (1..).zip(&issuers).zip(issuers.iter().skip(1)) {
-        if lower.issuer != upper.subject {
-            return Err(ChainError::Unlinked { position });
-        }
-        if !Received::read(&lower.der).is_ok_and(|received| received.signed_by(&upper.spki, verifier)) {
-            return Err(ChainError::Signature { position });
-        }
-    }
-    for (position, issuer) in (1..).zip(&issuers) {
-        validity(position, issuer.not_before, issuer.not_after, now)?;
-        let below = position.saturating_sub(1);
-        if let Some(allowed) = issuer.path_len
-            && below > usize::from(allowed)
-        {
-            return Err(ChainError::PathLength { position, allowed, found: below });
-        }
-    }
-    if certificate.issuer != first.subject || certificate.issuer_key_id != first.key_id {
+    let authorities = Authorities::walk(above, anchors, verifier)?;
+    let issuing = &authorities.issuing;
+    if certificate.issuer != issuing.subject || certificate.issuer_key_id != issuing.key_id {
         return Err(ChainError::Unlinked { position: 0 });
     }
-    if !certificate.signed_by(&first.spki, verifier) {
+    if !certificate.signed_by(&issuing.spki, verifier) {
         return Err(ChainError::Signature { position: 0 });
     }
-    validity(0, certificate.not_before, certificate.not_after, now)?;
-    Ear::verify(&certificate.ear_jwt, &first.spki, verifier)?;
-    Ok(VerifiedKeep { certificate, anchor })
+    if let Some(name) = certificate.dns.iter().find(|name| !issuing.may_name(name)) {
+        return Err(ChainError::Constrained { name: name.clone() });
+    }
+    Ear::verify(&certificate.ear_jwt, &issuing.spki, verifier)?;
+    let (mut valid_from, mut valid_until) = (certificate.not_before, certificate.not_after);
+    for (not_before, not_after) in &authorities.dates {
+        (valid_from, valid_until) = (valid_from.max(*not_before), valid_until.min(*not_after));
+    }
+    let anchor = authorities.anchor;
+    Ok((VerifiedKeep { certificate, anchor, valid_from, valid_until }, authorities))
+}
+
+/// What stands above a Keep, up to an anchor.
+pub(crate) struct Authorities {
+    /// Whose key signs certificates, under all above it.
+    pub(crate) issuing: Issuer,
+    anchor: Digest,
+    /// notBefore and notAfter of each, the issuing one first.
+    dates: Vec<(u64, u64)>,
+}
+
+impl Authorities {
+    /// The issuing certificate first, the root last. The time is not looked at.
+    pub(crate) fn walk<C: AsRef<[u8]>>(
+        chain: &[C],
+        anchors: &[Digest],
+        verifier: &dyn Verifier,
+    ) -> Result<Self, ChainError> {
+        if anchors.is_empty() {
+            return Err(ChainError::NoAnchors);
+        }
+        let read = |(der, position): (&C, _)| {
+            Issuer::read(der.as_ref()).map_err(|error| ChainError::Issuer { position, error })
+        };
+        let issuers = chain.iter().zip(1..).map(read).collect::<Result<Vec<_>, _>>()?;
+        let (Some(root), 1..MAX_CHAIN) = (issuers.last(), issuers.len()) else {
+            return Err(ChainError::Length { found: chain.len().saturating_add(1) });
+        };
+        let anchor = root.key();
+        if !anchors.contains(&anchor) {
+            return Err(ChainError::NotAnchored { found: anchor });
+        }
+        if !root.is_self_signed(verifier) {
+            return Err(ChainError::Signature { position: issuers.len() });
+        }
+        for ((position, lower), upper) in (1..).zip(&issuers).zip(issuers.iter().skip(1)) {
+            if lower.issuer != upper.subject {
+                return Err(ChainError::Unlinked { position });
+            }
+            if !Received::read(&lower.der).is_ok_and(|received| received.signed_by(&upper.spki, verifier)) {
+                return Err(ChainError::Signature { position });
+            }
+        }
+        for ((below, issuer), position) in issuers.iter().enumerate().zip(1..) {
+            if let Some(allowed) = issuer.path_len
+                && below > usize::from(allowed)
+            {
+                return Err(ChainError::PathLength { position, allowed, found: below });
+            }
+        }
+        let dates = issuers.iter().map(|issuer| (issuer.not_before, issuer.not_after)).collect();
+        let mut issuing = root.clone();
+        // From the root down, so that each stands under all above it.
+        for (index, lower) in issuers.iter().enumerate().rev().skip(1) {
+            let position = index.saturating_add(1);
+            issuing = lower.clone().under(&issuing).map_err(|error| ChainError::Issuer { position, error })?;
+        }
+        Ok(Self { issuing, anchor, dates })
+    }
+
+    /// Whether all are valid at this instant.
+    pub(crate) fn valid(&self, now: u64) -> Result<(), ChainError> {
+        (1..).zip(&self.dates).try_for_each(|(position, (from, until))| validity(position, *from, *until, now))
+    }
 }
 
 fn validity(position: usize, not_before: u64, not_after: u64, now: u64) -> Result<(), ChainError> {
@@ -204,7 +277,7 @@ mod tests {
 
     use super::*;
     use crate::asn1::tag;
-    use crate::certificate::{self, Template};
+    use crate::certificate::{self, IssueError, Template};
     use crate::issuer::{self, RootTemplate};
     use crate::jws::JwsError;
     use crate::keys::{Signer, key_digest};
@@ -217,12 +290,17 @@ mod tests {
 
     /// Puts `lower`'s key under `upper`: an intermediate.
     fn intermediate(lower: &dyn Signer, upper_der: &[u8], upper: &dyn Signer, path_len: u8) -> Vec<u8> {
+        constrained(lower, upper_der, upper, path_len, &[])
+    }
+
+    fn constrained(lower: &dyn Signer, upper_der: &[u8], upper: &dyn Signer, path_len: u8, dns: &[&str]) -> Vec<u8> {
         let template = RootTemplate {
             common_name: "Donjon test intermediate".to_string(),
             not_before: NOW - 10,
             not_after: NOW + 86_400,
             serial: [8; 16],
             path_len,
+            dns: names(dns),
         };
         let own = issuer::root(&template, lower).unwrap();
         let above = Issuer::read(upper_der).unwrap();
@@ -230,13 +308,22 @@ mod tests {
         x509::sign(&tbs.encode().unwrap(), upper).unwrap()
     }
 
+    fn names(names: &[&str]) -> Vec<DnsName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
     fn root_with(path_len: u8, key: &dyn Signer) -> Vec<u8> {
+        root_for(path_len, key, &[])
+    }
+
+    fn root_for(path_len: u8, key: &dyn Signer, dns: &[&str]) -> Vec<u8> {
         let template = RootTemplate {
             common_name: "Donjon test root".to_string(),
             not_before: NOW - 86_400,
             not_after: NOW + 365 * 86_400,
             serial: [9; 16],
             path_len,
+            dns: names(dns),
         };
         issuer::root(&template, key).unwrap()
     }
@@ -339,5 +426,50 @@ mod tests {
         let error = verify_chain(&[leaf, lower_der, &forged, root], &anchors(&top), NOW, &Software);
         assert_eq!(error, Err(ChainError::Signature { position: 2 }));
         assert_eq!(root[0], tag::SEQUENCE);
+    }
+    /// Each level has its say, and nobody issues what would be refused.
+    #[test]
+    fn name_constraints_hold_at_every_level() {
+        let (keep, lower, top) = (P256::new(7), P256::new(5), P256::new(3));
+        let of = |top_dns: &[&str], lower_dns: &[&str], dns: &[&str]| {
+            let root = root_for(1, &top, top_dns);
+            let lower_der = constrained(&lower, &root, &top, 0, lower_dns);
+            let template = Template { dns: names(dns), ..template(&keep, &ear(&keep), &lower) };
+            // A Steward that does not look up: only its own certificate binds it.
+            let free = Issuer::read(&intermediate(&lower, &root, &top, 0)).unwrap();
+            let leaf = certificate::issue(&template, &free, &lower).unwrap();
+            let (issuer, above) = (Issuer::read(&lower_der).unwrap(), Issuer::read(&root).unwrap());
+            let issued = certificate::issue(&template, &issuer.under(&above).unwrap(), &lower);
+            let verified = verify_chain(&[leaf, lower_der, root], &anchors(&top), NOW, &Software);
+            match (issued, verified) {
+                (Ok(_), Ok(verified)) => {
+                    assert_eq!(verified.dns, names(dns));
+                    None
+                }
+                (Err(IssueError::Constrained { name }), Err(ChainError::Constrained { name: same })) => {
+                    assert_eq!(name, same);
+                    Some(name.to_string())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let shop = &["shop.example.org"][..];
+        for (top, lower) in [(&[][..], &[][..]), (&["example.org"], &[]), (&[], &["shop.example.org"])] {
+            assert_eq!(of(top, lower, shop), None, "{top:?} {lower:?}");
+        }
+        assert_eq!(of(&["example.org"], &["shop.example.org", "bank.example.com"], shop), None);
+        for (top, lower, dns, refused) in [
+            (&["example.com"][..], &[][..], shop, "shop.example.org"),
+            (&[], &["example.com"], shop, "shop.example.org"),
+            (&["example.org"], &["bank.example.org"], shop, "shop.example.org"),
+            // Wider below than above.
+            (&["shop.example.org"], &["example.org"], &["bank.example.org"], "bank.example.org"),
+            // One of several.
+            (&["example.org"], &[], &["a.example.org", "b.example.com"], "b.example.com"),
+        ] {
+            assert_eq!(of(top, lower, dns).as_deref(), Some(refused), "{top:?} {lower:?}");
+        }
+        // Who has no DNS name is within all of them.
+        assert_eq!(of(&["example.com"], &["example.com"], &[]), None);
     }
 }

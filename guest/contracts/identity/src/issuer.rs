@@ -2,15 +2,17 @@
 //!
 //! Owns the root's profile and the reading of what may stand above a Keep's certificate. Refuses certificates that are not
 //! marked as an authority's, that may not sign certificates, or that carry a constraint we do not evaluate (critical
-//! extensions we do not know, name constraints).
+//! extensions we do not know, name constraints of another form than `constraints` has).
 //! Invariant: an [`Issuer`] is a well-formed authority certificate; whether anybody trusts it, `chain` decides.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use workload::Digest;
+use workload::names::DnsName;
 
 use crate::asn1::{Der, Malformed, integer, tag, tlv};
+use crate::constraints::NameConstraints;
 use crate::keys::{Algorithm, KeyError, SignError, Signer, Verifier, key_digest, key_identifier};
 use crate::x509::{self, Extension, Received, Tbs, oid};
 
@@ -27,6 +29,8 @@ pub struct RootTemplate {
     pub serial: [u8; 16],
     /// How many authorities may stand between it and a Keep.
     pub path_len: u8,
+    /// The DNS names it is for, with all below them; any, if none is named.
+    pub dns: Vec<DnsName>,
 }
 
 /// An authority's certificate.
@@ -49,6 +53,10 @@ pub struct Issuer {
     pub not_after: u64,
     /// How many authorities may stand below it.
     pub path_len: Option<u8>,
+    /// Its own name constraints first, then those of whom it was put [`Issuer::under`].
+    constraints: Vec<NameConstraints>,
+    /// Whether it has a DNS name itself.
+    named: bool,
 }
 
 /// Why bytes are not an authority's certificate.
@@ -79,6 +87,12 @@ pub enum IssuerError {
     /// A constraint we do not evaluate.
     #[error("it carries a constraint this reader does not evaluate")]
     UnknownConstraint,
+    /// Name constraints of another form than the one that is evaluated.
+    #[error("its name constraints are not subtrees of DNS names, critical, and nothing else: {0}")]
+    NameConstraints(&'static str),
+    /// An authority that has DNS names, below one with name constraints: they would be about these, too.
+    #[error("it has a DNS name itself, below name constraints")]
+    Named,
 }
 
 impl From<Malformed> for IssuerError {
@@ -100,6 +114,9 @@ pub enum RootError {
     /// All zero.
     #[error("the serial number is zero")]
     Serial,
+    /// Nobody would read it.
+    #[error(transparent)]
+    Profile(IssuerError),
     /// The key did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -115,7 +132,7 @@ const KEY_CERT_SIGN: u8 = 0x04;
 /// # Errors
 /// See [`RootError`].
 pub fn root(template: &RootTemplate, signer: &dyn Signer) -> Result<Vec<u8>, RootError> {
-    let RootTemplate { common_name, not_before, not_after, serial, path_len } = template;
+    let RootTemplate { common_name, not_before, not_after, serial, path_len, dns } = template;
     if serial.iter().all(|digit| *digit == 0) {
         return Err(RootError::Serial);
     }
@@ -123,6 +140,8 @@ pub fn root(template: &RootTemplate, signer: &dyn Signer) -> Result<Vec<u8>, Roo
     let subject = x509::common_name(common_name).ok_or(RootError::CommonName)?;
     let basic = tlv(tag::SEQUENCE, &[&[tag::BOOLEAN, 1, 0xff], &integer(&[*path_len])]);
     let key_id = tlv(tag::OCTET_STRING, &[&key_id]);
+    let constraints = NameConstraints::permitting(dns.clone());
+    let names = constraints.encode();
     let tbs = Tbs {
         serial,
         algorithm: signer.algorithm(),
@@ -132,14 +151,21 @@ pub fn root(template: &RootTemplate, signer: &dyn Signer) -> Result<Vec<u8>, Roo
         subject: &subject,
         spki: signer.spki(),
         extensions: [
-            Extension { oid: oid::BASIC_CONSTRAINTS, critical: true, value: &basic },
-            Extension { oid: oid::KEY_USAGE, critical: true, value: AUTHORITY_USAGE },
-            Extension { oid: oid::SUBJECT_KEY_ID, critical: false, value: &key_id },
+            Some(Extension { oid: oid::BASIC_CONSTRAINTS, critical: true, value: &basic }),
+            Some(Extension { oid: oid::KEY_USAGE, critical: true, value: AUTHORITY_USAGE }),
+            Some(Extension { oid: oid::NAME_CONSTRAINTS, critical: true, value: &names })
+                .filter(|_| !constraints.is_empty()),
+            Some(Extension { oid: oid::SUBJECT_KEY_ID, critical: false, value: &key_id }),
         ]
-        .into(),
+        .into_iter()
+        .flatten()
+        .collect(),
     };
     let tbs = tbs.encode().filter(|_| not_before < not_after).ok_or(RootError::Dates)?;
-    Ok(x509::sign(&tbs, signer)?)
+    let der = x509::sign(&tbs, signer)?;
+    // What readers would refuse must not leave the house: more names than are compared.
+    Issuer::read(&der).map_err(RootError::Profile)?;
+    Ok(der)
 }
 
 impl Issuer {
@@ -155,6 +181,7 @@ impl Issuer {
             return Err(IssuerError::NoSubject);
         }
         let (mut path_len, mut authority, mut may_sign, mut key_id) = (None, false, false, None);
+        let (mut constraints, mut named) = (Vec::new(), false);
         for Extension { oid, critical, value } in extensions {
             match oid {
                 oid::BASIC_CONSTRAINTS => {
@@ -168,8 +195,10 @@ impl Issuer {
                     key_id = Some(outer.take(tag::OCTET_STRING, "subjectKeyIdentifier")?);
                     outer.done("subjectKeyIdentifier")?;
                 }
-                // Read past it and the constraint would silently not hold.
-                oid::NAME_CONSTRAINTS => return Err(IssuerError::UnknownConstraint),
+                // Others would read past it: RFC 5280 has it critical.
+                oid::NAME_CONSTRAINTS if !critical => return Err(IssuerError::NameConstraints("not critical")),
+                oid::NAME_CONSTRAINTS => constraints.push(NameConstraints::read(value)?),
+                oid::SUBJECT_ALT_NAME if !critical => named = has_dns_name(value)?,
                 _ if critical => return Err(IssuerError::UnknownConstraint),
                 _ => {}
             }
@@ -182,7 +211,31 @@ impl Issuer {
         }
         let key_id = key_id.filter(|id| !id.is_empty()).ok_or(IssuerError::NoKeyId)?.to_vec();
         let (der, subject, issuer, spki) = (der.to_vec(), subject.to_vec(), issuer.to_vec(), spki.to_vec());
-        Ok(Self { der, subject, issuer, spki, key_id, not_before, not_after, path_len })
+        Ok(Self { der, subject, issuer, spki, key_id, not_before, not_after, path_len, constraints, named })
+    }
+
+    /// The same, as it stands below `above`: whom that one may not name, this one may not name either (RFC 5280 section 6.1.4).
+    ///
+    /// # Errors
+    /// [`IssuerError::Named`].
+    pub fn under(mut self, above: &Self) -> Result<Self, IssuerError> {
+        if self.named && !above.constraints.is_empty() {
+            return Err(IssuerError::Named);
+        }
+        self.constraints.extend(above.constraints.iter().cloned());
+        Ok(self)
+    }
+
+    /// Its name constraints, and those of whom it was put [`Issuer::under`]; a Keep below it has only names that all of them permit.
+    #[must_use]
+    pub fn constraints(&self) -> &[NameConstraints] {
+        &self.constraints
+    }
+
+    /// Whether a Keep below it may have this name.
+    #[must_use]
+    pub fn may_name(&self, name: &DnsName) -> bool {
+        self.constraints.iter().all(|constraints| constraints.permit(name))
     }
 
     /// SHA-256 of its SPKI: what briefs and policies name an anchor by.
@@ -199,7 +252,6 @@ impl Issuer {
     }
 }
 
-/// Name with one common name.
 /// `None` = not an authority, `Some(path length)` = one.
 fn basic_constraints(value: &[u8]) -> Result<Option<Option<u8>>, Malformed> {
     let place = "basicConstraints";
@@ -235,6 +287,20 @@ fn key_usage(value: &[u8]) -> Result<u8, Malformed> {
     }
 }
 
+/// Whether there is a dNSName among these GeneralNames; each has a tag of its own.
+fn has_dns_name(value: &[u8]) -> Result<bool, Malformed> {
+    let place = "subjectAltName";
+    let mut outer = Der::new(value);
+    let mut names = Der::new(outer.take(tag::SEQUENCE, place)?);
+    outer.done(place)?;
+    let mut found = false;
+    while names.more() {
+        found |= names.next_is(tag::implicit(2));
+        names.skip(place)?;
+    }
+    Ok(found)
+}
+
 fn extended_key_usage(value: &[u8]) -> Result<(), IssuerError> {
     let place = "extendedKeyUsage";
     let mut outer = Der::new(value);
@@ -265,6 +331,7 @@ mod tests {
             not_after: NOW + 10,
             serial: [1; 16],
             path_len: 2,
+            dns: Vec::new(),
         }
     }
 
@@ -277,6 +344,31 @@ mod tests {
             assert_eq!((issuer.not_before, issuer.not_after), (NOW, NOW + 10));
             assert!(issuer.is_self_signed(&Software));
         }
+    }
+
+    fn name(text: &str) -> DnsName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_root_is_for_the_names_it_says() {
+        let with = |dns: &[&str]| {
+            let dns = dns.iter().map(|text| name(text)).collect();
+            root(&RootTemplate { dns, ..template() }, &P256::new(3)).map(|der| Issuer::read(&der).unwrap())
+        };
+        let (any, org) = (with(&[]).unwrap(), with(&["example.org"]).unwrap());
+        assert!(any.constraints().is_empty() && any.may_name(&name("example.com")));
+        assert!(org.may_name(&name("shop.example.org")) && !org.may_name(&name("example.com")));
+        // Narrower below, never wider.
+        let shop = with(&["shop.example.org", "example.com"]).unwrap().under(&org).unwrap();
+        assert!(shop.may_name(&name("www.shop.example.org")));
+        assert!(!shop.may_name(&name("bank.example.org")) && !shop.may_name(&name("example.com")));
+        let unsaid = with(&[]).unwrap().under(&org).unwrap();
+        assert!(unsaid.may_name(&name("bank.example.org")) && !unsaid.may_name(&name("example.com")));
+        let many: Vec<_> = (0..65).map(|number| alloc::format!("a{number}.org")).collect();
+        let many: Vec<_> = many.iter().map(|text| &**text).collect();
+        assert!(with(&many[..64]).is_ok(), "control");
+        assert!(matches!(with(&many), Err(RootError::Profile(IssuerError::NameConstraints(_)))));
     }
 
     #[test]
@@ -334,12 +426,26 @@ mod tests {
         let unknown = Extension { oid: &[0x2a, 3], critical: true, value: &[5, 0] };
         assert_eq!(with([basic, usage, key_id, unknown].into()), Err(IssuerError::UnknownConstraint));
         assert!(with([basic, usage, key_id, Extension { critical: false, ..unknown }].into()).is_ok());
-        let names = Extension { oid: oid::NAME_CONSTRAINTS, critical: false, value: &[0x30, 0] };
-        assert_eq!(with([basic, usage, key_id, names].into()), Err(IssuerError::UnknownConstraint));
+        let names = Extension { oid: oid::NAME_CONSTRAINTS, critical: true, value: &[0x30, 0] };
+        let malformed = Err(IssuerError::Malformed("nameConstraints"));
+        assert_eq!(with([basic, usage, key_id, names].into()), malformed);
+        let value = b"\x30\x0b\xa0\x09\x30\x07\x82\x05a.org";
+        let constrained = with([basic, usage, key_id, Extension { value, ..names }].into()).unwrap();
+        assert!(constrained.may_name(&name("www.a.org")) && !constrained.may_name(&name("b.org")));
+        assert_eq!(
+            with([basic, usage, key_id, Extension { value, critical: false, ..names }].into()),
+            Err(IssuerError::NameConstraints("not critical"))
+        );
         assert_eq!(
             with([basic, usage, key_id, key_id].into()),
             Err(IssuerError::Malformed("the same extension twice"))
         );
+        // Names of its own count below constraints only.
+        let of = |value| Extension { oid: oid::SUBJECT_ALT_NAME, critical: false, value };
+        let dns = with([basic, usage, key_id, of(b"\x30\x0a\x86\x01u\x82\x05a.org")].into()).unwrap();
+        let uri = with([basic, usage, key_id, of(b"\x30\x03\x86\x01u")].into()).unwrap();
+        assert_eq!(dns.clone().under(&constrained), Err(IssuerError::Named));
+        assert!(dns.under(&uri).is_ok() && uri.under(&constrained).is_ok());
         let mail = [0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 4];
         let mail = Extension { oid: oid::EXTENDED_KEY_USAGE, critical: false, value: &mail };
         assert_eq!(with([basic, usage, key_id, mail].into()), Err(IssuerError::ExtendedKeyUsage));

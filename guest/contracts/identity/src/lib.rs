@@ -35,6 +35,7 @@ extern crate std;
 pub mod binding;
 pub mod certificate;
 pub mod chain;
+pub mod constraints;
 pub mod csr;
 pub mod deployment;
 pub mod ear;

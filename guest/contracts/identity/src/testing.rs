@@ -99,6 +99,7 @@ pub(crate) fn root(key: &dyn Signer) -> Vec<u8> {
         not_after: NOW + 365 * 86_400,
         serial: [9; 16],
         path_len: 0,
+        dns: vec![],
     };
     issuer::root(&template, key).unwrap()
 }

@@ -77,6 +77,7 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
                     Ok(ends)
                 },
             );
+            line("names", Ok(format!("it certifies {}", authority.permitted())));
             let signed = authority.key().sign(b"donjon steward doctor").map(|_| "it signs".to_owned());
             line("key", signed.map_err(|error| Failure::new(error).hint("look whether the HSM answers")));
             line(

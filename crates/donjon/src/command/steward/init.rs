@@ -12,6 +12,7 @@ use identity::{Algorithm, Signer as _};
 use steward::settings::token;
 use steward::signer::{Authority, AuthorityError, Generated, Key};
 use workload::Digest;
+use workload::names::DnsName;
 
 use super::KeyPlace;
 use crate::command::say;
@@ -31,6 +32,10 @@ pub(crate) struct Init {
     /// The curve of a new key: `p256` or `p384`.
     #[arg(long, value_name = "CURVE", default_value = "p256", value_parser = curve)]
     curve: Algorithm,
+    /// The DNS names that the root is for, each with all below it; several can be named. Whoever believes the root believes it for
+    /// no other then, without knowing anything of Donjon. Any, if none is named.
+    #[arg(long, value_name = "NAME")]
+    dns: Vec<DnsName>,
 }
 
 fn class(text: &str) -> Result<Class, &'static str> {
@@ -51,17 +56,17 @@ fn curve(text: &str) -> Result<Algorithm, &'static str> {
 
 impl Init {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let Self { class, ca_key, ca_certificates, curve } = self;
+        let Self { class, ca_key, ca_certificates, curve, dns } = self;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let failed = |error: AuthorityError| Failure::hinted(&error, error.hint());
         let (key, root) = match &ca_key {
             KeyPlace::Token(uri) => {
                 let key = token(uri).map_err(|error| Failure::hinted(&error, error.hint()))?;
-                let root = Authority::root(&key, class, now).map_err(failed)?;
+                let root = Authority::root(&key, class, &dns, now).map_err(failed)?;
                 (key, root)
             }
             KeyPlace::File(path) => {
-                let Generated { key, certificates } = Authority::generate(class, curve, now).map_err(failed)?;
+                let Generated { key, certificates } = Authority::generate(class, curve, &dns, now).map_err(failed)?;
                 write_new(path, key.as_bytes(), 0o600)?;
                 let key = Key::from_pem(key.as_bytes()).map_err(|error| Failure::hinted(&error, error.hint()))?;
                 (key, certificates)
