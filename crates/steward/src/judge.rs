@@ -18,15 +18,16 @@ use identity::{
     binding::{self, Purpose},
     certificate::{self, Template},
     csr::{self, Statement},
+    deny::Suspect,
     deployment::Deployment,
-    ear::{Ear, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding},
+    ear::{Ear, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding, pseudonym},
     names::{Nonce, SpiffeId},
 };
 use sha2::{Digest as _, Sha256};
 use workload::{
     brief::{self, Brief, Source},
     digest::Digest,
-    names::{DnsName, TrustDomain},
+    names::DnsName,
 };
 
 use crate::{
@@ -248,7 +249,10 @@ impl Found {
         let signer = signer.as_ref().map(measurement_of).transpose().map_err(IssueFault::from)?;
         let workload = brief.map(|brief| &brief.workload);
         let owner = brief.and_then(|brief| brief.owner.as_ref());
-        if let Some((id, found)) = policy.deny().denied(workload, owner, &measurement, signer.as_ref(), platform) {
+        let platform = pseudonym(policy.trust_domain(), platform);
+        let suspect =
+            Suspect { workload, owner, measurement: &measurement, signer: signer.as_ref(), platform: &platform };
+        if let Some((id, found)) = policy.deny().lists(suspect).into_iter().next() {
             return Err(Refusal::Denied { id, found });
         }
         Ok(Self {
@@ -260,7 +264,7 @@ impl Found {
             tcb: tcb.clone(),
             tcb_status: status_of(*tcb_status)?,
             advisories: advisories.clone(),
-            platform: pseudonym(policy.trust_domain(), platform),
+            platform,
         })
     }
 }
@@ -407,12 +411,6 @@ pub(crate) fn serial(spki: &[u8], not_after: u64, url: Option<&str>, dns: &[DnsN
     serial
 }
 
-/// Tells platforms apart within a trust domain without telling their serial numbers. The same platform has
-/// another pseudonym in another domain.
-fn pseudonym(trust_domain: &TrustDomain, platform: &str) -> Digest {
-    Digest::new(hash(b"donjon-platform", &[trust_domain.as_str().as_bytes(), platform.as_bytes()]))
-}
-
 /// SHA-256 over length-prefixed fields.
 fn hash(label: &[u8], fields: &[&[u8]]) -> [u8; 32] {
     let mut context = Sha256::new();
@@ -448,15 +446,5 @@ mod tests {
             let first = serial(b"key", n, None, &shop, "jwt")[0];
             assert!((0x40..0x80).contains(&first));
         }
-    }
-
-    #[test]
-    fn rule_6_a_platform_has_one_pseudonym_in_a_trust_domain_and_another_elsewhere() {
-        let pseudonym = |domain: &str, platform: &str| super::pseudonym(&domain.parse().unwrap(), platform);
-        let chip = "11".repeat(64);
-        let base = pseudonym("example.org", &chip);
-        assert_eq!(base, pseudonym("example.org", &chip));
-        assert_ne!(base, pseudonym("example.com", &chip));
-        assert_ne!(base, pseudonym("example.org", &"12".repeat(64)));
     }
 }

@@ -42,7 +42,8 @@ use evidence::{
     dcap, sgx, snp, tdx,
 };
 use identity::{
-    ear::{Class, Measurement},
+    deny::{Deny, Serial},
+    ear::{Class, Measurement, pseudonym},
     names::ANONYMOUS_DEPLOYMENT,
 };
 use serde::{Deserialize, Serialize};
@@ -80,84 +81,39 @@ pub struct Policy {
     digest: Digest,
 }
 
-/// What gets no certificate, whatever else the policy says of it. The list is public, as all of the policy: relying parties read
-/// there what was trusted once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+/// What gets no certificate, as it is written; [`Deny`] has platforms by their pseudonyms.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Deny {
-    /// Workloads, by their digests.
-    pub workloads: BTreeSet<Digest>,
-    /// Owners, by SHA-256 of their keys' SPKI.
-    pub owners: BTreeSet<Digest>,
-    /// Launch measurements.
-    pub measurements: BTreeSet<Measurement>,
-    /// Digests of keys that signed launches.
-    pub signers: BTreeSet<Measurement>,
-    /// Platforms: chip ids, providers (`csp:…`) and PPIDs.
-    pub platforms: BTreeSet<Machine>,
-    /// Certificates that were issued, by their serial numbers: for relying parties alone.
-    pub serials: BTreeSet<Serial>,
+struct DenyText {
+    workloads: BTreeSet<Digest>,
+    owners: BTreeSet<Digest>,
+    measurements: BTreeSet<Measurement>,
+    signers: BTreeSet<Measurement>,
+    platforms: BTreeSet<Machine>,
+    serials: BTreeSet<Serial>,
 }
 
-/// A platform, as a policy names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// A platform that is denied: the one spelling of a chip id (lowercase; 16 digits of Turin's, or 128), of a PPID (32), or `csp:…`.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Machine(String);
+struct Machine(String);
 
-/// A certificate's serial number: 16 bytes in lowercase hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Serial(String);
-
-/// Not what a `[deny]` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("expected {0}, in lowercase hexadecimal digits")]
-pub struct DenyError(&'static str);
-
-fn lowercase(text: &str, lengths: &[usize]) -> bool {
-    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    lengths.contains(&text.len()) && text.bytes().all(digit)
-}
+#[error("expected a chip id (16 or 128), a PPID (32) or csp:…, in lowercase hexadecimal digits")]
+struct MachineError;
 
 impl TryFrom<String> for Machine {
-    type Error = DenyError;
+    type Error = MachineError;
 
-    fn try_from(text: String) -> Result<Self, DenyError> {
-        let known = lowercase(&text, &[16, 32, 128]) || text.strip_prefix("csp:").is_some_and(|name| !name.is_empty());
-        if known { Ok(Self(text)) } else { Err(DenyError("a chip id (16 or 128), a PPID (32) or csp:…")) }
+    fn try_from(text: String) -> Result<Self, MachineError> {
+        if machine(&text).as_ref() == Some(&text) { Ok(Self(text)) } else { Err(MachineError) }
     }
 }
 
-impl TryFrom<String> for Serial {
-    type Error = DenyError;
-
-    fn try_from(text: String) -> Result<Self, DenyError> {
-        if lowercase(&text, &[32]) { Ok(Self(text)) } else { Err(DenyError("a serial number (32)")) }
-    }
-}
-
-impl Deny {
-    /// Which list has something of a Keep, and what.
-    pub(crate) fn denied(
-        &self,
-        workload: Option<&Digest>,
-        owner: Option<&Digest>,
-        measurement: &Measurement,
-        signer: Option<&Measurement>,
-        platform: &str,
-    ) -> Option<(&'static str, String)> {
-        let Self { workloads, owners, measurements, signers, platforms, serials: _ } = self;
-        let of = |list: &BTreeSet<Measurement>, found: &Measurement| list.contains(found).then(|| found.to_string());
-        [
-            ("deny.workload", workload.and_then(|workload| workloads.get(workload)).map(Digest::to_string)),
-            ("deny.owner", owner.and_then(|owner| owners.get(owner)).map(Digest::to_string)),
-            ("deny.measurement", of(measurements, measurement)),
-            ("deny.signer", signer.and_then(|signer| of(signers, signer))),
-            ("deny.platform", platforms.get(&Machine(platform.to_owned())).map(|Machine(text)| text.clone())),
-        ]
-        .into_iter()
-        .find_map(|(id, found)| Some((id, found?)))
-    }
+/// The name of a platform as evidence gives it, whichever of its spellings this is.
+fn machine(text: &str) -> Option<String> {
+    let ppid = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if ppid { Some(text.to_ascii_lowercase()) } else { Some(text.parse::<snp::product::Platform>().ok()?.to_string()) }
 }
 
 impl Policy {
@@ -187,7 +143,7 @@ impl Policy {
             sgx,
             tdx,
             name,
-            deny,
+            deny: DenyText { workloads, owners, measurements, signers, platforms: denied, serials },
             compat: Compat { enarx },
         } = settings::parse(what, text)?;
         let document: toml::Table = settings::parse(what, text)?;
@@ -214,7 +170,7 @@ impl Policy {
 
         let named =
             insecure_roots.iter().map(|path| Root::read(&base.join(path))).collect::<Result<Vec<_>, _>>()?.concat();
-        let canonical = canonical(document, &named);
+        let canonical = canonical(document, &trust_domain, &named);
         let sections = [("snp", snp.is_some()), ("sgx", sgx.is_some()), ("tdx", tdx.is_some())];
         let tees: Vec<_> = sections.into_iter().filter(|(_, section)| *section).map(|(tee, _)| tee).collect();
         let roots = trusted(&named, &tees)?;
@@ -224,6 +180,7 @@ impl Policy {
             Some(Sections { platforms, any_platform, snp, sgx, tdx, azure: None }.try_into()?)
         };
 
+        let platforms = denied.iter().map(|Machine(name)| pseudonym(&trust_domain, name)).collect();
         Ok(Self {
             trust_domain,
             class,
@@ -232,7 +189,7 @@ impl Policy {
             roots,
             lifetime: certificate_lifetime.map_or(Ok(MAX_LIFETIME), |text| lifetime(&text))?,
             names: Names::new(name)?,
-            deny,
+            deny: Deny { serials, workloads, owners, measurements, signers, platforms },
             enarx,
             digest: Digest::of(canonical.as_bytes()),
             canonical,
@@ -421,7 +378,7 @@ struct Text {
     #[serde(default)]
     name: Vec<NameText>,
     #[serde(default)]
-    deny: Deny,
+    deny: DenyText,
     #[serde(default)]
     compat: Compat,
 }
@@ -527,7 +484,17 @@ fn trusted(named: &[Root], tees: &[&str]) -> Result<appraisal::Roots, PolicyErro
     Ok(roots)
 }
 
-fn canonical(document: toml::Table, roots: &[Root]) -> String {
+fn canonical(mut document: toml::Table, trust_domain: &TrustDomain, roots: &[Root]) -> String {
+    // The text is published, and nobody is to read names of machines in it.
+    let pseudonyms = |platforms: &mut toml::Value| {
+        if let toml::Value::Array(platforms) = platforms {
+            let pseudonym = |name: &str| pseudonym(trust_domain, &machine(name).unwrap_or_else(|| name.to_owned()));
+            let set: BTreeSet<_> = platforms.iter().filter_map(toml::Value::as_str).map(pseudonym).collect();
+            *platforms = set.iter().map(|pseudonym| toml::Value::String(pseudonym.to_string())).collect();
+        }
+    };
+    document.get_mut("platforms").into_iter().for_each(pseudonyms);
+    document.get_mut("deny").and_then(|deny| deny.get_mut("platforms")).into_iter().for_each(pseudonyms);
     let mut canonical = match Canonical::from(toml::Value::Table(document)) {
         Canonical::Table(table) => table,
         _ => BTreeMap::new(),
@@ -789,6 +756,33 @@ mod tests {
         }
         assert!(parse(&format!("{GOOD}[deny]\nworkload = []")).is_err());
         assert_ne!(parse(GOOD).unwrap().digest(), policy("serials", &"4b".repeat(16)).unwrap().digest());
+    }
+
+    /// Whoever reads the text recognises machines, and learns none.
+    #[test]
+    fn machines_stand_in_the_published_text_by_their_pseudonyms() {
+        let domain: TrustDomain = "example.org".parse().unwrap();
+        let (chip, turin, ppid) = ("ab".repeat(64), "cd".repeat(8), "ef".repeat(16));
+        let all = |chip: &str, turin: &str, ppid: &str| {
+            let list = format!("[\"{chip}\", \"{turin}\", \"{ppid}\", \"csp:somebody\", \"{ppid}\"]");
+            let denied = format!("[\"{}\"]", "ab".repeat(64));
+            parse(&format!("trust_domain = \"example.org\"\nplatforms = {list}\n[deny]\nplatforms = {denied}")).unwrap()
+        };
+        let policy = all(&chip, &turin, &ppid);
+        let expected = [&chip, &turin, &ppid, "csp:somebody"].map(|name| pseudonym(&domain, name).to_string());
+        let expected: BTreeSet<_> = expected.into_iter().collect();
+        let published: serde_json::Value = serde_json::from_str(policy.canonical()).unwrap();
+        let list = |value: &serde_json::Value| serde_json::from_value::<Vec<String>>(value.clone()).unwrap();
+        assert_eq!(list(&published["platforms"]), expected.into_iter().collect::<Vec<_>>());
+        assert_eq!(list(&published["deny"]["platforms"]), [pseudonym(&domain, &chip).to_string()]);
+        assert_eq!(policy.deny().platforms, BTreeSet::from([pseudonym(&domain, &chip)]));
+        for name in [&chip, &turin, &ppid, "somebody"] {
+            assert!(!policy.canonical().contains(name), "{name}");
+        }
+        // The same machines in other spellings: as CHIP_ID has Turin's, and in capitals.
+        let other = all(&chip.to_uppercase(), &format!("{turin}{}", "0".repeat(112)), &ppid.to_uppercase());
+        assert_eq!(other.digest(), policy.digest());
+        assert_ne!(all(&chip, &turin, &"ee".repeat(16)).digest(), policy.digest());
     }
 
     #[test]

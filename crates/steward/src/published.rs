@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+pub use identity::deny::POLICY_KIND;
 use identity::{
     Algorithm, jws,
     keys::{SignError, key_digest},
@@ -13,9 +14,6 @@ use serde::Serialize;
 use workload::digest::Digest;
 
 use crate::{pem, policy::Policy, signer::Authority};
-
-/// `typ` of the policy's text.
-pub const POLICY_KIND: &str = "donjon-policy+jws";
 
 /// The policy as canonical JSON, signed by the key that signs certificates (`spec/certificate.md`, Policy digest).
 ///

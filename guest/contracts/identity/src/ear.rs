@@ -15,6 +15,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use workload::Digest;
+use workload::names::TrustDomain;
 
 use self::claims::{Claims, Profile};
 
@@ -78,7 +79,7 @@ impl fmt::Display for Tee {
 }
 
 /// How the vendor rates the firmware. Intel's words where Intel speaks; AMD publishes no rating.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TcbStatus {
     /// Intel: up to date.
     UpToDate,
@@ -100,6 +101,13 @@ pub enum TcbStatus {
     MeetsPolicy,
     /// Nobody rates it, and the Steward's policy has no minimum.
     NotRated,
+}
+
+impl fmt::Display for TcbStatus {
+    /// As claims have it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, out)
+    }
 }
 
 /// What ties the workload to the evidence (trust rule 1).
@@ -184,6 +192,19 @@ pub struct Ear {
     pub policy: Digest,
     /// Names the platform to this Steward's relying parties without telling its serial number.
     pub platform: Digest,
+}
+
+/// What names a platform, as a Steward's policy has it (chip id, PPID or `csp:` and a provider), to relying parties of this trust
+/// domain, without telling it. The same platform has another pseudonym in another domain.
+#[must_use]
+pub fn pseudonym(trust_domain: &TrustDomain, platform: &str) -> Digest {
+    let mut fields = Vec::new();
+    for field in [b"donjon-platform", trust_domain.as_bytes(), platform.as_bytes()] {
+        // A length always fits in 64 bits.
+        fields.extend((field.len() as u64).to_be_bytes());
+        fields.extend_from_slice(field);
+    }
+    Digest::of(&fields)
 }
 
 /// Why a text is not an EAR.
@@ -422,6 +443,18 @@ mod tests {
 
     fn claims(ear: &Ear) -> Value {
         serde_json::to_value(Claims::from(ear)).unwrap()
+    }
+
+    /// The example of the specification.
+    #[test]
+    fn rule_6_a_platform_has_one_pseudonym_in_a_trust_domain_and_another_elsewhere() {
+        let pseudonym = |domain: &str, platform: &str| pseudonym(&domain.parse().unwrap(), platform);
+        let chip = "11".repeat(64);
+        let base = pseudonym("example.org", &chip);
+        assert_ne!(base, pseudonym("example.com", &chip));
+        assert_ne!(base, pseudonym("example.org", &"12".repeat(64)));
+        let specification = include_str!("../../../../spec/certificate.md");
+        assert!(specification.contains(&base.to_string()), "{base}");
     }
 
     #[test]

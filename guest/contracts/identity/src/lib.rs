@@ -37,6 +37,7 @@ pub mod certificate;
 pub mod chain;
 pub mod constraints;
 pub mod csr;
+pub mod deny;
 pub mod deployment;
 pub mod ear;
 pub mod enrol;
