@@ -8,7 +8,7 @@
 //! ```text
 //!  Keep:     Enrol -> nonce -> (key, evidence by binding) -> Statement in a CSR -> chain -> Identity
 //!  Steward:  Request::parse -> evidence verdict -> Deployment::covers -> Ear -> certificate::issue
-//!  relying:  chain::verify_chain -> VerifiedKeep -> ReleasePolicy::decide -> Grant
+//!  relying:  Demands::check (chain::verify_chain) -> VerifiedKeep -> ReleasePolicy::decide -> Grant
 //! ```
 //!
 //! ```
@@ -48,6 +48,7 @@ pub mod names;
 pub mod pem;
 pub mod problem;
 pub mod release;
+pub mod relying;
 pub mod sealing;
 pub mod signed;
 pub mod user;
@@ -68,4 +69,5 @@ pub use issuer::Issuer;
 pub use keys::{Algorithm, Signer, Verifier};
 pub use names::{Nonce, SpiffeId};
 pub use release::ReleasePolicy;
+pub use relying::Demands;
 pub use signed::OwnerSigned;

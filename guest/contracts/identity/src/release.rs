@@ -1,16 +1,15 @@
 //! The release policy: which facts about a Keep open a repository of the owner's (who checks what: Drawbridge).
 //!
-//! Owns its deterministic CBOR, and the decision as a pure function. Refuses Keeps of other owners, always; policies without
-//! anchors or measurements, because "any" must be said. Invariant: a [`Grant`] is only made by [`OwnerSigned::decide`], from
-//! a policy its owner signed and a Keep whose chain was verified. A policy means class `hardware` unless it says otherwise
-//! (trust rule 7), and then no firmware its vendor rates down and no workload only software vouches for. What else a policy
-//! does not say is not asked; what it cannot say yet is in `spec/trust.md`.
+//! Owns its deterministic CBOR, and what it demands of a Keep; whether a Keep meets that, `relying` decides, purely. Refuses
+//! Keeps of other owners, always; policies without anchors or measurements, because "any" must be said. Invariant: a
+//! [`Grant`] is only made by [`OwnerSigned::decide`], from a policy its owner signed and a Keep whose chain was verified. A
+//! policy means class `hardware` unless it says otherwise (trust rule 7), and then no firmware its vendor rates down and no
+//! workload only software vouches for. What else a policy does not say is not asked; what it cannot say yet is in
+//! `spec/trust.md`.
 
 use alloc::collections::BTreeSet;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::fmt;
 
 use workload::Digest;
 use workload::names::{Name, Repository, TrustDomain};
@@ -18,9 +17,10 @@ use workload::names::{Name, Repository, TrustDomain};
 use crate::cbor::{Reader, Writer};
 use crate::chain::VerifiedKeep;
 use crate::deployment::{digest, header, key, name, set};
-use crate::ear::{Class, Ear, Measurement, Tier, WorkloadBinding};
+use crate::ear::{Class, Measurement};
 use crate::keys::{Algorithm, Signer, Verifier};
-use crate::names::SpiffeId;
+use crate::relying::Demands;
+pub use crate::relying::{Allowed, Refusal};
 use crate::signed::{self, Document, DocumentError, OpenError, OwnerSigned, SealError};
 
 /// The media type of a signed release policy.
@@ -58,34 +58,6 @@ pub struct ReleasePolicy {
     pub maximum_age: Option<u64>,
 }
 
-/// A list, or everything, said in so many words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allowed<T> {
-    /// Whatever it is.
-    Any,
-    /// One of these; an empty set allows nothing.
-    Only(BTreeSet<T>),
-}
-
-impl<T: Ord> Allowed<T> {
-    /// Whether it is allowed.
-    pub fn contains(&self, item: &T) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(items) => items.contains(item),
-        }
-    }
-}
-
-impl<T: fmt::Display> fmt::Display for Allowed<T> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => out.write_str("any"),
-            Self::Only(items) => out.write_str(&one_of(items)),
-        }
-    }
-}
-
 /// Leave to fetch one workload from one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,17 +74,6 @@ pub struct Grant {
     pub until: u64,
 }
 
-/// A fact that does not satisfy the policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// One of [`REFUSALS`].
-    pub id: &'static str,
-    /// What the policy demands.
-    pub expected: String,
-    /// What the certificate says.
-    pub found: String,
-}
-
 /// All ids of refusals, with one line each.
 pub const REFUSALS: [(&str, &str); 13] = [
     ("release.anchor", "the certificate chains to a Steward root the policy names"),
@@ -121,7 +82,10 @@ pub const REFUSALS: [(&str, &str); 13] = [
     ("release.trust_domain", "the Keep's name is in the policy's trust domain"),
     ("release.owner", "the Keep belongs to the owner who signed the policy"),
     ("release.class", "the Keep's trust class is the policy's"),
-    ("release.tier", "for class hardware, `ear_status` is affirming: nobody rates the firmware down"),
+    (
+        "release.tier",
+        "for class hardware, the TCB status is `UpToDate` or `MeetsPolicy`: nobody rates the firmware down",
+    ),
     (
         "release.workload_binding",
         "for class hardware, the hardware carries the brief, and not only software vouches for it",
@@ -132,13 +96,6 @@ pub const REFUSALS: [(&str, &str); 13] = [
     ("release.workload", "the workload asked for is the one the Keep was launched for"),
     ("release.workload_allowed", "the workload may be fetched from this repository"),
 ];
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, expected, found } = self;
-        write!(out, "{id}: expected {expected}, found {found}")
-    }
-}
 
 impl ReleasePolicy {
     /// Signs with the owner's key: the bytes of the envelope.
@@ -179,64 +136,28 @@ impl OwnerSigned<ReleasePolicy> {
             policies,
             maximum_age,
         } = &**self;
-        // In full as well: a fact added to the EAR must be decided about here.
-        let Ear {
-            id: SpiffeId { trust_domain: found_domain, deployment, role: _ },
-            owner: found_owner,
-            class: found_class,
-            measurement,
-            workload: found_workload,
-            workload_binding,
-            tcb_status,
-            policy: steward_policy,
-            // The workload decides, whatever else its brief says.
-            brief: _,
-            // Steward, Keep and chain have checked these.
-            issued_at: _,
-            nonce: _,
-            key: _,
-            // For people.
-            verifier: _,
-            tcb: _,
-            // Not yet: policies that name TEEs, products, signers, registers, advisories and platforms.
-            tee: _,
-            product: _,
-            signer: _,
-            registers: _,
-            advisories: _,
-            platform: _,
-        } = &keep.ear;
         let insecure = *class == Class::Insecure;
-        let until = maximum_age.map_or(keep.not_after, |age| keep.not_after.min(keep.not_before.saturating_add(age)));
-        let mut refusals = Vec::new();
-        let mut demand = |holds: bool, id, expected: String, found: String| {
-            if !holds {
-                refusals.push(Refusal { id, expected, found });
-            }
-        };
-        demand(anchors.contains(keep.anchor()), "release.anchor", one_of(anchors), keep.anchor().to_string());
-        let valid = (keep.not_before..=keep.not_after).contains(&now);
-        demand(valid, "release.validity", format!("{} to {}", keep.not_before, keep.not_after), now.to_string());
-        demand(now <= until || now > keep.not_after, "release.age", format!("used until {until}"), now.to_string());
-        let found = found_domain.to_string();
-        demand(found_domain == trust_domain, "release.trust_domain", trust_domain.to_string(), found);
-        let found = found_owner.map_or_else(|| "none (an anonymous Keep)".to_string(), |owner| owner.to_string());
-        demand(*found_owner == Some(*self.owner()), "release.owner", self.owner().to_string(), found);
-        demand(found_class == class, "release.class", class.to_string(), found_class.to_string());
-        let tier = keep.ear.tier();
-        let found = format!("{tier} (TCB {tcb_status:?})");
-        demand(insecure || tier == Tier::Affirming, "release.tier", Tier::Affirming.to_string(), found);
-        let bound = insecure || *workload_binding == WorkloadBinding::Hardware;
-        let expected = WorkloadBinding::Hardware.to_string();
-        demand(bound, "release.workload_binding", expected, workload_binding.to_string());
-        let found = measurement.to_string();
-        demand(measurements.contains(measurement), "release.measurement", one_of(measurements), found);
-        let found = steward_policy.to_string();
-        demand(policies.contains(steward_policy), "release.steward_policy", policies.to_string(), found);
-        let found = deployment.to_string();
-        demand(deployments.contains(deployment), "release.deployment", deployments.to_string(), found);
-        demand(found_workload == workload, "release.workload", workload.to_string(), found_workload.to_string());
-        demand(workloads.contains(workload), "release.workload_allowed", workloads.to_string(), workload.to_string());
+        let mut demands = Demands::new(trust_domain.clone(), anchors.clone(), policies.clone());
+        demands.class = *class;
+        demands.owners = [*self.owner()].into();
+        demands.measurements = Allowed::Only(measurements.clone());
+        demands.deployments = deployments.clone();
+        demands.workloads = [*workload].into();
+        demands.maximum_age = *maximum_age;
+        // Whoever chose the class insecure has chosen less than either.
+        demands.insecure_software_binding = insecure;
+        if insecure {
+            demands.tcb = Allowed::Any;
+        }
+        let until = demands.until(keep);
+        let mut refusals = demands.decide(keep, now..=now).err().unwrap_or_default();
+        for refusal in &mut refusals {
+            refusal.id = of_release(refusal.id);
+        }
+        if !workloads.contains(workload) {
+            let (expected, found) = (workloads.to_string(), workload.to_string());
+            refusals.push(Refusal { id: "release.workload_allowed", expected, found });
+        }
         if !refusals.is_empty() {
             return Err(refusals);
         }
@@ -245,12 +166,10 @@ impl OwnerSigned<ReleasePolicy> {
     }
 }
 
-fn one_of<T: fmt::Display>(items: &BTreeSet<T>) -> String {
-    match items.len() {
-        0 => "nothing".to_string(),
-        1 => items.iter().map(ToString::to_string).collect(),
-        _ => format!("one of {}", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-    }
+/// The id under which a release policy tells what it demands of every Keep.
+fn of_release(id: &'static str) -> &'static str {
+    let own = |(own, _): &(&'static str, _)| own.strip_prefix("release.") == id.strip_prefix("keep.");
+    REFUSALS.iter().find(|listed| own(listed)).map_or(id, |(own, _)| own)
 }
 
 impl Document for ReleasePolicy {
@@ -432,11 +351,14 @@ fn read_allowed<T: Ord>(
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
     use crate::chain::verify_chain;
-    use crate::ear::Ear;
+    use crate::ear::{Ear, WorkloadBinding};
     use crate::keys::key_digest;
     use crate::names::SpiffeId;
+    use crate::relying;
     use crate::testing::{NOW, P256, Software, chain, ear};
 
     fn policy() -> ReleasePolicy {
@@ -514,7 +436,7 @@ mod tests {
     fn rule_7_a_policy_means_hardware_unless_it_says_otherwise() {
         let steward = P256::new(3);
         let insecure = keep(|ear| ear.class = Class::Insecure, &steward);
-        assert_eq!(decide(&policy(), &insecure, b"workload", NOW).unwrap_err(), ["release.class", "release.tier"]);
+        assert_eq!(decide(&policy(), &insecure, b"workload", NOW).unwrap_err(), ["release.class"]);
         let lax = ReleasePolicy { class: Class::Insecure, ..policy() };
         assert!(decide(&lax, &insecure, b"workload", NOW).is_ok());
         assert_eq!(
@@ -568,10 +490,11 @@ mod tests {
     fn all_ids_are_listed() {
         let source = include_str!("release.rs").split("#[cfg(test)]").next().unwrap();
         for (id, _) in REFUSALS {
-            assert_eq!(source.matches(&format!("\"{id}\"")).count(), 2, "{id}: in the list and where it is demanded");
+            // Its own, or one that every relying party can have.
+            let own = source.matches(&format!("\"{id}\"")).count() == 2;
+            let shared = relying::REFUSALS.iter().any(|(shared, _)| of_release(shared) == id);
+            assert!(own != shared, "{id}");
         }
-        let demanded = source.matches("demand(").count();
-        assert_eq!(demanded, REFUSALS.len());
         let specification = include_str!("../../../../spec/trust.md");
         for (id, meaning) in REFUSALS {
             assert!(specification.contains(&format!("| `{id}` | {meaning} |")), "spec/trust.md lacks {id}");
