@@ -72,8 +72,8 @@ impl NameConstraints {
         };
         let read = Self { permitted: subtrees(0)?, excluded: subtrees(1)? };
         lists.done(PLACE)?;
-        // A sequence of nothing says nothing, and must not be there.
-        if read.is_empty() { Err(Malformed(PLACE).into()) } else { Ok(read) }
+        // A sequence of nothing says nothing, and must not be there; and there is one spelling of the rest.
+        if read.is_empty() || read.encode() != value { Err(Malformed(PLACE).into()) } else { Ok(read) }
     }
 }
 
@@ -215,6 +215,17 @@ mod tests {
         let distance = "a minimum or maximum, which no profile has";
         for number in [0, 1] {
             assert_eq!(other([dns("a.org"), tlv(tag::implicit(number), &[&[0]])].concat()), distance, "{number}");
+        }
+        // No change of a byte is read past.
+        for index in 0..value.len() {
+            for bit in 0..8 {
+                let mut changed = value.clone();
+                changed[index] ^= 1 << bit;
+                if let Ok(read) = NameConstraints::read(&changed) {
+                    assert_eq!(read.encode(), changed, "byte {index}, bit {bit}");
+                    assert!(!read.permit(&name("shop.example.org")), "byte {index}, bit {bit}: {read}");
+                }
+            }
         }
         let many = |count| read(&[list(0, &vec![dns("a.org"); count])]).map(drop);
         assert_eq!(many(MAX_SUBTREES), Ok(()));
