@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use evidence::time;
 use identity::chain::verify_chain;
-use identity::keys::key_digest;
 use identity::{Class, Issuer, KeepCertificate, pem};
 use steward::signer::Signatures;
 use workload::Digest;
@@ -58,10 +57,10 @@ impl Show {
                 .hint("this is about the certificates of Keeps; `openssl x509 -text` shows any other")
         })?;
         let now = self.at.map_or_else(clock, Ok)?;
-        let believed =
-            (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &Signatures).map(drop));
-        let root = chain.iter().skip(1).last().and_then(|der| Issuer::read(der).ok());
-        let root = root.map(|root| key_digest(&root.spki));
+        let believed = (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &Signatures).map(drop));
+        let above: Vec<Issuer> = chain.iter().skip(1).filter_map(|der| Issuer::read(der).ok()).collect();
+        let root = above.last().map(Issuer::key);
+        let only: Vec<_> = above.iter().flat_map(Issuer::constraints).map(ToString::to_string).collect();
         if self.json {
             let claims: serde_json::Value = certificate
                 .ear
@@ -78,6 +77,7 @@ impl Show {
                 "not_before": time::date(certificate.not_before),
                 "not_after": time::date(certificate.not_after),
                 "root": root,
+                "only_for": only,
                 "verified": verified,
                 "error": error,
                 "ear": claims,
@@ -90,6 +90,9 @@ impl Show {
             say(&format!("{:<14} {}", "serial", hex::encode(&certificate.serial)));
             let root = root.map_or_else(|| "(none in this file)".to_owned(), |root| root.to_string());
             say(&format!("{:<14} {root}", "root"));
+            for only in only {
+                say(&format!("{:<14} {only}", "only for"));
+            }
             match &believed {
                 Some(Ok(())) => say("\nverified: it chains to an anchor that you named, and is valid now"),
                 Some(Err(error)) => say(&format!("\nNOT VERIFIED: {error}")),
