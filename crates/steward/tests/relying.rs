@@ -25,7 +25,7 @@ use steward::{
     nonce::NonceKey,
     policy::Policy,
     published,
-    signer::{Authority, AwsLc, Key},
+    signer::{Authority, Key, Signatures},
 };
 use support::{DAY, MEASUREMENT, NOW, POLICY, World};
 use workload::Digest;
@@ -248,7 +248,7 @@ fn what_a_steward_publishes_as_denied_is_refused() {
     };
     let read = |text: &str, demands: &Demands| {
         let anchors: Vec<_> = demands.anchors.iter().copied().collect();
-        Deny::published(text, &keep.chain[1..], &anchors, &demands.trust_domain, NOW, &AwsLc)
+        Deny::published(text, &keep.chain[1..], &anchors, &demands.trust_domain, NOW, &Signatures)
     };
     for (list, entry, other, id) in [
         ("serials", &serial, "4b".repeat(16), "deny.serial"),

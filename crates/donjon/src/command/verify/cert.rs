@@ -57,7 +57,8 @@ impl Show {
                 .hint("this is about the certificates of Keeps; `openssl x509 -text` shows any other")
         })?;
         let now = self.at.map_or_else(clock, Ok)?;
-        let believed = (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &Signatures).map(drop));
+        let believed =
+            (!self.anchors.is_empty()).then(|| verify_chain(&chain, &self.anchors, now, &Signatures).map(drop));
         let above: Vec<Issuer> = chain.iter().skip(1).filter_map(|der| Issuer::read(der).ok()).collect();
         let root = above.last().map(Issuer::key);
         let only: Vec<_> = above.iter().flat_map(Issuer::constraints).map(ToString::to_string).collect();
