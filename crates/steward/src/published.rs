@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 pub use identity::deny::POLICY_KIND;
 use identity::{
-    Algorithm, jws,
+    Algorithm, Issuer, jws,
     keys::{SignError, key_digest},
 };
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub fn policy(policy: &Policy, authority: &Authority) -> Result<String, SignErro
 /// authority's roots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bundle {
-    /// Counts when roots are added or go; this Steward has one.
+    /// Higher when a root was added: when the newest became valid. Stewards with the same roots have the same.
     spiffe_sequence: u64,
     /// When to look again, in seconds.
     spiffe_refresh_hint: u64,
@@ -53,8 +53,13 @@ impl Bundle {
     /// Of this authority; certificates of this policy's lifetime hang on it.
     #[must_use]
     pub fn of(authority: &Authority, policy: &Policy) -> Self {
-        let keys = authority.chain().last().and_then(|der| root(der)).into_iter().collect();
-        Self { spiffe_sequence: 1, spiffe_refresh_hint: policy.lifetime(), keys }
+        let begin = |der| Issuer::read(der).map_or(0, |root| root.not_before);
+        let spiffe_sequence = authority.roots().map(begin).max().unwrap_or(0);
+        Self {
+            spiffe_sequence,
+            spiffe_refresh_hint: policy.lifetime(),
+            keys: authority.roots().filter_map(root).collect(),
+        }
     }
 }
 

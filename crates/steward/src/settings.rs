@@ -35,6 +35,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The CA's key and chain. Random by default.
     pub authority: AuthoritySource,
+    /// Roots in PEM that are believed beside the CA's, while one follows another. None by default.
+    pub other_roots: Option<PathBuf>,
     /// The key nonces are sealed with. Random by default.
     pub nonce_key: NonceKeySource,
     /// HTTPS. Plain HTTP by default: a Keep trusts the anchors in its brief and not the connection.
@@ -133,6 +135,7 @@ impl Settings {
         Self {
             policy,
             authority: AuthoritySource::default(),
+            other_roots: None,
             nonce_key: NonceKeySource::default(),
             tls: TlsSource::default(),
             limits: Limits::default(),
@@ -148,7 +151,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] names the file.
     pub fn open(self) -> Result<Opened, SettingsError> {
-        let Self { policy, authority, nonce_key, tls, limits, clock, counted, record, collateral } = self;
+        let Self { policy, authority, other_roots, nonce_key, tls, limits, clock, counted, record, collateral } = self;
         let now = clock().duration_since(UNIX_EPOCH).map_err(|_| SettingsError::Clock)?.as_secs();
         let class = policy.class();
         let authority = match authority {
@@ -168,6 +171,12 @@ impl Settings {
                 Authority::with_key(class, key, &text, now)
                     .map_err(|error| SettingsError::Authority { path: Some(certificates), error })?
             }
+        };
+        let authority = match other_roots {
+            None => authority,
+            Some(path) => authority
+                .beside(&read(&path)?, now)
+                .map_err(|error| SettingsError::Authority { path: Some(path), error })?,
         };
         // Certificates end with the chain (trust.md rule 10), and one day none is issued at all.
         if authority.not_after() < now.saturating_add(policy.lifetime()) {

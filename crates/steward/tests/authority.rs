@@ -404,3 +404,22 @@ fn a_chain_that_ends_before_a_certificate_would_is_warned_about_at_start() {
     assert!(warned(NOW + lifetime - 1));
     assert!(!warned(NOW + lifetime));
 }
+
+#[test]
+fn rule_7_only_roots_of_the_same_class_stand_beside_a_root() {
+    let root = |class| Authority::generate(class, Algorithm::EcdsaP256Sha256, &[], NOW).unwrap().certificates;
+    let beside = |roots: &str, now| {
+        let own = Authority::random(Class::Insecure, NOW).unwrap();
+        own.beside(roots.as_bytes(), now).map(|authority| authority.roots().count())
+    };
+    let (one, two, hardware) = (root(Class::Insecure), root(Class::Insecure), root(Class::Hardware));
+    assert_eq!(beside(&[&one[..], &two].concat(), NOW), Ok(3));
+    let error = beside(&[&one[..], &hardware].concat(), NOW).unwrap_err();
+    assert!(matches!(error, AuthorityError::Class { index: 1, .. }), "{error}");
+    assert!(matches!(beside(&one, NOW - 1), Err(AuthorityError::Validity { index: 0, .. })));
+    assert!(matches!(beside("", NOW), Err(AuthorityError::Pem(_))));
+    // An authority that another one vouches for is no root.
+    let issuing = files(|_, _| {}).issuing;
+    let error = beside(&issuing, NOW).unwrap_err();
+    assert!(matches!(error, AuthorityError::Order { index: 0 } | AuthorityError::Signature { index: 0 }), "{error}");
+}

@@ -51,6 +51,8 @@ pub struct Authority {
     keys: Vec<Digest>,
     anchor: Digest,
     not_after: u64,
+    /// Roots that are believed beside this one's, while one follows another.
+    others: Vec<Vec<u8>>,
 }
 
 /// A new root and its key, in the two files a Steward reads at its next start.
@@ -107,6 +109,19 @@ impl Authority {
         Self::new(class, key, pem::read_certificates(certificates)?, now)
     }
 
+    /// The same, with roots in PEM that are believed beside its own: the one that comes next, or was there before.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] names the certificate that is no root of this class, counted from 0.
+    pub fn beside(self, roots: &[u8], now: u64) -> Result<Self, AuthorityError> {
+        let others = pem::read_certificates(roots)?;
+        for (index, der) in others.iter().enumerate() {
+            let root = read_link(index, der, self.class, now)?;
+            signed_by(index, &root, &root)?;
+        }
+        Ok(Self { others, ..self })
+    }
+
     /// The root certificate of a key, in PEM, for somebody who keeps both. It is for these DNS names and all below them; for
     /// any, if none is given.
     ///
@@ -145,6 +160,7 @@ impl Authority {
             key,
             class,
             chain,
+            others: Vec::new(),
         })
     }
 
@@ -179,6 +195,11 @@ impl Authority {
     #[must_use]
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// The roots that are believed, in DER: its own, then those beside it.
+    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.chain.last().into_iter().chain(&self.others).map(Vec::as_slice)
     }
 
     /// SHA-256 of the root's SPKI: what a brief lists as anchor.
@@ -231,13 +252,19 @@ fn self_signed(key: &Key, class: Class, dns: &[DnsName], now: u64) -> Result<Vec
 
 /// Everything about one certificate that its neighbour does not enter into.
 fn link(index: usize, der: &[u8], class: Class, now: u64) -> Result<Issuer, AuthorityError> {
-    let link = Issuer::read(der).map_err(|error| AuthorityError::Certificate { index, error })?;
+    let link = read_link(index, der, class, now)?;
     // RFC 5280 section 4.2.1.9: authorities that stand below this one; `index` of them do.
     if let Some(allowed) = link.path_len
         && index > usize::from(allowed)
     {
         return Err(AuthorityError::PathLength { index, allowed });
     }
+    Ok(link)
+}
+
+/// An authority of this class that is valid now.
+fn read_link(index: usize, der: &[u8], class: Class, now: u64) -> Result<Issuer, AuthorityError> {
+    let link = Issuer::read(der).map_err(|error| AuthorityError::Certificate { index, error })?;
     if class_of(&link.subject) != Some(class) {
         let subject = Name::from_der(&link.subject).map_or_else(|_| "unreadable".to_owned(), |name| name.to_string());
         return Err(AuthorityError::Class { index, expected: class, subject });

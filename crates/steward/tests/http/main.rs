@@ -42,6 +42,7 @@ use identity::{
     Algorithm, Signer as _,
     binding::{self, Purpose},
     csr::{CSR_LIMIT, Collateral, Evidence, SNP_MEDIA_TYPE},
+    ear::Class,
     enrol::{Attested, Awaiting, Enrol, EnrolError, HttpRequest, Identity},
     issuer::Issuer,
     jws, pem,
@@ -59,7 +60,7 @@ use steward::{
     policy::Policy,
     published::POLICY_KIND,
     serve,
-    signer::{Key, Signatures},
+    signer::{Authority, Key, Signatures},
 };
 use support::{CRL_END, DAY, MEASUREMENT, NOW, POLICY, World};
 use tokio::{
@@ -239,6 +240,32 @@ async fn the_trust_bundle_has_the_root_as_spiffe_has_it() {
     assert_eq!([decode(&key["x"]), decode(&key["y"])].concat(), spki[spki.len() - 64..]);
     assert_eq!(key["donjon.anchor"], handle.anchor.to_string());
     assert_eq!(bundle["spiffe_refresh_hint"], DAY);
+}
+
+/// While one root follows another, everybody is told of both.
+#[tokio::test]
+async fn the_trust_bundle_has_the_root_that_comes_next() {
+    let world = World::new();
+    let next = Authority::generate(Class::Insecure, Algorithm::EcdsaP384Sha384, &[], NOW + 7).unwrap().certificates;
+    let path = world.folder.path().join("next.pem");
+    std::fs::write(&path, &next).unwrap();
+    let later = || UNIX_EPOCH + Duration::from_secs(NOW + 7);
+    let handle = start(&world, |settings| {
+        settings.other_roots = Some(path.clone());
+        settings.clock = later;
+    })
+    .await;
+    let answer = send(connect(&handle).await, get("/trust")).await;
+    let bundle: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let [own, following] = &bundle["keys"].as_array().unwrap()[..] else { panic!("{bundle}") };
+    assert_eq!(own["donjon.anchor"], handle.anchor.to_string());
+    let der = &pem::decode(&next).unwrap()[0];
+    assert_eq!(STANDARD.decode(following["x5c"][0].as_str().unwrap()).unwrap(), *der);
+    assert_eq!(
+        (&following["crv"], &following["donjon.anchor"]),
+        (&"P-384".into(), &Issuer::read(der).unwrap().key().to_string().into())
+    );
+    assert_eq!(bundle["spiffe_sequence"], NOW + 7);
 }
 
 #[tokio::test]

@@ -77,6 +77,11 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
                     Ok(ends)
                 },
             );
+            let roots = authority.roots().count();
+            line(
+                "roots",
+                Ok(if roots == 1 { "its own".to_owned() } else { format!("its own, and {} beside it", roots - 1) }),
+            );
             line("names", Ok(format!("it certifies {}", authority.permitted())));
             let signed = authority.key().sign(b"donjon steward doctor").map(|_| "it signs".to_owned());
             line("key", signed.map_err(|error| Failure::new(error).hint("look whether the HSM answers")));

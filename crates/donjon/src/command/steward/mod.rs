@@ -63,6 +63,9 @@ pub(crate) struct Serve {
     /// The CA's certificates in PEM: issuing certificate, intermediates, root.
     #[arg(long, value_name = "FILE", requires = "ca_key")]
     ca_certificates: Option<PathBuf>,
+    /// Roots that are believed beside the CA's, in PEM, while one follows another: `GET /trust` tells of all of them.
+    #[arg(long, value_name = "FILE")]
+    other_roots: Option<PathBuf>,
     /// The key that seals nonces, hexadecimal; Stewards behind one address share it. Made at start without it.
     #[arg(long, value_name = "FILE")]
     nonce_key: Option<PathBuf>,
@@ -169,6 +172,7 @@ impl Serve {
                 KeyPlace::Token(key) => AuthoritySource::Token { key, certificates },
             };
         }
+        settings.other_roots.clone_from(&self.other_roots);
         if let Some(file) = &self.nonce_key {
             settings.nonce_key = NonceKeySource::File(file.clone());
         }
