@@ -58,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 33] = [
+pub const TARGETS: [Target; 34] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -92,6 +92,7 @@ pub const TARGETS: [Target; 33] = [
     targets::ear::EAR_SIGNED,
     targets::request::REQUEST,
     targets::steward::STEWARD,
+    targets::http::HTTP,
 ];
 
 /// A number for how something looks without its digits: what a result is, rather than of what.

@@ -11,6 +11,7 @@ pub(crate) mod envelope;
 pub(crate) mod evidence;
 pub(crate) mod file;
 pub(crate) mod firmware;
+pub(crate) mod http;
 pub(crate) mod message;
 pub(crate) mod piece;
 pub(crate) mod pki;

@@ -68,7 +68,7 @@ impl Signer for Form {
     }
 }
 
-fn seeds() -> Vec<Vec<u8>> {
+pub(super) fn seeds() -> Vec<Vec<u8>> {
     let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d03010703420004").expect("hexadecimal");
     let key = Form([head, vec![7; 64]].concat());
     let piece = |kind, bytes: &[u8]| Collateral { kind, bytes: bytes.to_vec() };

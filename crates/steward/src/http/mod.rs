@@ -72,6 +72,11 @@ struct Places {
 #[derive(Clone)]
 struct Place(#[expect(dead_code, reason = "held, and nothing else")] Arc<OwnedSemaphorePermit>);
 
+/// The routes of a Steward that keeps no record, for who serves them himself.
+pub fn routes(steward: Arc<Steward>, limits: &Limits, clock: Clock) -> Router {
+    router(steward, Record::none(), limits, clock, false)
+}
+
 /// The routes of `steward`; that of its counters only if it is `counted`: how much it does is not everybody's to know.
 pub(crate) fn router(steward: Arc<Steward>, record: Record, limits: &Limits, clock: Clock, counted: bool) -> Router {
     let metrics = counted.then(|| Metrics::new(&steward));

@@ -81,10 +81,14 @@ struct Waiting {
 }
 
 impl Record {
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Begins to write, with an object without a line: a store that cannot be written is a start error.
     pub(crate) async fn open(source: RecordSource) -> Result<Self, RecordError> {
         let path = match source {
-            RecordSource::None => return Ok(Self(None)),
+            RecordSource::None => return Ok(Self::none()),
             RecordSource::Folder(path) => path,
         };
         let refused = |reason: String| RecordError { path: path.clone(), reason };
