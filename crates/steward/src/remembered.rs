@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 /// How many signatures are remembered before those go that nobody asked for since as many others were.
 const SIGNATURES: usize = 4096;
 /// How many bytes of certificates and lists.
-const BYTES: usize = 4 << 20;
+const BYTES: usize = 2 << 20;
 
 type Name = [u8; 32];
 
@@ -73,7 +73,7 @@ impl Objects {
     /// Puts what was read before in the place of the same that was not.
     pub(crate) fn recognise(&self, endorsements: &mut Endorsements) -> Strange {
         let mut strange = Vec::new();
-        for object in endorsements.objects() {
+        for object in endorsements.objects().filter(|object| object.is_kept()) {
             let name = Sha256::digest(object.der()).into();
             match lock(&self.0).get(&name) {
                 Some(known) => *object = known,
@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn objects_are_bounded_by_their_bytes() {
         let objects = Objects::new();
-        for number in 0..200_u32 {
+        for number in 0..2_000_u32 {
             let mut endorsements = Endorsements::default();
-            endorsements.list(&[&number.to_be_bytes()[..], &vec![0; 100_000]].concat()).unwrap();
+            endorsements.list(&[&number.to_be_bytes()[..], &vec![0; 4_000]].concat()).unwrap();
             objects.keep(objects.recognise(&mut endorsements));
             let lately = objects.0.lock().unwrap();
             let bytes = |of: &HashMap<Name, (Arc<Object>, usize)>| of.values().map(|(_, size)| size).sum::<usize>();

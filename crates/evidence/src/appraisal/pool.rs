@@ -164,7 +164,7 @@ impl Endorsements {
         let pck_crl = pck.as_ref().and_then(|pck| newest(&lists, |issuer| issuer == pck.certificate().issuer()));
         let pck_crl = pck_crl.or_else(|| newest(&lists, |issuer| !roots.names(issuer)));
         let ca = pck_crl
-            .and_then(|crl| self.best(|ca| ca.subject() == crl.issuer, |ca| (ca.valid_at(now), ca.not_before())));
+            .and_then(|crl| self.best(|ca| *ca.subject() == crl.issuer, |ca| (ca.valid_at(now), ca.not_before())));
         OfQuote {
             tcb_info,
             tcb_info_chain: self.signer(tcb_info, now, provider),
@@ -176,11 +176,11 @@ impl Endorsements {
         }
     }
 
-    /// What lists say of themselves.
+    /// What lists say of themselves: one may have thousands of entries, which are not needed to choose.
     fn heads(&self, scheme: Scheme, now: u64) -> Vec<Head<'_>> {
         let lists = self.lists.iter().filter_map(|object| {
             let crl = object.list(scheme).ok()?;
-            Some(Head { object, issuer: crl.issuer(), rank: (crl.valid_at(now), crl.this_update()) })
+            Some(Head { object, issuer: crl.issuer().clone(), rank: (crl.valid_at(now), crl.this_update()) })
         });
         lists.collect()
     }
@@ -189,7 +189,7 @@ impl Endorsements {
     fn best<T: Ord>(&self, could: impl Fn(&Certificate) -> bool, fits: impl Fn(&Certificate) -> T) -> Option<&[u8]> {
         let certificates = self.certificates.iter().filter_map(|one| {
             let certificate = one.certificate(Scheme::EcdsaP256Sha256).ok()?;
-            could(certificate).then_some((one.der(), certificate))
+            could(&certificate).then_some((one.der(), certificate))
         });
         choice(certificates, |(_, certificate)| fits(certificate)).map(|(der, _)| der)
     }
@@ -225,14 +225,14 @@ fn choice<T, K: Ord>(candidates: impl Iterator<Item = T>, rank: impl Fn(&T) -> K
 /// What a revocation list says of itself.
 struct Head<'a> {
     object: &'a Arc<Object>,
-    issuer: &'a Name,
+    issuer: Name,
     /// Whether it is valid, and since when.
     rank: (bool, u64),
 }
 
 /// The list of an issuer that is valid, or else the newest.
 fn newest<'a, 'b>(heads: &'b [Head<'a>], issuer: impl Fn(&Name) -> bool) -> Option<&'b Head<'a>> {
-    heads.iter().filter(|head| issuer(head.issuer)).max_by_key(|head| head.rank)
+    heads.iter().filter(|head| issuer(&head.issuer)).max_by_key(|head| head.rank)
 }
 
 fn add<T: PartialEq>(list: &mut Vec<T>, one: T, what: &'static str) -> Result<(), TooMany> {
@@ -268,7 +268,7 @@ fn pem(der: &[u8]) -> String {
 
 /// As a VEK's, if it can be.
 fn read(object: &Object) -> Option<Vek> {
-    Vek::of(object.certificate(Scheme::RsaPssSha384).ok()?.clone()).ok()
+    Vek::of(object.certificate(Scheme::RsaPssSha384).ok()?).ok()
 }
 
 /// What belongs to a report.

@@ -1,10 +1,14 @@
 //! A certificate or a revocation list as it came, read once, however often it is asked about.
 //!
-//! Owns bytes and what they were read as. Refuses nothing by itself: what cannot be read says why, each time. Invariant: what it says
+//! Owns bytes and what they were read as. Refuses nothing by itself: what cannot be read says why, each time. What is longer than
+//! genuine ones are is read each time, and not kept: read, it may have thirty times its length. Invariant: what it says
 //! is what [`Certificate::parse`] and [`Crl::parse`] say of the same bytes.
 
 use super::{Certificate, Crl, PkiError, Scheme};
 use std::sync::{Arc, OnceLock};
+
+/// The longest that is kept: AMD's and Intel's certificates have less than half of it, and their lists are shorter.
+const KEPT: usize = 4 * 1024;
 
 /// Bytes that may be a certificate or a list.
 #[derive(Debug, Default)]
@@ -25,14 +29,23 @@ impl Object {
         &self.der
     }
 
-    pub(crate) fn certificate(&self, scheme: Scheme) -> Result<&Certificate, &PkiError> {
-        let [amd, intel] = &self.certificates;
-        of(scheme, amd, intel).get_or_init(|| Certificate::parse(&self.der, scheme)).as_ref()
+    /// Whether what it was read as is kept.
+    pub fn is_kept(&self) -> bool {
+        self.der.len() <= KEPT
     }
 
-    pub(crate) fn list(&self, scheme: Scheme) -> Result<&Arc<Crl>, &PkiError> {
+    pub(crate) fn certificate(&self, scheme: Scheme) -> Result<Certificate, PkiError> {
+        let [amd, intel] = &self.certificates;
+        self.read(of(scheme, amd, intel), |der| Certificate::parse(der, scheme))
+    }
+
+    pub(crate) fn list(&self, scheme: Scheme) -> Result<Arc<Crl>, PkiError> {
         let [amd, intel] = &self.lists;
-        of(scheme, amd, intel).get_or_init(|| Crl::parse(&self.der, scheme).map(Arc::new)).as_ref()
+        self.read(of(scheme, amd, intel), |der| Crl::parse(der, scheme).map(Arc::new))
+    }
+
+    fn read<T: Clone>(&self, kept: &OnceLock<T>, read: impl FnOnce(&[u8]) -> T) -> T {
+        if self.is_kept() { kept.get_or_init(|| read(&self.der)).clone() } else { read(&self.der) }
     }
 }
 

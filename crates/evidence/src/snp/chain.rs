@@ -106,9 +106,7 @@ pub(super) fn judge<'a>(
 fn read<'a>(presented: &'a Presented<'_>) -> Result<Cow<'a, Vek>, VekError> {
     match &presented.read {
         Some(vek) => Ok(Cow::Borrowed(vek)),
-        None => {
-            Vek::of(presented.vek.certificate(Scheme::RsaPssSha384).cloned().map_err(Clone::clone)?).map(Cow::Owned)
-        }
+        None => Vek::of(presented.vek.certificate(Scheme::RsaPssSha384)?).map(Cow::Owned),
     }
 }
 
@@ -143,7 +141,7 @@ fn intermediate<'a>(
         return Ok(Cow::Borrowed(ask));
     }
     let certificate = match theirs {
-        Some(theirs) => theirs.certificate(Scheme::RsaPssSha384).map_err(ToString::to_string)?.clone(),
+        Some(theirs) => theirs.certificate(Scheme::RsaPssSha384).map_err(|error| error.to_string())?,
         None => {
             let issuer = issuer(roots.intermediates(), |ask| ask, vek, provider);
             issuer.cloned().ok_or("none in the evidence, none among the roots")?
@@ -181,7 +179,7 @@ fn revocation_list<'a>(
     };
     let Some(list) = own.or_else(|| {
         theirs.map(|theirs| {
-            let crl = theirs.list(Scheme::RsaPssSha384).cloned().map_err(Clone::clone);
+            let crl = theirs.list(Scheme::RsaPssSha384);
             crl.map(|crl| Cow::Owned(examined(crl)))
         })
     }) else {
