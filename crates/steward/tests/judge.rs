@@ -339,6 +339,18 @@ fn rule_10_a_replayed_csr_gains_neither_key_nor_time() {
 }
 
 #[test]
+fn rule_10_a_clock_that_jumped_is_named() {
+    let world = World::new();
+    let keep = world.keep();
+    for (now, word) in [(NOW - 3600, "set back"), (NOW + 3600, "set forward")] {
+        let problem = keep.ask_at(now).unwrap_err().problem();
+        assert_eq!(problem.checks[0].id, "nonce.age");
+        assert!(problem.checks[0].remedy.contains(word), "{problem:?}");
+    }
+    assert!(keep.ask().is_ok(), "control");
+}
+
+#[test]
 fn rule_10_a_replayed_nonce_with_another_key_needs_other_evidence() {
     let world = World::new();
     let first = world.keep();
