@@ -276,19 +276,18 @@ impl Refusal {
                         ("nonce.age", format!("at most {MAX_AGE} seconds"))
                     }
                 };
+                let again = "get a new nonce from GET /nonce of this Steward, make new evidence with it, and come back within five minutes";
                 let remedy = match error {
                     NonceError::Future { .. } => {
                         "set the clocks of the Stewards that share the nonce key: this one's is behind, or was set back"
+                            .to_owned()
                     }
                     NonceError::Expired { .. } => {
-                        "get a new nonce from GET /nonce of this Steward, make new evidence with it, and come back within five minutes; \
-                         if no time has passed, the Steward's clock was set forward"
+                        format!("{again}; if no time has passed, the Steward's clock was set forward")
                     }
-                    NonceError::Length { .. } | NonceError::Seal => {
-                        "get a new nonce from GET /nonce of this Steward, make new evidence with it, and come back within five minutes"
-                    }
+                    NonceError::Length { .. } | NonceError::Seal => again.to_owned(),
                 };
-                one(id, expected, error.to_string(), "trust.md rule 10", remedy)
+                one(id, expected, error.to_string(), "trust.md rule 10", &remedy)
             }
             Self::Brief(error) => one(
                 "brief.format",
