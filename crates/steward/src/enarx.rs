@@ -30,16 +30,15 @@ use crate::{
 const NOTHING: [u8; 32] = [0; 32];
 
 /// Judges a request at `now` (seconds since 1970).
-pub(crate) fn judge(request: &Request, steward: &Steward, now: u64) -> Result<Decided, Refusal> {
-    let Request { evidence, endorsements, spki, report_data } = request;
-    let (asked, roots) = steward.policy().asks(evidence).map_err(|tee| Refusal::Tee { tee })?;
-    let mut endorsements = endorsements.clone();
-    steward.collateral().add(evidence, &mut endorsements);
-    let binding = Binding { report_data: Some(*report_data), launch_field: Some(NOTHING) };
+pub(crate) fn judge(request: Request, steward: &Steward, now: u64) -> Result<Decided, Refusal> {
+    let Request { evidence, mut endorsements, spki, report_data } = request;
+    let (asked, roots) = steward.policy().asks(&evidence).map_err(|tee| Refusal::Tee { tee })?;
+    steward.collateral().add(&evidence, &mut endorsements);
+    let binding = Binding { report_data: Some(report_data), launch_field: Some(NOTHING) };
     let by = By { endorsements: &endorsements, policy: Some(asked), binding, roots, now };
-    let Appraisal { verdict, proof, .. } = appraisal::appraise(evidence, by, steward.provider());
+    let Appraisal { verdict, proof, .. } = appraisal::appraise(&evidence, by, steward.provider());
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
-    decide(steward, spki, &verified, now)
+    decide(steward, &spki, &verified, now)
 }
 
 fn decide(steward: &Steward, spki: &[u8], verified: &Verified<Subject>, now: u64) -> Result<Decided, Refusal> {

@@ -126,7 +126,7 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
         && asked == Asked::Keep
         && let Some(request) = appraisal::enarx::Request::parse(request, steward.provider())?
     {
-        return enarx::judge(&request, steward, now);
+        return enarx::judge(request, steward, now);
     }
     let request = csr::Request::parse(request, &Signatures)?;
     let Statement { brief: brief_bytes, nonce, deployment, .. } = &request.statement;

@@ -3,42 +3,23 @@
 //! What must hold: what comes out of one is in it, was signed by its key (the provider said so last), and is bound to
 //! nothing but a hash.
 
-use std::cell::Cell;
-
 use evidence::appraisal::Evidence;
 use evidence::appraisal::enarx::{Request, RequestError};
-use evidence::{Provider, SignatureAlgorithm};
 
-use super::evidence::{Says, base64, element, hexadecimal, text, vectors};
+use super::evidence::{Witnessed, base64, element, hexadecimal, text, vectors};
 use super::quote::bundled;
 use crate::{Defect, Target, number, shape};
 
 pub(crate) const ENARX: Target =
     Target { name: "enarx", reads: "evidence::appraisal::enarx::Request", short: 3_000, seeds, run };
 
-/// Says what it is told to say, and remembers whether that was yes.
-struct Asked {
-    says: Says,
-    planted: bool,
-    yes: Cell<bool>,
-}
-
-impl Provider for Asked {
-    fn verify(&self, algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        self.yes.set(self.says.verify(algorithm, spki, message, signature));
-        self.planted || self.yes.get()
-    }
-}
-
 fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     let (says, request) = input.split_first().unwrap_or((&0, &[]));
-    // Planted: no signature is right, and nobody looks.
-    let planted = defect == Defect::Planted;
-    let asked = Asked { says: Says::of(if planted { 0xff } else { *says }), planted, yes: Cell::new(false) };
+    let asked = Witnessed::of(*says, defect == Defect::Planted);
     match Request::parse(request, &asked) {
         Ok(None) => vec![0],
         Ok(Some(Request { evidence, endorsements, report_data, .. })) => {
-            assert!(asked.yes.get(), "its sender does not hold the key");
+            assert!(asked.yes(), "its sender does not hold the key");
             let (kind, bytes) = match &evidence {
                 Evidence::Snp(report) => (1, report),
                 Evidence::Sgx(quote) => (2, quote),
@@ -54,7 +35,7 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     }
 }
 
-/// A request with a point on no curve; `Says` does not mind.
+/// A request with a point on no curve; `Witnessed` does not mind.
 fn request(curve: &str, arc: u8, value: &[u8]) -> Vec<u8> {
     let oid = |text: &str| element(6, &hex::decode(text).expect("hexadecimal"));
     let p384 = curve == "2b81040022";

@@ -1,6 +1,7 @@
 //! What the targets of the verifier have in common: inputs of several parts, the committed vectors as seeds, signatures
 //! that need no key, and what must hold of every verdict.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -75,6 +76,32 @@ impl Says {
 impl Provider for Says {
     fn verify(&self, _: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
         self.0 == 0 || self.0 >> (number(&(spki, message, signature)) % 8) & 1 == 0
+    }
+}
+
+/// Says what it is told to say, and remembers whether that was yes.
+pub(crate) struct Witnessed {
+    says: Says,
+    planted: bool,
+    yes: Cell<bool>,
+}
+
+impl Witnessed {
+    /// By the bits of a byte. Planted: no signature is right, and nobody looks.
+    pub(crate) fn of(bits: u8, planted: bool) -> Self {
+        Self { says: Says::of(if planted { 0xff } else { bits }), planted, yes: Cell::new(false) }
+    }
+
+    /// Whether the last signature was right.
+    pub(crate) fn yes(&self) -> bool {
+        self.yes.get()
+    }
+}
+
+impl Provider for Witnessed {
+    fn verify(&self, algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        self.yes.set(self.says.verify(algorithm, spki, message, signature));
+        self.planted || self.yes.get()
     }
 }
 

@@ -3,33 +3,16 @@
 //! What must hold: a place has one spelling; a piece is about what its place says, and the last signature that was asked for was
 //! right; what is said to be wrong with one is short and text.
 
-use std::cell::Cell;
-
 use evidence::appraisal::{Endorsements, Evidence, Need, Piece};
 use evidence::snp::Vek;
-use evidence::{Provider, SignatureAlgorithm};
 
-use super::evidence::{Says, base64, hexadecimal, vectors};
+use super::evidence::{Witnessed, base64, hexadecimal, vectors};
 use super::file::roots;
 use super::quote::bundled;
 use crate::{Defect, Target, number, shape};
 
 pub(crate) const PIECE: Target =
     Target { name: "piece", reads: "evidence::appraisal, needs and pieces", short: 2_000, seeds, run };
-
-/// Says what it is told to say, and remembers whether that was yes.
-struct Asked {
-    says: Says,
-    planted: bool,
-    yes: Cell<bool>,
-}
-
-impl Provider for Asked {
-    fn verify(&self, algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        self.yes.set(self.says.verify(algorithm, spki, message, signature));
-        self.planted || self.yes.get()
-    }
-}
 
 fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     let (says, rest) = input.split_first().unwrap_or((&0, &[]));
@@ -42,12 +25,10 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     const PEM: &[u8] = b"-----BEGIN";
     let at = rest.windows(PEM.len()).position(|window| window == PEM).filter(|_| need.issuers().is_some());
     let (body, issuers) = rest.split_at(at.unwrap_or(rest.len()));
-    // Planted: no signature is right, and nobody looks.
-    let planted = defect == Defect::Planted;
-    let asked = Asked { says: Says::of(if planted { 0xff } else { *says }), planted, yes: Cell::new(false) };
+    let asked = Witnessed::of(*says, defect == Defect::Planted);
     match Piece::read(&need, body, issuers, roots(), &asked) {
         Ok(piece) => {
-            assert!(asked.yes.get(), "nobody signed it");
+            assert!(asked.yes(), "nobody signed it");
             assert!(*piece.need() == need && !piece.endorsements().is_empty() && !piece.is_older_than(&piece));
             vec![2, shape(&need), number(&piece.evaluation().is_some())]
         }
