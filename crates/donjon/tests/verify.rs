@@ -861,12 +861,11 @@ fn certified() -> (Vec<Vec<u8>>, Digest) {
     };
     let template = Template {
         spki: key.spki().to_vec(),
-        id,
         dns: Vec::new(),
         not_before: NOW,
         not_after: NOW + 3600,
         serial: [0x4b; 16],
-        ear_jwt: ear.to_jwt(authority.key()).expect("an EAR"),
+        ear: ear.sign(authority.key()).expect("an EAR"),
     };
     let leaf = certificate::issue(&template, authority.issuer(), authority.key()).expect("a certificate");
     ([&[leaf][..], authority.chain()].concat(), authority.anchor())

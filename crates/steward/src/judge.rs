@@ -77,7 +77,7 @@ pub struct Decided {
 #[derive(Debug)]
 pub(crate) enum Form {
     /// A Keep.
-    Keep(Template),
+    Keep(Box<Template>),
     /// Somebody else.
     Plain(Plain),
 }
@@ -333,9 +333,9 @@ fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, no
         policy: policy.digest(),
         platform,
     };
-    let ear_jwt = ear.to_jwt(authority.key()).map_err(IssueFault::from)?;
+    let ear = ear.sign(authority.key()).map_err(IssueFault::from)?;
 
-    let serial = serial(spki, not_after, location.as_deref(), dns, &ear_jwt);
+    let serial = serial(spki, not_after, location.as_deref(), dns, ear.jwt());
     let leaf = Leaf {
         serial: hex::encode(serial),
         key,
@@ -343,15 +343,18 @@ fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, no
         not_before,
         not_after,
         brief: Some(*brief_hash),
-        ear: Digest::of(ear_jwt.as_bytes()),
+        ear: Digest::of(ear.jwt().as_bytes()),
     };
     let spki = spki.to_vec();
     let form = match location {
         None => {
-            let (id, dns) = (id.clone(), dns.clone());
-            Form::Keep(Template { spki, id, dns, not_before, not_after, serial, ear_jwt })
+            let dns = dns.clone();
+            Form::Keep(Box::new(Template { spki, dns, not_before, not_after, serial, ear }))
         }
-        Some(url) => Form::Plain(Plain { spki, url, client: true, not_before, not_after, serial, ear_jwt }),
+        Some(url) => {
+            let ear_jwt = ear.jwt().to_owned();
+            Form::Plain(Plain { spki, url, client: true, not_before, not_after, serial, ear_jwt })
+        }
     };
     Ok(Decided::new(leaf, id.clone(), form))
 }

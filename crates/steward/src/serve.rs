@@ -60,7 +60,7 @@ pub struct Limits {
     pub grace: Duration,
     /// Connections at a time, each with one request at a time; more wait in the listener's queue.
     pub connections: usize,
-    /// CSRs that are judged at a time, each in a thread of the runtime: it should have more of them.
+    /// CSRs that are judged at a time, each in a thread of the runtime.
     pub judging: usize,
     /// CSRs that are judged or wait for it; more are sent away with 503.
     pub requests: usize,

@@ -299,12 +299,11 @@ impl Keep {
         let root = issuer::root(&root, steward).unwrap();
         let template = Template {
             spki: key.spki().to_vec(),
-            id: facts.id.clone(),
             dns: Vec::new(),
             not_before,
             not_after,
             serial: SERIAL,
-            ear_jwt: facts.to_jwt(steward).unwrap(),
+            ear: facts.clone().sign(steward).unwrap(),
         };
         let leaf = certificate::issue(&template, &Issuer::read(&root).unwrap(), steward).unwrap();
         Self { chain: vec![leaf, root], pkcs8: key.pkcs8 }

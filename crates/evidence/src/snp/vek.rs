@@ -161,10 +161,9 @@ struct Fields {
 impl Fields {
     /// Files one extension; [`Certificate::parse`] already refused duplicates.
     fn take(&mut self, oid: ObjectIdentifier, value: &[u8]) -> Result<(), VekError> {
-        let arcs: Vec<u32> = oid.arcs().collect();
-        let base: Vec<u32> = ARC.arcs().collect();
         let malformed = || VekError::Malformed(oid);
-        match arcs.strip_prefix(base.as_slice()) {
+        // Every arc of AMD's own is one byte (X.690 section 8.19.2).
+        match oid.as_bytes().strip_prefix(ARC.as_bytes()) {
             // Somebody else's extension; `authority` refused it if it was critical.
             None => {}
             Some([1]) => {
@@ -175,8 +174,7 @@ impl Fields {
                 self.product = Some(name.as_str().parse().map_err(|_| VekError::Product)?);
             }
             Some([3, level]) => {
-                let slot = usize::try_from(*level).ok().and_then(|at| self.levels.get_mut(at));
-                let slot = slot.ok_or(VekError::Unexpected(oid))?;
+                let slot = self.levels.get_mut(usize::from(*level)).ok_or(VekError::Unexpected(oid))?;
                 *slot = Some(u8::from_der(value).map_err(|_| malformed())?);
             }
             // Raw bytes, no DER inside (a 64-byte id may well start like a DER string).

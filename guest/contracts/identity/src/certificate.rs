@@ -16,7 +16,7 @@ use workload::Digest;
 use workload::names::DnsName;
 
 use crate::asn1::{Der, Malformed, tag, tlv};
-use crate::ear::{EAR_MEDIA_TYPE, Ear, EarError};
+use crate::ear::{EAR_MEDIA_TYPE, Ear, EarError, SignedEar};
 use crate::issuer::Issuer;
 use crate::keys::{Algorithm, KeyError, SignError, Signer, Verifier, key_digest, key_identifier};
 use crate::names::SpiffeId;
@@ -30,8 +30,6 @@ pub const MAX_LIFETIME: u64 = 24 * 60 * 60;
 pub struct Template {
     /// The Keep's key, SPKI in DER: the only thing taken from the CSR.
     pub spki: Vec<u8>,
-    /// The Keep's name; equals the EAR's.
-    pub id: SpiffeId,
     /// The DNS names granted through a Deployment; none for an anonymous Keep.
     pub dns: Vec<DnsName>,
     /// Unix seconds: the nonce's time (trust rule 10).
@@ -40,8 +38,8 @@ pub struct Template {
     pub not_after: u64,
     /// Never twice under one issuer; not all zero.
     pub serial: [u8; 16],
-    /// [`Ear::to_jwt`] by the same key that signs the certificate.
-    pub ear_jwt: String,
+    /// The facts, the Keep's name among them, signed by the same key that signs the certificate.
+    pub ear: SignedEar,
 }
 
 /// Why no certificate was made.
@@ -182,7 +180,7 @@ const NO_NAME: &[u8] = &[tag::SEQUENCE, 0];
 /// See [`IssueError`]; never a certificate that [`KeepCertificate::read`] would refuse, nor one that the name constraints do not
 /// permit which `issuer` has, itself or by [`Issuer::under`].
 pub fn issue(template: &Template, issuer: &Issuer, signer: &dyn Signer) -> Result<Vec<u8>, IssueError> {
-    let Template { spki, id, dns, not_before, not_after, serial, ear_jwt } = template;
+    let Template { spki, dns, not_before, not_after, serial, ear } = template;
     if issuer.spki != signer.spki() {
         return Err(IssueError::Issuer { expected: issuer.key(), found: key_digest(signer.spki()) });
     }
@@ -203,14 +201,14 @@ pub fn issue(template: &Template, issuer: &Issuer, signer: &dyn Signer) -> Resul
         not_before: *not_before,
         not_after: *not_after,
         spki,
-        id,
+        id: &ear.facts().id,
         dns: &dns,
-        ear_jwt,
+        ear_jwt: ear.jwt(),
     };
+    facts.check(ear.facts())?;
     let tbs = facts.encode().map_err(ProfileError::from)?.ok_or(IssueError::Dates)?;
     let der = x509::sign(&tbs, signer)?;
-    // What readers would refuse must not leave the house.
-    KeepCertificate::read(&der)?;
+    x509::bounded(&der).map_err(ProfileError::from)?;
     Ok(der)
 }
 
@@ -224,13 +222,6 @@ impl KeepCertificate {
         let Tbs { serial, algorithm: signed_with, issuer, not_before, not_after, subject, spki, extensions } =
             &received.tbs;
         let (not_before, not_after) = (*not_before, *not_after);
-        let algorithm = Algorithm::of(spki)?;
-        if serial.len() > 20 || serial.iter().all(|digit| *digit == 0) {
-            return Err(ProfileError::Serial);
-        }
-        if not_after.checked_sub(not_before).is_none_or(|lifetime| lifetime > MAX_LIFETIME) {
-            return Err(ProfileError::Lifetime);
-        }
         // Order and criticality are part of the profile; the fixed values are compared when it is encoded again.
         let [basic, usage, extended, own_id, issuer_id, names, cmw] = &extensions[..] else {
             return Err(ProfileError::Extensions);
@@ -257,19 +248,6 @@ impl KeepCertificate {
         let (id, dns) = alternative_names(names.value)?;
         let ear_jwt = unwrap(cmw.value)?;
         let ear = Ear::parse(&ear_jwt)?;
-        let key = key_digest(spki);
-        if ear.key != key {
-            return Err(ProfileError::Confirmation { expected: key, found: ear.key });
-        }
-        if ear.id != id {
-            return Err(ProfileError::Id { expected: id.into(), found: ear.id.into() });
-        }
-        if *subject != subject_of(&id) {
-            return Err(ProfileError::Subject);
-        }
-        if id.is_anonymous() && !dns.is_empty() {
-            return Err(ProfileError::NamesWithoutDeployment);
-        }
         let facts = Facts {
             serial,
             algorithm: *signed_with,
@@ -282,6 +260,10 @@ impl KeepCertificate {
             dns: &dns,
             ear_jwt: &ear_jwt,
         };
+        let algorithm = facts.check(&ear)?;
+        if *subject != subject_of(&id) {
+            return Err(ProfileError::Subject);
+        }
         if facts.encode()?.as_deref() != Some(received.signed()) {
             return Err(ProfileError::NotCanonical);
         }
@@ -316,6 +298,29 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// Whether they fit each other and the EAR; the algorithm of the Keep's key.
+    fn check(&self, ear: &Ear) -> Result<Algorithm, ProfileError> {
+        let Self { serial, not_before, not_after, spki, id, dns, .. } = self;
+        let algorithm = Algorithm::of(spki)?;
+        if serial.len() > 20 || serial.iter().all(|digit| *digit == 0) {
+            return Err(ProfileError::Serial);
+        }
+        if not_after.checked_sub(*not_before).is_none_or(|lifetime| lifetime > MAX_LIFETIME) {
+            return Err(ProfileError::Lifetime);
+        }
+        let key = key_digest(spki);
+        if ear.key != key {
+            return Err(ProfileError::Confirmation { expected: key, found: ear.key });
+        }
+        if ear.id != **id {
+            return Err(ProfileError::Id { expected: Box::new((*id).clone()), found: Box::new(ear.id.clone()) });
+        }
+        if id.is_anonymous() && !dns.is_empty() {
+            return Err(ProfileError::NamesWithoutDeployment);
+        }
+        Ok(algorithm)
+    }
+
     /// TBSCertificate; `None` if a date is beyond the year 9999.
     fn encode(&self) -> Result<Option<Vec<u8>>, KeyError> {
         let Self { serial, algorithm, issuer, issuer_key_id, not_before, not_after, spki, id, dns, ear_jwt } = self;
@@ -430,9 +435,7 @@ mod tests {
         let (keep, steward) = (P256::new(7), P256::new(3));
         let mut facts = ear(&keep);
         change(&mut facts);
-        let mut template = template(&keep, &ear(&keep), &steward);
-        template.ear_jwt = facts.to_jwt(&steward).unwrap();
-        issue(&template, &Issuer::read(&root(&steward)).unwrap(), &steward)
+        issue(&template(&keep, &facts, &steward), &Issuer::read(&root(&steward)).unwrap(), &steward)
     }
 
     #[test]
@@ -538,6 +541,7 @@ mod tests {
             let mut facts = ear(&keep);
             facts.id.deployment = deployment.parse().unwrap();
             let der = issue(&template(&keep, &facts, &steward), &issuer, &steward).unwrap();
+            assert_eq!(KeepCertificate::read(&der).unwrap().id, facts.id);
             let tbs = Received::read(&der).unwrap().tbs;
             (tbs.subject.to_vec(), tbs.extensions[5].critical)
         };
@@ -566,8 +570,6 @@ mod tests {
         assert!(with_ear(|_| {}).is_ok(), "control");
         let error = with_ear(|ear| ear.key = Digest::of(b"another key"));
         assert!(matches!(error, Err(IssueError::Profile(ProfileError::Confirmation { .. }))));
-        let error = with_ear(|ear| ear.id.role = "db".parse().unwrap());
-        assert!(matches!(error, Err(IssueError::Profile(ProfileError::Id { .. }))));
     }
 
     #[test]
@@ -598,6 +600,34 @@ mod tests {
         assert_eq!(made(NOW + 1, NOW), Err(IssueError::Profile(ProfileError::Lifetime)));
         let end = issuer.not_after;
         assert_eq!(made(end, end + 1), Err(IssueError::OutlivesIssuer { issuer_not_after: end }));
+    }
+
+    #[test]
+    fn rule_6_whatever_is_issued_is_read_and_what_nobody_would_read_is_not_issued() {
+        let (keep, steward) = (P256::new(7), P256::new(3));
+        let issuer = Issuer::read(&root(&steward)).unwrap();
+        let made = |names: usize, words: usize| {
+            let mut facts = ear(&keep);
+            facts.id.deployment = "d".repeat(63).parse().unwrap();
+            facts.tcb = "\"\\\u{7}\u{2028}ü".repeat(words);
+            facts.advisories = vec![facts.tcb.clone(); 2];
+            let mut template = template(&keep, &facts, &steward);
+            let name = |number| format!("{number:0>63}.{}.example.org", "n".repeat(63)).parse().unwrap();
+            // Neither sorted nor each once.
+            template.dns = (0..names).chain(0..names).rev().map(name).collect();
+            let der = issue(&template, &issuer, &steward)?;
+            let read = KeepCertificate::read(&der).unwrap();
+            assert_eq!((&read.ear, read.dns.len()), (&facts, names));
+            Ok(der.len())
+        };
+        for names in [0, 1, 2, 100] {
+            for words in [0, 1, 30] {
+                assert!(made(names, words).is_ok_and(|length| length <= x509::CERTIFICATE_LIMIT), "{names}, {words}");
+            }
+        }
+        let too_long = Err(IssueError::Profile(ProfileError::Malformed("length")));
+        let refused = (100..300).map(|names| made(names, 1)).find(Result::is_err);
+        assert_eq!(refused, Some(too_long));
     }
 
     #[test]

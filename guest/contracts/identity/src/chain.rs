@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(error, Err(ChainError::Signature { position: 1 }));
         // An EAR of another Steward inside a good certificate.
         let mut template = template(&keep, &ear(&keep), &steward);
-        template.ear_jwt = ear(&keep).to_jwt(&thief).unwrap();
+        template.ear = ear(&keep).sign(&thief).unwrap();
         let leaf = certificate::issue(&template, &Issuer::read(&good[1]).unwrap(), &steward).unwrap();
         let error = verify_chain(&[&leaf, &good[1]], &anchors(&steward), NOW, &Software);
         assert!(matches!(error, Err(ChainError::Ear(EarError::Jws(JwsError::Key { .. })))));

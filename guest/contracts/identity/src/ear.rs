@@ -250,21 +250,40 @@ pub enum EarSignError {
     Sign(#[from] SignError),
 }
 
+/// An EAR with its JWT. Invariant: [`Ear::parse`] reads these facts in this JWT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedEar {
+    facts: Ear,
+    jwt: String,
+}
+
+impl SignedEar {
+    /// The facts.
+    #[must_use]
+    pub fn facts(&self) -> &Ear {
+        &self.facts
+    }
+
+    /// The same, signed.
+    #[must_use]
+    pub fn jwt(&self) -> &str {
+        &self.jwt
+    }
+}
+
 impl Ear {
-    /// The signed JWT. The signer is the key that will also sign the certificate.
+    /// Signs the facts. The signer is the key that will also sign the certificate.
     ///
     /// # Errors
     /// Facts that contradict each other or are too long; a key that does not sign.
-    pub fn to_jwt(&self, signer: &dyn Signer) -> Result<String, EarSignError> {
+    pub fn sign(self, signer: &dyn Signer) -> Result<SignedEar, EarSignError> {
         let claims = self.to_json()?;
         let jwt = jws::sign(KIND, claims.as_bytes(), signer)?;
-        if jwt.len() > EAR_LIMIT {
-            return Err(EarError::TooLong { limit: EAR_LIMIT, found: jwt.len() }.into());
-        }
-        Ok(jwt)
+        Self::bounded(&jwt)?;
+        Ok(SignedEar { facts: self, jwt })
     }
 
-    /// The claims, JSON (RFC 8259): what [`Ear::to_jwt`] signs.
+    /// The claims, JSON (RFC 8259): what [`Ear::sign`] signs.
     ///
     /// # Errors
     /// Facts that contradict each other.
@@ -463,8 +482,9 @@ mod tests {
         let signers: [&dyn Signer; 2] = [&P256::new(1), &P384::new(1)];
         for signer in signers {
             let ear = ear(&keep);
-            let jwt = ear.to_jwt(signer).unwrap();
-            assert_eq!(Ear::verify(&jwt, signer.spki(), &Software), Ok(ear));
+            let signed = ear.clone().sign(signer).unwrap();
+            let jwt = signed.jwt();
+            assert_eq!(Ear::verify(jwt, signer.spki(), &Software), Ok(ear));
         }
     }
 
@@ -529,7 +549,7 @@ mod tests {
         assert!(matches!(Ear::parse(&sign(&liar, &signer)), Err(EarError::Contradiction(_))));
         facts.class = Class::Hardware;
         facts.tee = Tee::None;
-        assert!(matches!(facts.to_jwt(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
+        assert!(matches!(facts.clone().sign(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
     }
 
     #[test]
@@ -538,7 +558,7 @@ mod tests {
         let with = |tee, registers| {
             let register = Measurement::new([0xcd; 48]).unwrap();
             let facts = Ear { tee, registers: vec![register; registers], ..ear(&P256::new(7)) };
-            facts.to_jwt(&signer).map(|jwt| Ear::parse(&jwt).unwrap() == facts)
+            facts.clone().sign(&signer).map(|signed| Ear::parse(signed.jwt()).unwrap() == facts)
         };
         for (tee, registers) in [(Tee::Snp, 0), (Tee::Sgx, 0), (Tee::Tdx, 4)] {
             assert_eq!(with(tee, registers), Ok(true), "{tee}");
@@ -553,24 +573,25 @@ mod tests {
         let signer = P256::new(1);
         let mut facts = ear(&P256::new(7));
         facts.owner = None;
-        assert!(matches!(facts.to_jwt(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
+        assert!(matches!(facts.clone().sign(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
         facts.id = SpiffeId::anonymous(facts.id.trust_domain).unwrap();
-        assert!(facts.to_jwt(&signer).is_ok());
+        assert!(facts.clone().sign(&signer).is_ok());
         facts.owner = Some(Digest::of(b"owner"));
-        assert!(matches!(facts.to_jwt(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
+        assert!(matches!(facts.clone().sign(&signer), Err(EarSignError::Ear(EarError::Contradiction(_)))));
     }
 
     #[test]
     fn a_changed_jwt_does_not_verify() {
         let (signer, other) = (P256::new(1), P256::new(2));
-        let jwt = ear(&P256::new(7)).to_jwt(&signer).unwrap();
-        assert!(Ear::verify(&jwt, signer.spki(), &Software).is_ok(), "control");
-        assert!(matches!(Ear::verify(&jwt, other.spki(), &Software), Err(EarError::Jws(JwsError::Key { .. }))));
+        let signed = ear(&P256::new(7)).sign(&signer).unwrap();
+        let jwt = signed.jwt();
+        assert!(Ear::verify(jwt, signer.spki(), &Software).is_ok(), "control");
+        assert!(matches!(Ear::verify(jwt, other.spki(), &Software), Err(EarError::Jws(JwsError::Key { .. }))));
         // Other claims under the first one's signature.
         let mut more = ear(&P256::new(7));
         more.issued_at += 1;
-        let more = more.to_jwt(&signer).unwrap();
-        let mixed = format!("{}.{}", more.rsplit_once('.').unwrap().0, jwt.rsplit_once('.').unwrap().1);
+        let more = more.sign(&signer).unwrap();
+        let mixed = format!("{}.{}", more.jwt().rsplit_once('.').unwrap().0, jwt.rsplit_once('.').unwrap().1);
         assert_eq!(Ear::verify(&mixed, signer.spki(), &Software), Err(EarError::Jws(JwsError::Signature)));
         // Algorithm confusion: none, HMAC, other header members.
         for header in

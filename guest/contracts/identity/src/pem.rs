@@ -18,6 +18,8 @@ pub const PEM_MEDIA_TYPE: &str = "application/pem-certificate-chain";
 /// The media type of a chain in DER.
 pub const PKIPATH_MEDIA_TYPE: &str = "application/pkix-pkipath";
 
+/// Bytes in a line of 64 characters (RFC 7468 section 2).
+const LINE: usize = 48;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
@@ -65,13 +67,11 @@ pub fn encode_key(pkcs8: &[u8]) -> String {
 
 fn block(out: &mut String, begin: &str, der: &[u8], end: &str) {
     out.push_str(begin);
-    for (index, character) in STANDARD.encode(der).chars().enumerate() {
-        if index.is_multiple_of(64) {
-            out.push('\n');
-        }
-        out.push(character);
-    }
     out.push('\n');
+    for line in der.chunks(LINE) {
+        STANDARD.encode_string(line, out);
+        out.push('\n');
+    }
     out.push_str(end);
     out.push('\n');
 }

@@ -186,12 +186,11 @@ pub(crate) fn ear(keep: &dyn Signer) -> Ear {
 pub(crate) fn template(keep: &dyn Signer, facts: &Ear, steward: &dyn Signer) -> Template {
     Template {
         spki: keep.spki().to_vec(),
-        id: facts.id.clone(),
         dns: if facts.owner.is_some() { vec!["shop.example.org".parse().unwrap()] } else { vec![] },
         not_before: NOW - 60,
         not_after: NOW + 3600,
         serial: [0x85; 16],
-        ear_jwt: facts.to_jwt(steward).unwrap(),
+        ear: facts.clone().sign(steward).unwrap(),
     }
 }
 

@@ -109,11 +109,14 @@ pub(crate) fn sign(tbs: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, SignError
     Ok(tlv(tag::SEQUENCE, &[tbs, signer.algorithm().identifier(), &bit_string(&signature)]))
 }
 
+/// A certificate that is not longer than anybody reads.
+pub(crate) fn bounded(der: &[u8]) -> Result<(), Malformed> {
+    if der.len() > CERTIFICATE_LIMIT { Err(Malformed("length")) } else { Ok(()) }
+}
+
 impl<'a> Received<'a> {
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, Malformed> {
-        if der.len() > CERTIFICATE_LIMIT {
-            return Err(Malformed("length"));
-        }
+        bounded(der)?;
         let mut outer = Der::new(der);
         let mut certificate = Der::new(outer.take(tag::SEQUENCE, "certificate")?);
         outer.done("end of the certificate")?;

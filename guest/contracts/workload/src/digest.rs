@@ -106,8 +106,11 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(PREFIX)?;
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        hex::encode_to_slice(self.0, digits).map_err(|_| fmt::Error)?;
+        out.write_str(core::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
