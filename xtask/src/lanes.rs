@@ -123,9 +123,9 @@ fn checks(repository: &Repository) -> Result<Vec<String>, Failed> {
     repository.cargo(Workspace::Guest, &shim).run("clippy of the shim where it runs")?;
     let wasm = ["check", "--locked", "-p", "evidence", "--no-default-features", "--target", "wasm32-wasip1"];
     repository.cargo(Workspace::Root, &wasm).run("evidence for WebAssembly")?;
-    let core = ["clippy", "--locked", "-p", "steward", "--lib", "--no-default-features", "--features", "rustcrypto"];
-    let core = [&core[..], &["--target", "wasm32-wasip2", "--", "-D", "warnings"]].concat();
-    repository.cargo(Workspace::Root, &core).run("the Steward's issuing core for WebAssembly")?;
+    // With its issuing core.
+    let core = ["clippy", "--locked", "-p", "steward-component", "--target", "wasm32-wasip2", "--", "-D", "warnings"];
+    repository.cargo(Workspace::Root, &core).run("the Steward as a component")?;
     // Where no Keep can run the program is to say so, not to fail to build.
     let elsewhere = ["check", "--locked", "-p", "keep", "--target", "aarch64-apple-darwin"];
     repository.cargo(Workspace::Root, &elsewhere).run("keep on a host without Keeps")?;

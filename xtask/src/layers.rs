@@ -38,6 +38,8 @@ const SERVICE: &str =
     "keep, steward and drawbridge do not know each other; of them only keep uses silicon outside tests";
 const PROGRAM: &str = "a workload is anybody's program: it knows WASI or Linux, and nothing of ours";
 const LIBRARY: &str = "the library for programs knows spec/wit, and nothing of ours";
+const COMPONENT: &str =
+    "the Steward in a Keep is the issuing core behind the library for programs, and nothing of the host";
 const TOOL: &str = "tools and tests may see everything, and nothing sees them";
 const EVERYTHING: &[&str] =
     &["gate", "workload", "identity", "evidence", "silicon", "keep", "steward", "drawbridge", "warden", "donjon"];
@@ -74,6 +76,7 @@ const ROOMS: &[Room] = &[
     room("tnetennba", &[], &[], PROGRAM),
     room("donjon-keep", &[], &[], LIBRARY),
     room("attested-rust", &["donjon-keep"], &[], LIBRARY),
+    room("steward-component", &["identity", "steward", "donjon-keep"], &[], COMPONENT),
     room("testkit", EVERYTHING, &[], TOOL),
     room("tests", EVERYTHING, &["testkit"], TOOL),
     room("bench", EVERYTHING, &["testkit"], TOOL),

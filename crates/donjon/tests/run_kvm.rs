@@ -15,6 +15,7 @@ mod sim_snp;
 #[path = "flow/site.rs"]
 #[allow(dead_code, reason = "the rest of the suite `flow` uses it")]
 mod site;
+mod steward_in_a_keep;
 #[path = "run/main.rs"]
 mod suite;
 

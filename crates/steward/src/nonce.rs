@@ -144,6 +144,12 @@ impl NonceKey {
         Ok(Self(key))
     }
 
+    /// A key that was derived for nothing else.
+    #[must_use]
+    pub fn derived(key: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(key.to_vec()))
+    }
+
     /// A key from the text of a file: 64 to 128 hexadecimal digits, as `openssl rand -hex 32` writes them.
     /// A PEM file (the certificate key, by mistake) is not of this form, so the two keys cannot be the same.
     ///

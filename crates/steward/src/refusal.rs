@@ -468,6 +468,44 @@ pub(crate) fn cut(mut text: String) -> String {
 }
 
 /// What everybody is told about a fault of ours.
+/// A request that never became a CSR, or one that this Steward cannot take now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpFault<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The kind, for people.
+    pub title: &'a str,
+    /// As [`FailedCheck::id`].
+    pub id: &'a str,
+    /// What was expected.
+    pub expected: &'a str,
+    /// What was found.
+    pub found: &'a str,
+    /// What to do about it.
+    pub remedy: &'a str,
+}
+
+impl HttpFault<'_> {
+    /// What the asker is told.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let Self { status, title, id, expected, found, remedy } = *self;
+        Problem {
+            kind: format!("{TYPE}http"),
+            title: title.to_owned(),
+            status,
+            detail: format!("{id}: expected {expected}"),
+            checks: vec![FailedCheck {
+                id: id.to_owned(),
+                expected: expected.to_owned(),
+                found: found.to_owned(),
+                source: "spec/trust.md, Enrolment".to_owned(),
+                remedy: remedy.to_owned(),
+            }],
+        }
+    }
+}
+
 pub(crate) fn internal() -> Problem {
     Problem {
         kind: format!("{TYPE}internal"),

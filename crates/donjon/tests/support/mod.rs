@@ -252,6 +252,11 @@ pub(crate) fn program(package: &'static str, file: &'static str, form: Form) -> 
     built("guest/programs", package, file, form)
 }
 
+/// A package of ours that is a component, and the file that it gives.
+pub(crate) fn component(package: &'static str, file: &'static str) -> PathBuf {
+    built("", package, file, Form::Component)
+}
+
 fn built(workspace: &'static str, package: &'static str, file: &'static str, form: Form) -> PathBuf {
     static BUILT: Mutex<BTreeMap<(&str, Form), PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().expect("no build panicked");

@@ -1,11 +1,10 @@
 //! By RustCrypto: `p256`, `p384`, `hmac`, and the system's random bytes.
 
 pub(crate) use evidence::RustCrypto as Evidence;
-use getrandom::SysRng;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use identity::keys::Algorithm;
 use p256::{
-    ecdsa::signature::{RandomizedSigner as _, Verifier as _},
+    ecdsa::signature::{Signer as _, Verifier as _},
     pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _},
 };
 use sha2::Sha256;
@@ -64,14 +63,14 @@ impl Pair {
 
     /// ECDSA-Sig-Value, DER.
     pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        // By RFC 6979 with random bytes: two signatures of one text are two, as everywhere.
+        // By RFC 6979 and nothing else: a root that a derived key makes of the same facts is the same root.
         Some(match self {
             Self::P256(key) => {
-                let signature: p256::ecdsa::DerSignature = key.try_sign_with_rng(&mut SysRng, message).ok()?;
+                let signature: p256::ecdsa::DerSignature = key.try_sign(message).ok()?;
                 signature.as_bytes().to_vec()
             }
             Self::P384(key) => {
-                let signature: p384::ecdsa::DerSignature = key.try_sign_with_rng(&mut SysRng, message).ok()?;
+                let signature: p384::ecdsa::DerSignature = key.try_sign(message).ok()?;
                 signature.as_bytes().to_vec()
             }
         })

@@ -7,10 +7,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use identity::problem::{FailedCheck, PROBLEM_MEDIA_TYPE, Problem};
+use identity::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 use super::{routes, uncached};
-use crate::refusal::{self, Refusal, TYPE};
+use crate::refusal::{self, HttpFault, Refusal};
 
 /// Everything a request can end in but success.
 #[derive(Debug)]
@@ -46,14 +46,15 @@ impl Fault {
     /// What the asker is told.
     fn problem(&self) -> Problem {
         let form = |status: StatusCode, id: &str, expected: &str| {
-            http(&HttpFault {
+            HttpFault {
                 status: status.as_u16(),
                 title: "the request is not of the form this service takes",
                 id,
                 expected,
                 found: "something else",
                 remedy: "send a request of this form",
-            })
+            }
+            .problem()
         };
         match self {
             Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", &routes::list()),
@@ -68,54 +69,60 @@ impl Fault {
             Self::Bundle => form(StatusCode::BAD_REQUEST, "http.bundle", "a SEQUENCE of certificate requests, DER"),
             Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
             // These are not about the form: the same request may succeed later.
-            Self::Slow => http(&HttpFault {
+            Self::Slow => HttpFault {
                 status: StatusCode::REQUEST_TIMEOUT.as_u16(),
                 title: "the request took too long to arrive",
                 id: "http.time",
                 expected: "the whole body within the time limit",
                 found: "a body that was not complete then",
                 remedy: "send the same request again, over a faster connection if this repeats",
-            }),
-            Self::Busy => http(&HttpFault {
+            }
+            .problem(),
+            Self::Busy => HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the Steward is busy",
                 id: "http.busy",
                 expected: "fewer requests at a time",
                 found: "as many as there is room for",
                 remedy: "send the same request again in a moment",
-            }),
-            Self::Often => http(&HttpFault {
+            }
+            .problem(),
+            Self::Often => HttpFault {
                 status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
                 title: "this client asks too often",
                 id: "http.rate",
                 expected: "fewer requests from one address",
                 found: "more than this Steward takes of one",
                 remedy: "send the same request again in a moment",
-            }),
-            Self::Record => http(&HttpFault {
+            }
+            .problem(),
+            Self::Record => HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the Steward cannot record what it issues, so it issues nothing",
                 id: "record.written",
                 expected: "a record that can be written",
                 found: "one that cannot",
                 remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
-            }),
-            Self::Key => http(&HttpFault {
+            }
+            .problem(),
+            Self::Key => HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the key of the certificate authority does not sign",
                 id: "authority.key",
                 expected: "a key that signs",
                 found: "an HSM that does not answer, or refuses",
                 remedy: "send the same request again in a moment; the operator finds the reason in the Steward's log",
-            }),
-            Self::Ended { not_after } => http(&HttpFault {
+            }
+            .problem(),
+            Self::Ended { not_after } => HttpFault {
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 title: "the certificate authority has ended",
                 id: "authority.validity",
                 expected: "certificates of the authority that are valid now",
                 found: &format!("they ended at {not_after}"),
                 remedy: "the operator of this Steward has to renew them",
-            }),
+            }
+            .problem(),
             Self::Internal => refusal::internal(),
             Self::Refused { number: None, refusal } => refusal.problem(),
             Self::Refused { number: Some(number), refusal } => {
@@ -149,34 +156,6 @@ impl IntoResponse for Fault {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
-    }
-}
-
-/// A request that never became a CSR.
-struct HttpFault<'a> {
-    status: u16,
-    title: &'a str,
-    id: &'a str,
-    expected: &'a str,
-    found: &'a str,
-    remedy: &'a str,
-}
-
-/// What the asker of a request that never became a CSR is told.
-fn http(fault: &HttpFault<'_>) -> Problem {
-    let HttpFault { status, title, id, expected, found, remedy } = *fault;
-    Problem {
-        kind: format!("{TYPE}http"),
-        title: title.to_owned(),
-        status,
-        detail: format!("{id}: expected {expected}"),
-        checks: vec![FailedCheck {
-            id: id.to_owned(),
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-            source: "spec/trust.md, Enrolment".to_owned(),
-            remedy: remedy.to_owned(),
-        }],
     }
 }
 

@@ -43,8 +43,8 @@ use tokio::{
 };
 
 pub(crate) use self::clients::Client;
+pub use self::routes::open_api;
 use self::{clients::Clients, fault::Fault};
-pub use self::{routes::open_api, told::Description};
 use crate::{Clock, Limits, Steward, metrics::Metrics, record::writer::Record};
 
 struct Service {

@@ -219,7 +219,7 @@ fn forms() -> Value {
         "Nonce": object(json!({ "nonce": text(), "expires": number() })),
         "Freshness": object(json!({ "nonce": text(), "expiry": number() })),
         "TrustBundle": object(json!({
-            "spiffe_sequence": number(), "spiffe_refresh_hint": number(), "keys": list(key),
+            "spiffe_sequence": number(), "spiffe_refresh_hint": number(), "keys": list(key), "donjon.policy": digest(),
         })),
         "Problem": object(json!({
             "type": text(), "title": text(), "status": number(), "detail": text(), "checks": list(check),

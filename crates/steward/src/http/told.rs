@@ -11,52 +11,12 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use workload::digest::Digest;
 
 use super::{Service, fault::Fault, routes, uncached};
 use crate::{
-    Steward,
     metrics::OPEN_METRICS,
-    published::{self, Bundle},
+    published::{self, Bundle, Description},
 };
-
-/// What `GET /` answers. A hint for people and tools: nothing in it is authority.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Description {
-    /// `donjon-steward`.
-    pub service: &'static str,
-    /// Version of the program.
-    pub version: &'static str,
-    /// The trust domain certificates are issued in.
-    pub trust_domain: String,
-    /// `hardware` or `insecure`.
-    pub class: String,
-    /// Digests of the roots (SHA-256 of the SPKI).
-    pub anchors: Vec<Digest>,
-    /// Digest of the policy.
-    pub policy: Digest,
-    /// TEEs whose evidence is taken.
-    pub tees: Vec<&'static str>,
-    /// Certificate lifetime in seconds.
-    pub certificate_lifetime: u64,
-}
-
-impl Description {
-    fn of(steward: &Steward) -> Self {
-        let policy = steward.policy();
-        Self {
-            service: "donjon-steward",
-            version: env!("CARGO_PKG_VERSION"),
-            trust_domain: policy.trust_domain().to_string(),
-            class: policy.class().to_string(),
-            anchors: vec![steward.authority().anchor()],
-            policy: policy.digest(),
-            tees: policy.tees().to_vec(),
-            certificate_lifetime: policy.lifetime(),
-        }
-    }
-}
 
 pub(super) async fn describe(State(service): State<Arc<Service>>) -> Response {
     Json(Description::of(&service.steward)).into_response()

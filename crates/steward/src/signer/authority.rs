@@ -24,10 +24,7 @@ use x509_cert::{
 use zeroize::Zeroizing;
 
 use super::key::{Key, KeyError, Signatures};
-use crate::{
-    crypto,
-    pem::{self, PemError},
-};
+use crate::pem::{self, PemError};
 
 /// Certificates the chain of an authority may have, root included: a Keep's own comes on top of them.
 pub const MAX_CHAIN: usize = chain::MAX_CHAIN - 1;
@@ -233,11 +230,11 @@ fn self_signed(key: &Key, class: Class, dns: &[DnsName], now: u64) -> Result<Vec
         Class::Hardware => format!("Donjon Steward {}", &digest[..16]),
         Class::Insecure => format!("Donjon Steward {INSECURE} {SIMULATED} {}", &digest[..16]),
     };
+    // Of what makes it another root than this key's next one; positive, and never zero.
+    let names: Vec<&str> = dns.iter().map(DnsName::as_str).collect();
+    let facts = Digest::of(format!("{digest} {now} {}", names.join(" ")).as_bytes());
     let mut serial = [0; 16];
-    if !crypto::fill(&mut serial) {
-        return Err(KeyError::Random.into());
-    }
-    // Positive, and never zero.
+    serial.copy_from_slice(&facts.as_bytes()[..16]);
     serial[0] = serial[0] & 0x7f | 0x40;
     let template = RootTemplate {
         common_name,

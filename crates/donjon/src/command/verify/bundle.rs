@@ -42,6 +42,10 @@ impl Bundle {
             return Err(Failure::new(format!("a bundle has one piece of evidence, not {}", files.len())).unusable());
         };
         let item = Item::read(file)?;
+        if item.is_stewards() {
+            let hint = "verify the file as it is: nothing else says which policy and which roots its evidence is about";
+            return Err(unusable(file, "it is a Steward's trust bundle").hint(hint));
+        }
         let evidence = match item.content() {
             Content::Csr(der) => Bundled::Csr(der.clone()),
             Content::Evidence(evidence, _) => Bundled::Evidence(evidence.clone()),

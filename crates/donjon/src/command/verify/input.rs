@@ -23,6 +23,7 @@ use identity::binding::{Purpose, report_data};
 use identity::csr::{CsrError, Request};
 use steward::carried::{self, CarriedError, KINDS};
 use steward::collateral::{Cache, Folder, Reader};
+use steward::published::Attested;
 use steward::signer::Signatures;
 use workload::brief;
 
@@ -45,6 +46,8 @@ pub(super) struct Item {
     path: PathBuf,
     pub(super) kind: Kind,
     content: Content,
+    /// Whose evidence it is.
+    steward: Option<Attested>,
 }
 
 /// What is judged.
@@ -89,12 +92,19 @@ impl Stated {
 impl Item {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = bytes(path)?;
+        let steward = Attested::read(&bytes);
+        let bytes = steward.as_ref().map_or(bytes, |steward| steward.evidence.to_string().into_bytes());
         let File { kind, content } = File::read(&bytes).map_err(|error| unusable(path, error))?;
-        Ok(Self { path: path.to_owned(), kind, content })
+        Ok(Self { path: path.to_owned(), kind, content, steward })
     }
 
     pub(super) fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// Whether what stands beside the evidence is what it is about.
+    pub(super) fn is_stewards(&self) -> bool {
+        self.steward.is_some()
     }
 
     pub(super) fn content(&self) -> &Content {
@@ -119,6 +129,10 @@ impl Item {
             Content::Csr(der) => self.request(der)?,
             Content::Bundle(bundle) => self.bundled(bundle)?,
             Content::Endorsements(_) => return Err(self.no_evidence()),
+        };
+        let subject = match &self.steward {
+            Some(steward) => self.of_steward(steward, subject, nonce.as_deref())?,
+            None => subject,
         };
         // The hash of a request's key, brief and nonce binds its key. Whatever was asked for instead would bind none: somebody
         // else's report could stand in it.
@@ -173,6 +187,25 @@ impl Item {
         };
         subject.endorsements.extend(endorsements).map_err(|error| unusable(&self.path, error))?;
         Ok(Subject { policy: policy.clone(), at: Some(*time), ..subject })
+    }
+
+    /// A Steward's evidence is bound to the policy and the roots that stand beside it (`spec/trust.md`, A Steward in a Keep).
+    fn of_steward(&self, steward: &Attested, subject: Subject, nonce: Option<&[u8]>) -> Result<Subject, Failure> {
+        let Some(brief) = subject.binding.launch_field.filter(|_| subject.stated.is_none()) else {
+            return Err(unusable(
+                &self.path,
+                "a trust bundle whose evidence does not say which brief its Keep was launched with",
+            ));
+        };
+        let said = steward.said(nonce.unwrap_or_default());
+        Ok(Subject {
+            binding: Binding {
+                report_data: Some(report_data(Purpose::User, &[], &brief, &said)),
+                launch_field: Some(brief),
+            },
+            stated: Some(Stated { nonce: nonce.map(<[u8]>::to_vec), brief: Some(brief) }),
+            ..subject
+        })
     }
 
     /// Evidence that a request carries is bound to its key, its brief and its nonce (`spec/trust.md`, rules 1 and 2).
