@@ -19,13 +19,20 @@ use der::{
     Decode as _, Encode as _, Sequence,
     asn1::{AnyRef, SetOfVec},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Service, fault::Fault, forms::Kind, uncached};
-use crate::judge::Asked;
+use super::{
+    Service,
+    fault::Fault,
+    forms::{self, Kind},
+    uncached,
+};
+use crate::{judge::Asked, nonce};
 
 /// What `simpleenroll` takes.
 const TAKEN: &str = "Content-Type: application/pkcs10, and the CSR in base64";
+/// What `nonce` takes, if it is told anything.
+const WANTED: &str = "Content-Type: application/est-attestation-freshness+json, and a JSON object";
 pub(super) const CERTIFICATES: &str = "application/pkcs7-mime; smime-type=certs-only";
 pub(super) const ATTRIBUTES: &str = "application/csrattrs";
 pub(super) const NONCE: &str = "application/est-attestation-freshness+json";
@@ -41,6 +48,24 @@ pub(super) async fn ca_certificates(State(service): State<Arc<Service>>) -> Resu
 /// Section 4.5: what a request must have.
 pub(super) async fn attributes() -> Result<Response, Fault> {
     Ok(encoded(ATTRIBUTES, &vec![ATTESTATION].to_der().map_err(ours)?))
+}
+
+/// The same for who says what it needs: every nonce here has one length, and goes into evidence of any type by its hash.
+pub(super) async fn nonce_as_wanted(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Fault> {
+    #[derive(Deserialize)]
+    struct Wanted {
+        len: Option<u64>,
+    }
+    let (parts, body) = request.into_parts();
+    if !forms::is_of(&parts.headers, NONCE) {
+        return Err(Fault::ContentType(WANTED));
+    }
+    let body = service.body(&parts.headers, body).await?;
+    let Wanted { len } = serde_json::from_slice(&body).map_err(|_| Fault::NonceRequest)?;
+    match len {
+        Some(found) if found != nonce::LENGTH as u64 => Err(Fault::NonceLength { found }),
+        _ => nonce(State(service)).await,
+    }
 }
 
 /// A nonce, as `GET /nonce` gives it, in the form that EST has for it.

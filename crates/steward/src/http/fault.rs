@@ -10,7 +10,10 @@ use axum::{
 use identity::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 use super::{routes, uncached};
-use crate::refusal::{self, HttpFault, Refusal};
+use crate::{
+    nonce,
+    refusal::{self, HttpFault, Refusal},
+};
 
 /// Everything a request can end in but success.
 #[derive(Debug)]
@@ -32,6 +35,11 @@ pub(super) enum Fault {
     Internal,
     /// Not a SEQUENCE of requests.
     Bundle,
+    /// Not what is said of a nonce that is wanted.
+    NonceRequest,
+    NonceLength {
+        found: u64,
+    },
     Ended {
         not_after: u64,
     },
@@ -67,6 +75,20 @@ impl Fault {
             ),
             Self::TooLarge => form(StatusCode::PAYLOAD_TOO_LARGE, "http.size", "a body of at most 262144 bytes"),
             Self::Bundle => form(StatusCode::BAD_REQUEST, "http.bundle", "a SEQUENCE of certificate requests, DER"),
+            Self::NonceRequest => form(
+                StatusCode::BAD_REQUEST,
+                "http.nonce",
+                "a JSON object, in which `len`, if it is there, is a number",
+            ),
+            Self::NonceLength { found } => HttpFault {
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                title: "the Steward has no such nonce",
+                id: "nonce.length",
+                expected: &format!("a nonce of {} bytes, or of any length", nonce::LENGTH),
+                found: &format!("one of {found} is wanted"),
+                remedy: "ask without `len`: evidence is bound to the hash of a nonce, so any length does",
+            }
+            .problem(),
             Self::Body => form(StatusCode::BAD_REQUEST, "http.body", "a complete body"),
             // These are not about the form: the same request may succeed later.
             Self::Slow => HttpFault {

@@ -33,15 +33,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What the body says of itself, once. Parameters mean nothing and are ignored.
+    /// What the body says of itself.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return None;
-        };
-        let value = value.to_str().unwrap_or_default();
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        [Self::Csr, Self::Bundle].into_iter().find(|kind| essence.eq_ignore_ascii_case(kind.media_type()))
+        [Self::Csr, Self::Bundle].into_iter().find(|kind| is_of(headers, kind.media_type()))
     }
 
     pub(super) const fn media_type(self) -> &'static str {
@@ -50,6 +44,16 @@ impl Kind {
             Self::Bundle => "application/vnd.steward.pkcs10-bundle.v1",
         }
     }
+}
+
+/// Whether the body says of itself, once, that it is of this media type. Parameters mean nothing and are ignored.
+pub(super) fn is_of(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let value = value.to_str().unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
 }
 
 /// The two forms of a chain.

@@ -123,12 +123,18 @@ static ROUTES: &[Route] = &[
     ),
     route(
         "/.well-known/est/nonce",
-        || get(est::nonce),
-        &[asked(
-            "draft-ietf-lamps-attestation-freshness: a nonce to make evidence with",
-            &[est::NONCE],
-            Some("Freshness"),
-        )],
+        || get(est::nonce).post(est::nonce_as_wanted),
+        &[
+            asked(
+                "draft-ietf-lamps-attestation-freshness: a nonce to make evidence with",
+                &[est::NONCE],
+                Some("Freshness"),
+            ),
+            Operation {
+                form: Some("Freshness"),
+                ..sent("The same, of the length in `len`", &[est::NONCE], &[est::NONCE])
+            },
+        ],
     ),
 ];
 

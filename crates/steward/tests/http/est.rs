@@ -60,6 +60,31 @@ async fn the_chain_what_a_request_must_have_and_a_nonce() {
     assert_eq!(nonce["expiry"], 300);
 }
 
+/// draft-ietf-lamps-attestation-freshness-08 section 5.1: who asks for more than a nonce says so in a body.
+#[tokio::test]
+async fn a_nonce_is_of_the_length_that_is_wanted_or_of_none() {
+    let world = World::new();
+    let handle = start(&world, |_| {}).await;
+    const NONCE: &str = "application/est-attestation-freshness+json";
+    for wanted in ["{}", r#"{"len":57}"#, r#"{"len":57,"type":"1.2.3.4.5","reqInfo":{"a":[1]}}"#] {
+        let answer = post(&handle, "nonce", NONCE, wanted.to_owned()).await;
+        assert_eq!((answer.status, answer.header(CONTENT_TYPE)), (StatusCode::OK, NONCE), "{wanted}");
+        let nonce: Value = serde_json::from_slice(&answer.body).unwrap();
+        let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(nonce["nonce"].as_str().unwrap());
+        assert_eq!(decoded.unwrap().len(), 57);
+    }
+    for (media_type, wanted, status, id) in [
+        (NONCE, r#"{"len":32}"#, StatusCode::SERVICE_UNAVAILABLE, "nonce.length"),
+        (NONCE, r#"{"len":-1}"#, StatusCode::BAD_REQUEST, "http.nonce"),
+        (NONCE, "[]x", StatusCode::BAD_REQUEST, "http.nonce"),
+        ("application/json", "{}", StatusCode::UNSUPPORTED_MEDIA_TYPE, "http.content_type"),
+    ] {
+        let answer = post(&handle, "nonce", media_type, wanted.to_owned()).await;
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, problem["checks"][0]["id"].as_str()), (status, Some(id)), "{wanted}");
+    }
+}
+
 #[tokio::test]
 async fn a_keep_enrols_and_enrols_again() {
     let world = World::new();
