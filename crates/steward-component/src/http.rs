@@ -76,8 +76,7 @@ impl Answer {
 
 /// A request of another form than is taken.
 pub(crate) fn form(status: u16, id: &str, expected: &str) -> Problem {
-    let (title, found) = ("the request is not of the form this service takes", "something else");
-    HttpFault { status, title, id, expected, found, remedy: "send a request of this form" }.problem()
+    HttpFault::form(status, id, expected).problem()
 }
 
 /// A Steward that cannot do its work.

@@ -485,7 +485,20 @@ pub struct HttpFault<'a> {
     pub remedy: &'a str,
 }
 
-impl HttpFault<'_> {
+impl<'a> HttpFault<'a> {
+    /// Of a request of another form than is taken.
+    #[must_use]
+    pub fn form(status: u16, id: &'a str, expected: &'a str) -> Self {
+        Self {
+            status,
+            title: "the request is not of the form this service takes",
+            id,
+            expected,
+            found: "something else",
+            remedy: "send a request of this form",
+        }
+    }
+
     /// What the asker is told.
     #[must_use]
     pub fn problem(&self) -> Problem {

@@ -331,7 +331,11 @@ fn rule_10_a_replayed_csr_gains_neither_key_nor_time() {
     assert_eq!(replayed.not_after, first.not_after);
     assert_eq!(replayed.ear, first.ear);
     // Two certificates, two serial numbers (RFC 5280 section 4.1.2.2); a key that signs as RFC 6979 says makes the first one again.
-    assert!(replayed.serial != first.serial || replayed.der == first.der);
+    if cfg!(feature = "aws-lc") {
+        assert_ne!(replayed.serial, first.serial);
+    } else {
+        assert_eq!(replayed.der, first.der);
+    }
 
     // A fresh nonce would move both dates: the control.
     let fresh = read(&world.keep_at(NOW + 299).ask_at(NOW + 299).unwrap());

@@ -90,15 +90,20 @@ fn project(world: &World, policy: &str) -> TempDir {
     folder(&[("Donjon.toml", manifest.as_bytes()), ("policy.toml", policy.as_bytes()), ("ark.pem", &ark)])
 }
 
+fn started(backend: &str) -> (World, TempDir, Steward) {
+    let world = World::new();
+    let dir = project(&world, POLICY);
+    let steward = Steward::start(dir.path(), backend);
+    (world, dir, steward)
+}
+
 fn anchor(trust: &Value) -> Digest {
     trust["keys"][0]["donjon.anchor"].as_str().unwrap().parse().unwrap()
 }
 
 #[test]
 fn its_hardware_says_by_which_policy_and_with_which_key_it_issues() {
-    let world = World::build(POLICY, world::NOW);
-    let dir = project(&world, POLICY);
-    let steward = Steward::start(dir.path(), "sim-snp");
+    let (world, dir, steward) = started("sim-snp");
     let trust = steward.json("/trust?nonce=00ff17");
 
     let verified = |trust: &Value, arguments: &[&str]| {
@@ -135,9 +140,7 @@ fn its_hardware_says_by_which_policy_and_with_which_key_it_issues() {
 
 #[test]
 fn it_issues_for_keeps_that_its_policy_takes() {
-    let world = World::build(POLICY, world::NOW);
-    let dir = project(&world, POLICY);
-    let steward = Steward::start(dir.path(), "sim-snp");
+    let (world, _dir, steward) = started("sim-snp");
     let trust = steward.json("/trust");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let asking = || {
@@ -173,9 +176,8 @@ fn it_issues_for_keeps_that_its_policy_takes() {
 
 #[test]
 fn without_hardware_it_has_no_keys_and_says_so() {
-    let world = World::build(POLICY, world::NOW);
-    let dir = project(&world, POLICY);
-    let answer = Steward::start(dir.path(), "kvm").ask("GET /nonce", b"");
+    let (_world, _dir, steward) = started("kvm");
+    let answer = steward.ask("GET /nonce", b"");
     let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!((answer.status, problem.checks[0].id.as_str()), (503, "platform.keys"), "{problem}");
 }

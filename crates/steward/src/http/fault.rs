@@ -53,17 +53,8 @@ pub(super) enum Fault {
 impl Fault {
     /// What the asker is told.
     fn problem(&self) -> Problem {
-        let form = |status: StatusCode, id: &str, expected: &str| {
-            HttpFault {
-                status: status.as_u16(),
-                title: "the request is not of the form this service takes",
-                id,
-                expected,
-                found: "something else",
-                remedy: "send a request of this form",
-            }
-            .problem()
-        };
+        let form =
+            |status: StatusCode, id: &str, expected: &str| HttpFault::form(status.as_u16(), id, expected).problem();
         match self {
             Self::NotFound => form(StatusCode::NOT_FOUND, "http.path", &routes::list()),
             Self::Method => form(StatusCode::METHOD_NOT_ALLOWED, "http.method", &routes::list()),
