@@ -6,20 +6,20 @@
 //! writers and owners included, it looks absent. Refuses to be the authority on anything: what a Keep runs, its brief says.
 //!
 //! ```text
-//!   serve (TLS, connections) -> http (OCI) -> release (who sees what) -> store (object_store, a directory, fsync)
-//!                                   |-> login (who writes)   |-> uploads (in flight)
+//!   serve (TLS, connections) -> http (OCI) -> release (who sees what) -> store (objects: directory or S3; rows: SQLite or PostgreSQL)
+//!                                   |-> login (who writes)
 //! ```
 //!
-//! Does not hide content from its own operator: he sees all that is not encrypted to Keeps. Does not delete, and knows no
-//! referrers yet. Invariant: an acknowledged push is on the disk; nothing else has a name.
+//! Does not hide content from its own operator: he sees all that is not encrypted to Keeps. Any number of them serve one
+//! store. Invariant: an acknowledged push is on the disk; nothing else has a name.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use drawbridge::{Access, Repositories, Settings, Tls, Tokens, serve};
+//! use drawbridge::{Access, Repositories, Settings, Storage, Tls, Tokens, serve};
 //!
 //! let settings = Settings {
 //!     tls: Tls::self_made(&["localhost".to_owned()])?,
-//!     store: "registry".into(),
+//!     store: Storage::directory("registry".into()),
 //!     tokens: Tokens::parse("tokens.toml", &std::fs::read_to_string("tokens.toml")?)?,
 //!     repositories: Repositories::default().with("acme/shop".parse()?, Access::Public),
 //!     steward: None,
@@ -42,11 +42,16 @@ mod serve;
 mod settings;
 mod store;
 mod tls;
-mod uploads;
 
 pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError, Writer};
 pub use release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 pub use serve::{Handle, ServeError, serve};
 pub use settings::{Access, Hint, Limits, ReadError, Repositories, Settings, read};
-pub use store::OpenError;
+pub use store::{DatabaseError, OpenError, Storage, StorageError};
 pub use tls::{Tls, TlsError};
+
+/// Unix seconds. Before 1970 no certificate is valid.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

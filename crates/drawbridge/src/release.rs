@@ -4,9 +4,7 @@
 //! peer may see (`trust.md`, 13, 14 and "Who checks what"). Refuses everybody by default: no certificate, no policy, a
 //! policy of another owner, a Keep that does not satisfy it, and any failure on the way all end in [`Sight::Nothing`].
 //! Tokens are not looked at: writers and owners see nothing either.
-//! Invariant: content of a confidential repository leaves through a [`Sight::Granted`], and after [`Release::log`].
-
-use std::collections::HashSet;
+//! Invariant: content of a confidential repository leaves through a [`Sight::Granted`], and after [`Sight::record`].
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
 use identity::chain::{ChainError, verify_chain};
@@ -17,7 +15,7 @@ use workload::names::Repository;
 
 use crate::http::Refusal;
 use crate::references::References;
-use crate::store::{Store, StoreError, StoredManifest};
+use crate::store::{Kind, Record, Store, StoreError, StoredManifest};
 use crate::tls::Peer;
 
 /// `artifactType` of a release policy in a registry. Its one layer is the signed policy, `identity::release::RELEASE_MEDIA_TYPE`.
@@ -43,7 +41,6 @@ pub(crate) enum Sight {
 pub(crate) struct Release {
     repository: Repository,
     workload: Digest,
-    blobs: HashSet<Digest>,
     serial: String,
     keep: String,
     policy: u64,
@@ -51,18 +48,33 @@ pub(crate) struct Release {
 }
 
 impl Sight {
-    pub(crate) fn manifest(&self, digest: &Digest) -> bool {
+    /// Whether this manifest of the repository is for the peer: the workload, or what is about it (its signatures).
+    pub(crate) async fn manifest(&self, store: &Store, digest: &Digest) -> Result<bool, StoreError> {
         match self {
-            Self::Open => true,
-            Self::Granted(release) => release.workload == *digest,
-            Self::Nothing => false,
+            Self::Open => Ok(true),
+            Self::Granted(Release { repository, workload, .. }) => {
+                store.is_of(repository, workload, digest, Kind::Manifest).await
+            }
+            Self::Nothing => Ok(false),
         }
     }
 
-    pub(crate) fn blob(&self, digest: &Digest) -> bool {
+    /// Whether this blob of the repository is for the peer: one that such a manifest refers to.
+    pub(crate) async fn blob(&self, store: &Store, digest: &Digest) -> Result<bool, StoreError> {
+        match self {
+            Self::Open => Ok(true),
+            Self::Granted(Release { repository, workload, .. }) => {
+                store.is_of(repository, workload, digest, Kind::Blob).await
+            }
+            Self::Nothing => Ok(false),
+        }
+    }
+
+    /// Whether the peer may ask what is about this manifest.
+    pub(crate) fn subject(&self, digest: &Digest) -> bool {
         match self {
             Self::Open => true,
-            Self::Granted(release) => release.blobs.contains(digest),
+            Self::Granted(release) => release.workload == *digest,
             Self::Nothing => false,
         }
     }
@@ -76,18 +88,14 @@ impl Sight {
         }
     }
 
-    /// Writes down that these bytes are released; before the first of them leaves.
-    pub(crate) fn log(&self, what: &'static str, digest: &Digest) {
-        if let Self::Granted(release) = self {
-            release.log(what, digest);
-        }
-    }
-}
-
-impl Release {
-    fn log(&self, what: &'static str, digest: &Digest) {
-        let Self { repository, workload, blobs: _, serial, keep, policy, until: _ } = self;
+    /// Writes down that these bytes are released; before the first of them leaves. When this returns, it is on the disk.
+    pub(crate) async fn record(&self, store: &Store, what: &'static str, digest: &Digest) -> Result<(), StoreError> {
+        let Self::Granted(Release { repository, workload, serial, keep, policy, until: _ }) = self else {
+            return Ok(());
+        };
+        store.record(&Record { repository, workload, what, digest, serial, keep, policy: *policy }).await?;
         tracing::info!(target: "drawbridge::release", %repository, %workload, what, %digest, serial, keep, policy, "released");
+        Ok(())
     }
 }
 
@@ -130,7 +138,7 @@ async fn release(
     peer: &Peer,
     now: u64,
 ) -> Result<Release, Refused> {
-    let policy = in_force(store, repository).await?.ok_or(Refused::NoPolicy)?;
+    let (_, policy) = in_force(store, repository).await?.ok_or(Refused::NoPolicy)?;
     if policy.owner() != owner {
         return Err(Refused::Owner { expected: *owner, found: *policy.owner() });
     }
@@ -139,13 +147,12 @@ async fn release(
     // A Keep asks for the workload it was launched for; the policy says whether it may have it.
     let workload = keep.ear.workload;
     let grant = policy.decide(&keep, &workload, now).map_err(Refused::Decision)?;
-    let manifest = store.manifest(repository, &grant.workload).await?.ok_or(Refused::NoWorkload(workload))?;
-    let references =
-        References::parse(&manifest.media_type, &manifest.bytes).map_err(|_| Refused::NoWorkload(workload))?;
+    if !store.is_of(repository, &workload, &workload, Kind::Manifest).await? {
+        return Err(Refused::NoWorkload(workload));
+    }
     Ok(Release {
         repository: grant.repository,
         workload: grant.workload,
-        blobs: references.blobs.iter().map(|blob| blob.digest).collect(),
         serial: hex::encode(&keep.serial),
         keep: keep.id.to_string(),
         policy: grant.policy_version,
@@ -154,51 +161,56 @@ async fn release(
 }
 
 /// The policy in force, of whatever owner; `None` before the first was pushed.
-async fn in_force(store: &Store, repository: &Repository) -> Result<Option<OwnerSigned<ReleasePolicy>>, StoreError> {
-    let Some(digest) = store.policy(repository).await? else { return Ok(None) };
-    let damaged = || StoreError::Damaged { path: format!("the release policy of {repository}") };
-    let manifest = store.manifest(repository, &digest).await?.ok_or_else(damaged)?;
-    // Its signature is checked anew: what opens a repository is never only a file that was once looked at.
-    let policy = open(store, &manifest).await.map_err(|_| damaged())?;
-    if policy.repository == *repository { Ok(Some(policy)) } else { Err(damaged()) }
+async fn in_force(
+    store: &Store,
+    repository: &Repository,
+) -> Result<Option<(Digest, OwnerSigned<ReleasePolicy>)>, StoreError> {
+    let Some(manifest) = store.policy(repository).await? else { return Ok(None) };
+    let damaged = || StoreError::Damaged { what: format!("the release policy of {repository}") };
+    // Its signature is checked anew: what opens a repository is never only a row that was once looked at.
+    let policy = open(store, repository, &manifest).await.map_err(|_| damaged())?;
+    if policy.repository == *repository { Ok(Some((manifest.digest, policy))) } else { Err(damaged()) }
 }
 
 /// Whether the tag `release` may be moved to this manifest: a policy of this repository, signed by its owner, and no step
-/// back. The same policy again is fine. The caller holds a lock until the tag is moved. Who shows what the owner signed for
+/// back. The same policy again is fine. Gives the manifest of the policy it replaces. Who shows what the owner signed for
 /// this repository is told which version is in force, so that the owner can go on from there; nothing of what is in it.
 pub(crate) async fn admit(
     store: &Store,
     repository: &Repository,
     owner: &Digest,
     manifest: &StoredManifest,
-) -> Result<(), Refusal> {
-    let policy = open(store, manifest).await?;
+) -> Result<Option<Digest>, Refusal> {
+    let policy = open(store, repository, manifest).await?;
     if policy.repository != *repository {
         return Err(Refusal::PolicyRepository { expected: repository.clone(), found: policy.repository.clone() });
     }
     if policy.owner() != owner {
         return Err(Refusal::PolicyOwner { expected: *owner, found: *policy.owner() });
     }
-    match in_force(store, repository).await? {
-        // An owner whom the operator replaced in the settings has no say in what the new one begins with.
-        Some(current) if current.owner() == owner && current.digest() != policy.digest() => {
-            policy.follows(&current).map_err(|error| {
-                let (version, digest) = (current.version, *current.digest());
-                Refusal::PolicyOrder { error, version, digest }
-            })
-        }
-        Some(_) | None => Ok(()),
+    let Some((replaces, current)) = in_force(store, repository).await? else { return Ok(None) };
+    // An owner whom the operator replaced in the settings has no say in what the new one begins with.
+    if current.owner() == owner && current.digest() != policy.digest() {
+        policy.follows(&current).map_err(|error| {
+            let (version, digest) = (current.version, *current.digest());
+            Refusal::PolicyOrder { error, version, digest }
+        })?;
     }
+    Ok(Some(replaces))
 }
 
-async fn open(store: &Store, manifest: &StoredManifest) -> Result<OwnerSigned<ReleasePolicy>, Refusal> {
+async fn open(
+    store: &Store,
+    repository: &Repository,
+    manifest: &StoredManifest,
+) -> Result<OwnerSigned<ReleasePolicy>, Refusal> {
     let references = References::parse(&manifest.media_type, &manifest.bytes)?;
     let reserved = || Refusal::Reserved { expected: RELEASE_ARTIFACT_TYPE };
     let [_config, layer] = references.blobs.as_slice() else { return Err(reserved()) };
     if references.artifact_type.as_deref() != Some(RELEASE_ARTIFACT_TYPE) || layer.media_type != RELEASE_MEDIA_TYPE {
         return Err(reserved());
     }
-    let envelope = store.small(&layer.digest, ENVELOPE_LIMIT).await?.ok_or_else(reserved)?;
+    let envelope = store.small(repository, &layer.digest, ENVELOPE_LIMIT).await?.ok_or_else(reserved)?;
     Ok(ReleasePolicy::open(&envelope, &AwsLc)?)
 }
 

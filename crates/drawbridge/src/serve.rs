@@ -2,8 +2,9 @@
 //!
 //! Owns the accept loop: a task for each connection does handshake and requests, so that nobody's slowness is anybody
 //! else's wait. Refuses to wait for ever: handshakes, headers and silence have limits, connections and streams a number.
-//! Invariant: when [`Handle::shutdown`] returned, no task and no socket of this server is left, so the store is free.
+//! Invariant: when [`Handle::shutdown`] returned, no task and no socket of this server is left.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -24,9 +25,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use workload::Digest;
 
-use crate::http::{Service, Work, router};
+use crate::http::{Service, router};
+use crate::now;
 use crate::settings::{Limits, Settings};
-use crate::store::{CHUNK, OpenError, Store};
+use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store};
 use crate::tls::Peer;
 
 /// How long running requests may go on once the server is told to end.
@@ -44,7 +46,10 @@ const STREAMS: u32 = 8;
 pub enum ServeError {
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Open(#[from] OpenError),
+    /// The store cannot be written to.
+    #[error("the store failed: {0}")]
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// The listening socket is of no use.
     #[error("the listening socket is of no use: {0}")]
     Socket(#[from] io::Error),
@@ -55,16 +60,23 @@ impl ServeError {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Store(OpenError::Locked { path: _ }) => {
-                Some("end the other process, or give this one a directory of its own")
-            }
-            Self::Store(OpenError::Directory { path: _, source: _ }) => {
+            Self::Open(OpenError::Directory { path: _, source: _ }) => {
                 Some("the directory must be writable for this user")
             }
-            Self::Store(OpenError::Open { path: _, mode: _ }) => {
+            Self::Open(OpenError::Open { path: _, mode: _ }) => {
                 Some("take the others' access away with `chmod 700` on it, or name another directory")
             }
-            Self::Store(OpenError::Engine { path: _, source: _ }) | Self::Socket(_) => None,
+            Self::Open(OpenError::Bucket { bucket: _, source: _ }) => Some(
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who and where; AWS_ALLOW_HTTP=true \
+                 allows an endpoint without TLS",
+            ),
+            Self::Open(OpenError::Database(DatabaseError::Format { found: _ })) => {
+                Some("a newer donjon made it: use that one")
+            }
+            Self::Open(OpenError::Database(_)) => Some("it must be running, and its URL must name user and database"),
+            Self::Open(OpenError::Engine { path: _, source: _ } | OpenError::Stopped)
+            | Self::Store(_)
+            | Self::Socket(_) => None,
         }
     }
 }
@@ -86,19 +98,28 @@ pub struct Handle {
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, ServeError> {
     let local_addr = listener.local_addr()?;
     let Settings { tls, store, tokens, repositories, steward, limits } = settings;
-    let store = tokio::task::spawn_blocking(move || Store::open(&store)).await.map_err(io::Error::other)??;
+    tracing::info!(%store, "store");
+    let store = Store::open(&store, limits.open_uploads).await?;
+    for name in repositories.names() {
+        store.declare(name).await.map_err(|error| ServeError::Store(error.into()))?;
+    }
     let acceptor = TlsAcceptor::from(tls.config);
-    let service = Service::new(store, tokens, repositories, steward, limits.clone());
-    let work = service.work.clone();
+    let service = Arc::new(Service::new(store, tokens, repositories, steward, limits.clone()));
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, acceptor, router(Arc::new(service)), work, limits, stopped));
+    let collecting = collect(Arc::clone(&service), limits.clone());
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = accept(listener, acceptor, router(service), limits, stopped) => {}
+            never = collecting => match never {},
+        }
+    });
     tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
     Ok(Handle { local_addr, pin: tls.pin, stop, task })
 }
 
 impl Handle {
-    /// Takes no more connections, lets running requests end (at most 5 seconds), finishes what was already being written, and
-    /// returns when nothing is left.
+    /// Takes no more connections, lets running requests end (at most 5 seconds), and returns when nothing is left. What is
+    /// cut off then was not acknowledged, and is not there.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
         let _ = (&mut self.task).await;
@@ -121,7 +142,6 @@ async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     router: Router,
-    work: Work,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -158,8 +178,26 @@ async fn accept(
     drop(listener);
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
     connections.shutdown().await;
-    // Not given up: it holds the store, and is nothing but a few writes.
-    work.ended().await;
+}
+
+/// Collects what is forgotten, now and then, while the server serves.
+async fn collect(service: Arc<Service>, limits: Limits) -> Infallible {
+    let grace = Grace {
+        upload: limits.upload_idle.as_secs(),
+        blob: limits.blob_idle.as_secs(),
+        // Longer than anybody reads one blob from where it lies.
+        object: limits.blob_idle.as_secs().min(3600),
+    };
+    loop {
+        sleep(limits.collect).await;
+        match service.store.collect(grace, now()).await {
+            Ok(collected) if collected == Collected::default() => {}
+            Ok(Collected { uploads, links, blobs, objects }) => {
+                tracing::info!(uploads, links, blobs, objects, "collected");
+            }
+            Err(error) => tracing::warn!(%error, "the collection was not completed"),
+        }
+    }
 }
 
 async fn connection(
@@ -180,7 +218,7 @@ async fn connection(
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_send_buf_size(usize::try_from(CHUNK)?)
+            .max_send_buf_size(CHUNK)
             .max_header_list_size(u32::try_from(HEADER)?)
             .serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
@@ -259,46 +297,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Idle<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::sync::oneshot;
-
-    use crate::Tls;
-
-    /// A push whose client hung up still holds the store.
-    #[tokio::test]
-    async fn the_end_waits_for_what_is_being_written() {
-        let (work, written) = (Work::default(), Arc::new(AtomicBool::new(false)));
-        let (finish, finished) = oneshot::channel::<()>();
-        let (task, wrote) = (work.clone(), Arc::clone(&written));
-        let client = tokio::spawn(async move {
-            let write = async move {
-                let _ = finished.await;
-                wrote.store(true, Ordering::SeqCst);
-                Ok(())
-            };
-            task.to_the_end(write).await
-        });
-        let turns = async || {
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-        };
-        turns().await;
-        client.abort();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let acceptor = TlsAcceptor::from(Tls::self_made(&["localhost".to_owned()]).unwrap().config);
-        let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(accept(listener, acceptor, Router::new(), work, Limits::default(), stopped));
-        stop.send(true).unwrap();
-        turns().await;
-        assert!(!served.is_finished(), "it is still being written");
-        finish.send(()).unwrap();
-        served.await.unwrap();
-        assert!(written.load(Ordering::SeqCst), "control: it was written");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_and_bytes_prolong() {

@@ -5,7 +5,6 @@
 //! Invariant: a confidential repository always has an owner, whose key alone can open it (`trust.md`, 14).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use workload::names::Repository;
 use workload::settings::{self, SettingsError};
 
 use crate::login::Tokens;
+use crate::store::Storage;
 use crate::tls::Tls;
 
 /// Everything [`crate::serve`] needs besides a listening socket.
@@ -21,8 +21,8 @@ use crate::tls::Tls;
 pub struct Settings {
     /// Who the server is.
     pub tls: Tls,
-    /// The directory of the store; made if it is not there.
-    pub store: PathBuf,
+    /// Where everything is kept.
+    pub store: Storage,
     /// Who may write.
     pub tokens: Tokens,
     /// Which repositories exist.
@@ -42,10 +42,17 @@ pub struct Limits {
     pub handshake: Duration,
     /// Without a byte in either direction, then a connection is closed.
     pub idle: Duration,
-    /// Uploads at the same time. Each holds one part of at most 5 MiB in memory.
+    /// Bodies of blobs that are taken at the same time; more wait for half a minute. Each holds one part of at most 5 MiB in
+    /// memory.
     pub uploads: usize,
+    /// Uploads of one writer that are in flight.
+    pub open_uploads: u32,
     /// Until an upload that nobody goes on with is forgotten.
     pub upload_idle: Duration,
+    /// Until a blob that no manifest refers to is.
+    pub blob_idle: Duration,
+    /// Between two collections of what is forgotten.
+    pub collect: Duration,
     /// The biggest blob, in bytes.
     pub blob: u64,
 }
@@ -57,8 +64,11 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             uploads: 64,
-            upload_idle: Duration::from_secs(600),
-            blob: 1024 * 1024 * 1024,
+            open_uploads: 10_000,
+            upload_idle: Duration::from_secs(24 * 3600),
+            blob_idle: Duration::from_secs(24 * 3600),
+            collect: Duration::from_secs(900),
+            blob: 64 * 1024 * 1024 * 1024,
         }
     }
 }
@@ -167,6 +177,11 @@ impl Repositories {
     pub fn with(mut self, name: Repository, access: Access) -> Self {
         self.0.insert(name, access);
         self
+    }
+
+    /// All of them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Repository> {
+        self.0.keys()
     }
 
     /// Who may read it; `None` = it does not exist.

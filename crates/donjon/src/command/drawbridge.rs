@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use drawbridge::{Limits, Scope, Secret, Settings, Tls, Tokens, read, serve};
+use drawbridge::{Limits, Scope, Secret, Settings, Storage, Tls, Tokens, read, serve};
 use workload::names::Name;
 
 use crate::command::{interrupted, listen, log, runtime, say};
@@ -27,9 +27,14 @@ pub(crate) struct Serve {
     /// The tokens that may push, TOML.
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
-    /// The folder of the store; made if it is not there.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    /// Where blobs are kept: a folder (made if it is not there), or s3://BUCKET[/PREFIX], where the environment says who and
+    /// where (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL).
+    #[arg(long, value_name = "PLACE")]
+    store: String,
+    /// Where everything else is kept: postgres://USER:PASSWORD@HOST/NAME, for any number of Drawbridges, or sqlite:FILE; without
+    /// it, in the folder of the store. The environment variable keeps the password out of the list of processes.
+    #[arg(long, value_name = "URL", env = "DONJON_DATABASE", hide_env_values = true)]
+    database: Option<String>,
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
@@ -76,7 +81,9 @@ impl Serve {
             _ => Tls::self_made(&self.tls_self_made),
         }
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
-        let settings = Settings { tls, store: self.store, tokens, repositories, steward, limits: Limits::default() };
+        let store = Storage::parse(&self.store, self.database.as_deref())
+            .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("--store"))?;
+        let settings = Settings { tls, store, tokens, repositories, steward, limits: Limits::default() };
         runtime()?.block_on(async {
             let listener = listen(self.listen).await?;
             let drawbridge = serve(settings, listener)

@@ -448,14 +448,13 @@ fn services_say_what_is_wrong_with_their_settings() {
     let misspelled = drawbridge(&file("misspelled.toml", "[[tokn]]\n").display().to_string());
     assert!(misspelled.contains("did you mean `token`?"), "{misspelled}");
     drawbridge(&dir.path().join("absent.toml").display().to_string());
-    let held =
-        std::fs::create_dir(&store).and_then(|()| std::fs::File::create(Path::new(&store).join("lock"))).unwrap();
+    std::fs::create_dir(&store).unwrap();
     std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o755)).unwrap();
     let tokens = tokens.display().to_string();
     let others = drawbridge(&tokens);
     assert!(others.contains("755") && others.contains("chmod 700"), "{others}");
     std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o700)).unwrap();
-    held.lock().unwrap();
-    let locked = drawbridge(&tokens);
-    assert!(locked.contains("another process serves") && locked.contains("end the other process"), "{locked}");
+    std::fs::write(Path::new(&store).join("drawbridge.sqlite"), "not what it was").unwrap();
+    let damaged = drawbridge(&tokens);
+    assert!(damaged.contains("cannot use the database"), "{damaged}");
 }

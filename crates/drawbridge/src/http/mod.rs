@@ -1,17 +1,17 @@
 //! OCI Distribution 1.1 over HTTP: from a request to the one thing it asks for.
 //!
 //! Owns the routes and the order of questions: who asks (`login`), what for (the path), may he write, or what does he see
-//! (`release`); then `read` or `write` does it. Refuses a known-bad login before anything else, and answers for what is
+//! (`release`); then `read`, `write` or `delete` does it. Refuses a known-bad login before anything else, and answers for what is
 //! confidential as for what is absent.
 //! Invariant: no handler touches the store for a repository before one of [`Service::writer`] and [`Service::sight`]
 //! answered.
 
+mod delete;
 mod read;
 mod refusal;
 mod write;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 use workload::Digest;
 use workload::names::Repository;
 use workload::reference::Reference;
@@ -30,9 +30,8 @@ pub(crate) use refusal::Refusal;
 use crate::login::{Tokens, Writer};
 use crate::release::{self, Sight};
 use crate::settings::{Access, Hint, Limits, Repositories};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::tls::Peer;
-use crate::uploads::Uploads;
 
 /// The digest of what a response is about.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -44,41 +43,13 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 /// Everything a request can touch.
 #[derive(Debug)]
 pub(crate) struct Service {
-    store: Store,
-    uploads: Uploads,
+    pub(crate) store: Store,
     tokens: Tokens,
     repositories: Repositories,
     steward: Option<Hint>,
     limits: Limits,
-    /// Held from the check of a release policy until it is in force: two at once could step over each other.
-    policies: Mutex<()>,
-    pub(crate) work: Work,
-}
-
-/// What goes on although its client hung up. Each holds this shared, and the server's end takes it alone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Work(Arc<RwLock<()>>);
-
-impl Work {
-    /// Does this to its end, whoever still waits for it.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let running = Arc::clone(&self.0).read_owned().await;
-        let task = tokio::spawn(async move {
-            // Before it is told: who holds this may hold the store as well.
-            let done = task.await;
-            drop(running);
-            done
-        });
-        task.await.map_err(|_| StoreError::Stopped)?
-    }
-
-    /// Waits until nothing of it is left.
-    pub(crate) async fn ended(&self) {
-        drop(self.0.write().await);
-    }
+    /// Bodies of blobs that may be taken at once.
+    bodies: Semaphore,
 }
 
 impl Service {
@@ -89,9 +60,8 @@ impl Service {
         steward: Option<Hint>,
         limits: Limits,
     ) -> Self {
-        let uploads = Uploads::new(limits.uploads, limits.upload_idle);
-        let (policies, work) = (Mutex::default(), Work::default());
-        Self { store, uploads, tokens, repositories, steward, limits, policies, work }
+        let bodies = Semaphore::new(limits.uploads);
+        Self { store, tokens, repositories, steward, limits, bodies }
     }
 
     /// Who may write to this repository, and who may read it.
@@ -111,14 +81,11 @@ impl Service {
         match self.repositories.access(repository) {
             None => Sight::Nothing,
             Some(Access::Public) => Sight::Open,
-            Some(Access::Confidential { owner }) => release::sight(&self.store, repository, &owner, peer, now()).await,
+            Some(Access::Confidential { owner }) => {
+                release::sight(&self.store, repository, &owner, peer, crate::now()).await
+            }
         }
     }
-}
-
-/// Unix seconds. Before 1970 no certificate is valid.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The routes.
@@ -147,6 +114,7 @@ enum Target {
     Uploads(Repository),
     Upload(Repository, String),
     Tags(Repository),
+    Referrers(Repository, Digest),
 }
 
 async fn dispatch(
@@ -168,24 +136,35 @@ async fn dispatch(
             read::manifest(&service, &peer, &repository, &reference).await
         }
         (method, Target::Blob(repository, digest)) if reads => {
-            read::blob(service, &peer, &repository, &digest, &method, &parts.headers).await
+            read::blob(&service, &peer, &repository, &digest, &method, &parts.headers).await
+        }
+        (_, Target::Referrers(repository, digest)) if reads => {
+            read::referrers(&service, &peer, &repository, &digest, &parts.uri).await
         }
         (_, Target::Tags(repository)) if reads => read::tags(&service, &peer, &repository, &parts.uri).await,
         (Method::PUT, Target::Manifest(repository, reference)) => {
             let (writer, access) = service.writer(login, &repository)?;
-            write::manifest(service, writer, access, repository, reference, &parts.headers, body).await
+            write::manifest(&service, &writer, access, &repository, reference, &parts.headers, body).await
+        }
+        (Method::DELETE, Target::Manifest(repository, reference)) => {
+            let (writer, access) = service.writer(login, &repository)?;
+            delete::manifest(&service, &writer, access, &repository, &reference).await
+        }
+        (Method::DELETE, Target::Blob(repository, digest)) => {
+            let (writer, access) = service.writer(login, &repository)?;
+            delete::blob(&service, &writer, access, &repository, &digest).await
         }
         (Method::POST, Target::Uploads(repository)) => {
             let (writer, _) = service.writer(login, &repository)?;
-            write::begin(service, &peer, writer, repository, &parts, body).await
+            write::begin(&service, &peer, &writer, &repository, &parts, body).await
         }
         (method, Target::Upload(repository, id)) => {
             let (writer, _) = service.writer(login, &repository)?;
             match method {
-                Method::GET => write::status(&service, &writer, &repository, &id),
+                Method::GET => write::status(&service, &writer, &repository, &id).await,
                 Method::PATCH => write::chunk(&service, &writer, &repository, &id, &parts.headers, body).await,
-                Method::PUT => write::end(service, writer, repository, &id, &parts, body).await,
-                Method::DELETE => write::cancel(&service, &writer, &repository, &id),
+                Method::PUT => write::end(&service, &writer, &repository, &id, &parts, body).await,
+                Method::DELETE => delete::upload(&service, &writer, &repository, &id).await,
                 _ => Err(Refusal::Unsupported),
             }
         }
@@ -212,6 +191,9 @@ impl Target {
                 let repository = name(repository)?;
                 let fault = if reference.contains(':') { Refusal::DigestInvalid } else { Refusal::TagInvalid };
                 Ok(Self::Manifest(repository, reference.parse().map_err(|_| fault)?))
+            }
+            [repository @ .., "referrers", digest] => {
+                Ok(Self::Referrers(name(repository)?, digest.parse().map_err(|_| Refusal::DigestInvalid)?))
             }
             [repository @ .., "tags", "list"] => Ok(Self::Tags(name(repository)?)),
             _ => Err(Refusal::RepositoryAbsent),
@@ -250,6 +232,8 @@ struct Query {
     from: Option<String>,
     n: Option<String>,
     last: Option<String>,
+    #[serde(rename = "artifactType")]
+    artifact_type: Option<String>,
 }
 
 #[cfg(test)]
@@ -270,6 +254,7 @@ mod tests {
             ("/v2/a/blobs/uploads/x".to_owned(), Target::Upload(name("a"), "x".to_owned())),
             ("/v2/a/manifests/v1".to_owned(), Target::Manifest(name("a"), "v1".parse().unwrap())),
             (format!("/v2/a/manifests/{D}"), Target::Manifest(name("a"), D.parse().unwrap())),
+            (format!("/v2/a/referrers/{D}"), Target::Referrers(name("a"), D.parse().unwrap())),
             ("/v2/tags/list/tags/list".to_owned(), Target::Tags(name("tags/list"))),
         ];
         for (path, target) in good {

@@ -1,26 +1,34 @@
 //! Reading: manifests, blobs and tags, as far as the peer sees them.
 //!
 //! Owns HEAD and GET (distribution-spec 1.1, "Pull" and "Content Discovery"), ranges and pages. Refuses with one answer what
-//! is not there and what is not for this peer, and ends a blob half-way when its release ends. Invariant: a release is logged before the first byte of it leaves; HEAD
-//! counts, because that something exists is a secret too.
+//! is not there and what is not for this peer, and ends a blob half-way when its release ends.
+//! Invariant: a release is recorded before the first byte of it leaves; HEAD counts, because that something exists is a
+//! secret too.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LINK, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use workload::Digest;
 use workload::names::{Repository, Tag};
 use workload::reference::Reference;
 
-use super::{CONTENT_DIGEST, Refusal, Service, header, now, query};
+use super::{CONTENT_DIGEST, Refusal, Service, header, query};
+use crate::now;
+use crate::references::INDEX;
 use crate::release::Sight;
+use crate::store::{PAGE, Referrer};
 use crate::tls::Peer;
+
+/// Says which filters a list of referrers went through.
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// The longest page of referrers; each repeats its annotations.
+const REFERRERS: u32 = 100;
 
 pub(super) async fn manifest(
     service: &Service,
@@ -32,15 +40,16 @@ pub(super) async fn manifest(
     if matches!(sight, Sight::Nothing) {
         return Err(Refusal::ManifestAbsent);
     }
-    let digest = match reference {
-        Reference::Digest(digest) => *digest,
-        Reference::Tag(tag) => service.store.tag(repository, tag).await?.ok_or(Refusal::ManifestAbsent)?,
+    let manifest = match reference {
+        Reference::Digest(digest) => service.store.manifest(repository, digest).await?,
+        Reference::Tag(tag) => service.store.tagged(repository, tag).await?,
     };
-    if !sight.manifest(&digest) {
+    let manifest = manifest.ok_or(Refusal::ManifestAbsent)?;
+    let digest = manifest.digest;
+    if !sight.manifest(&service.store, &digest).await? {
         return Err(Refusal::ManifestAbsent);
     }
-    let manifest = service.store.manifest(repository, &digest).await?.ok_or(Refusal::ManifestAbsent)?;
-    sight.log("manifest", &digest);
+    sight.record(&service.store, "manifest", &digest).await?;
     let mut response = Response::new(Body::from(manifest.bytes));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, header(&manifest.media_type));
@@ -49,7 +58,7 @@ pub(super) async fn manifest(
 }
 
 pub(super) async fn blob(
-    service: Arc<Service>,
+    service: &Service,
     peer: &Peer,
     repository: &Repository,
     digest: &Digest,
@@ -57,11 +66,16 @@ pub(super) async fn blob(
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let sight = service.sight(repository, peer).await;
-    if !sight.blob(digest) {
+    if !sight.blob(&service.store, digest).await? {
         return Err(Refusal::BlobAbsent);
     }
-    let size = service.store.blob(repository, digest).await?.ok_or(Refusal::BlobAbsent)?;
-    sight.log("blob", digest);
+    let blob = service.store.blob(repository, digest).await?.ok_or(Refusal::BlobAbsent)?;
+    let size = blob.size;
+    if method == Method::HEAD && matches!(sight, Sight::Open) {
+        // Who asks whether it is there may be about to push what refers to it.
+        service.store.touch(repository, digest).await?;
+    }
+    sight.record(&service.store, "blob", digest).await?;
     let part = match headers.get(RANGE).map(|value| range(value, size)) {
         None | Some(Ok(None)) => None,
         Some(Ok(Some(part))) => Some(part),
@@ -75,7 +89,7 @@ pub(super) async fn blob(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from_stream(while_released(service.store.read(digest, from..to), sight.until(), now))
+        Body::from_stream(while_released(service.store.read(blob, from..to).await?, sight.until(), now))
     };
     let mut response = Response::new(body);
     if part.is_some() {
@@ -113,37 +127,99 @@ pub(super) async fn tags(
     }
     let query = query(uri);
     let most = match &query.n {
-        Some(n) => n.parse().map_err(|_| Refusal::PageInvalid)?,
-        None => usize::MAX,
+        Some(n) => n.parse::<u64>().map_or(Err(Refusal::PageInvalid), |n| Ok(u32::try_from(n).unwrap_or(PAGE)))?,
+        None => PAGE,
     };
+    let most = most.min(PAGE);
+    let look = if matches!(sight, Sight::Open) { most.saturating_add(1) } else { PAGE };
+    let [most, look_size] = [most, look].map(|count| usize::try_from(count).unwrap_or_default());
+    let mut last = query.last.unwrap_or_default();
     let mut page: Vec<Tag> = Vec::new();
-    let mut more = false;
-    for tag in service.store.tags(repository).await? {
-        if query.last.as_deref().is_some_and(|last| tag.as_str() <= last) {
-            continue;
-        }
-        if let Sight::Granted(_) = &sight {
-            // A Keep sees what others call its own workload, and nothing else.
-            match service.store.tag(repository, &tag).await? {
-                Some(digest) if sight.manifest(&digest) => sight.log("tag", &digest),
-                _ => continue,
+    let mut more = true;
+    // A Keep sees what others call its own workload, and nothing else: it may take several looks to fill its page.
+    while more && page.len() <= most {
+        let found = service.store.tags(repository, &last, look).await?;
+        more = found.len() >= look_size;
+        for (tag, digest) in found {
+            last = tag.to_string();
+            if sight.subject(&digest) && page.len() <= most {
+                sight.record(&service.store, "tag", &digest).await?;
+                page.push(tag);
             }
         }
-        if page.len() >= most {
-            more = true;
-            break;
-        }
-        page.push(tag);
     }
-    let next = page
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("</v2/{repository}/tags/list?n={most}&last={last}>; rel=\"next\""));
-    let mut response = Json(serde_json::json!({ "name": repository, "tags": page })).into_response();
+    let more = page.len() > most;
+    page.truncate(most);
+    let next = page.last().filter(|_| more).map(|last| format!("/v2/{repository}/tags/list?n={most}&last={last}"));
+    let response = Json(serde_json::json!({ "name": repository, "tags": page })).into_response();
+    Ok(linked(response, next))
+}
+
+/// What is about a manifest, which need not be there itself.
+pub(super) async fn referrers(
+    service: &Service,
+    peer: &Peer,
+    repository: &Repository,
+    subject: &Digest,
+    uri: &Uri,
+) -> Result<Response, Refusal> {
+    let sight = service.sight(repository, peer).await;
+    if !sight.subject(subject) {
+        return Err(Refusal::RepositoryAbsent);
+    }
+    let query = query(uri);
+    let (kind, last) = (query.artifact_type.as_deref(), query.last.as_deref().unwrap_or_default());
+    let one_more = REFERRERS.saturating_add(1);
+    let mut found = service.store.referrers(repository, subject, kind, last, one_more).await?;
+    let most = usize::try_from(REFERRERS).unwrap_or_default();
+    let more = found.len() > most;
+    found.truncate(most);
+    for referrer in &found {
+        sight.record(&service.store, "referrer", &referrer.digest).await?;
+    }
+    let next = found.last().filter(|_| more).map(|Referrer { digest, .. }| {
+        let kind = kind.map(|kind| format!("artifactType={}&", escaped(kind))).unwrap_or_default();
+        format!("/v2/{repository}/referrers/{subject}?{kind}last={digest}")
+    });
+    let manifests: Vec<_> = found
+        .into_iter()
+        .map(|Referrer { digest, media_type, artifact_type, size, annotations }| {
+            let mut descriptor = serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size });
+            if let Some(kind) = artifact_type {
+                descriptor["artifactType"] = kind.into();
+            }
+            if let Some(annotations) = annotations.and_then(|text| serde_json::from_str(&text).ok()) {
+                descriptor["annotations"] = annotations;
+            }
+            descriptor
+        })
+        .collect();
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+    let mut response = Response::new(Body::from(index.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(INDEX));
+    if kind.is_some() {
+        headers.insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+    }
+    Ok(linked(response, next))
+}
+
+/// An answer, with where it goes on.
+fn linked(mut response: Response, next: Option<String>) -> Response {
     if let Some(next) = next {
-        response.headers_mut().insert(LINK, header(&next));
+        response.headers_mut().insert(LINK, header(&format!("<{next}>; rel=\"next\"")));
     }
-    Ok(response)
+    response
+}
+
+/// A value of a query, percent-encoded.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |out, byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            out + &char::from(byte).to_string()
+        }
+        other => out + &format!("%{other:02X}"),
+    })
 }
 
 /// The range is well-formed but not within the blob.

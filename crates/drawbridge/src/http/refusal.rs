@@ -13,7 +13,7 @@ use workload::Digest;
 use workload::names::Repository;
 
 use crate::login::CHALLENGE;
-use crate::store::StoreError;
+use crate::store::{PutError, StoreError, UploadFault};
 
 /// Why a request is not answered as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +75,40 @@ pub(crate) enum Refusal {
     PolicyOwner { expected: Digest, found: Digest },
     #[error("the release policy does not follow the one in force: {error}")]
     PolicyOrder { error: OutOfOrder, version: u64, digest: Digest },
+    #[error("other release policies were put in force meanwhile; try again")]
+    PolicyOvertaken,
+    #[error("something in this repository still refers to it")]
+    Referenced,
+    #[error("the blob came in too many chunks: begin anew, with longer ones")]
+    TooManyChunks,
     #[error("this is not offered here")]
     Unsupported,
     #[error("the server failed; its log says more")]
     Store(#[from] StoreError),
+}
+
+impl From<UploadFault> for Refusal {
+    fn from(fault: UploadFault) -> Self {
+        match fault {
+            UploadFault::Absent => Self::UploadAbsent,
+            UploadFault::Busy => Self::UploadBusy,
+            UploadFault::TooMany => Self::TooManyUploads,
+            UploadFault::TooManyChunks => Self::TooManyChunks,
+            UploadFault::Digest { expected, found } => Self::DigestMismatch { expected, found },
+            UploadFault::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<PutError> for Refusal {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Missing(digest) => Self::BlobMissing(digest),
+            PutError::Size { digest, expected, found } => Self::BlobSize { digest, expected, found },
+            PutError::Overtaken => Self::PolicyOvertaken,
+            PutError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl Refusal {
@@ -109,6 +139,10 @@ impl Refusal {
             | Self::PolicyRepository { expected: _, found: _ }
             | Self::PolicyOwner { expected: _, found: _ }
             | Self::PolicyOrder { error: _, version: _, digest: _ } => (S::FORBIDDEN, "DENIED"),
+            Self::PolicyOvertaken => (S::CONFLICT, "DENIED"),
+            // As the registries do it that know this case; the specification has no word for it.
+            Self::Referenced => (S::METHOD_NOT_ALLOWED, "DENIED"),
+            Self::TooManyChunks => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             Self::Unsupported => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }

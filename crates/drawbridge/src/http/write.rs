@@ -6,14 +6,16 @@
 //! must be what he pushed himself, and a mount needs the source's release like every other read.
 //! Invariant: an answer 201 leaves only after what it acknowledges is on the disk.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::StreamExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 use workload::Digest;
 use workload::names::Repository;
 use workload::package::MANIFEST_LIMIT;
@@ -24,16 +26,22 @@ use crate::login::Writer;
 use crate::references::References;
 use crate::release::{self, RELEASE_TAG};
 use crate::settings::Access;
-use crate::store::{StoredManifest, Upload};
+use crate::store::{Point, PutError, StoredManifest, Upload};
 use crate::tls::Peer;
-use crate::uploads::Session;
+
+/// Says that a manifest's subject was understood (distribution-spec 1.1, "Pushing Manifests with Subject").
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// How long a body waits until another one has ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a release policy that was overtaken by another is looked at anew.
+const TRIES: usize = 16;
 
 /// POST: mounts, takes a whole blob, or begins an upload.
 pub(super) async fn begin(
-    service: Arc<Service>,
+    service: &Service,
     peer: &Peer,
-    writer: Writer,
-    repository: Repository,
+    writer: &Writer,
+    repository: &Repository,
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -42,36 +50,38 @@ pub(super) async fn begin(
         let digest: Digest = mount.parse().map_err(|_| Refusal::DigestInvalid)?;
         let from: Repository = from.parse().map_err(|_| Refusal::NameInvalid)?;
         let sight = service.sight(&from, peer).await;
-        if sight.blob(&digest) && service.store.blob(&from, &digest).await?.is_some() {
-            sight.log("mount", &digest);
-            let location = format!("/v2/{repository}/blobs/{digest}");
-            let work = service.work.clone();
-            let link = async move { Ok(service.store.link(&repository, &digest, writer.name()).await?) };
-            work.to_the_end(link).await?;
-            return Ok(created(&location, &digest));
+        if sight.blob(&service.store, &digest).await? && service.store.blob(&from, &digest).await?.is_some() {
+            sight.record(&service.store, "mount", &digest).await?;
+            if service.store.mount(&from, &digest, repository, writer.name()).await? {
+                return Ok(created(&format!("/v2/{repository}/blobs/{digest}"), &digest));
+            }
         }
     }
     if let Some(digest) = &query.digest {
         let digest = digest.parse().map_err(|_| Refusal::DigestInvalid)?;
         check_length(&parts.headers, 0, service.limits.blob)?;
-        let mut session = service.uploads.begin(&service.store).await?;
-        receive(&mut session.upload, body, service.limits.blob).await?;
-        return publish(service, session, writer, repository, digest).await;
+        let _slot = slot(service).await?;
+        let mut upload = service.store.single(repository, writer.name())?;
+        if let Err(refusal) = receive(&mut upload, body, service.limits.blob).await {
+            upload.abandon().await?;
+            return Err(refusal);
+        }
+        upload.publish(&digest).await?;
+        return Ok(created(&format!("/v2/{repository}/blobs/{digest}"), &digest));
     }
-    let session = service.uploads.begin(&service.store).await?;
-    let id = service.uploads.keep(session, &repository, writer.name())?;
-    Ok(standing(StatusCode::ACCEPTED, &repository, &id, 0))
+    let id = service.store.begin(repository, writer.name()).await?;
+    Ok(standing(StatusCode::ACCEPTED, repository, &id, 0))
 }
 
 /// GET: how far an upload is.
-pub(super) fn status(
+pub(super) async fn status(
     service: &Service,
     writer: &Writer,
     repository: &Repository,
     id: &str,
 ) -> Result<Response, Refusal> {
-    let session = service.uploads.find(id, repository, writer.name())?;
-    Ok(standing(StatusCode::NO_CONTENT, repository, id, session.upload.size()))
+    let size = service.store.standing(id, repository, writer.name()).await?;
+    Ok(standing(StatusCode::NO_CONTENT, repository, id, size))
 }
 
 /// PATCH: the next chunk.
@@ -83,51 +93,45 @@ pub(super) async fn chunk(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let mut session = service.uploads.find(id, repository, writer.name())?;
-    let at = session.upload.size();
+    let _slot = slot(service).await?;
+    let mut upload = service.store.resume(id, repository, writer.name()).await?;
+    let at = upload.size();
     check_order(headers, at)?;
     check_length(headers, at, service.limits.blob)?;
-    receive(&mut session.upload, body, service.limits.blob).await?;
-    Ok(standing(StatusCode::ACCEPTED, repository, id, session.upload.size()))
+    match receive(&mut upload, body, service.limits.blob).await {
+        Ok(()) => Ok(standing(StatusCode::ACCEPTED, repository, id, upload.pause().await?)),
+        Err(refusal) => Err(give_back(upload, refusal).await),
+    }
 }
 
 /// PUT: the last bytes, if any, and the digest of all.
 pub(super) async fn end(
-    service: Arc<Service>,
-    writer: Writer,
-    repository: Repository,
+    service: &Service,
+    writer: &Writer,
+    repository: &Repository,
     id: &str,
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
     let digest = query(&parts.uri).digest.and_then(|digest| digest.parse().ok()).ok_or(Refusal::DigestInvalid)?;
+    let _slot = slot(service).await?;
+    let mut upload = service.store.resume(id, repository, writer.name()).await?;
     // A chunk that comes at the wrong place does not end the upload.
-    check_order(&parts.headers, service.uploads.find(id, &repository, writer.name())?.upload.size())?;
-    let mut session = service.uploads.take(id, &repository, writer.name())?;
-    check_length(&parts.headers, session.upload.size(), service.limits.blob)?;
-    receive(&mut session.upload, body, service.limits.blob).await?;
-    publish(service, session, writer, repository, digest).await
-}
-
-/// DELETE: gives an upload up.
-pub(super) fn cancel(
-    service: &Service,
-    writer: &Writer,
-    repository: &Repository,
-    id: &str,
-) -> Result<Response, Refusal> {
-    drop(service.uploads.take(id, repository, writer.name())?);
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    check_order(&parts.headers, upload.size())?;
+    check_length(&parts.headers, upload.size(), service.limits.blob)?;
+    if let Err(refusal) = receive(&mut upload, body, service.limits.blob).await {
+        return Err(give_back(upload, refusal).await);
+    }
+    upload.publish(&digest).await?;
+    Ok(created(&format!("/v2/{repository}/blobs/{digest}"), &digest))
 }
 
 /// PUT of a manifest by tag or digest.
 pub(super) async fn manifest(
-    service: Arc<Service>,
-    writer: Writer,
+    service: &Service,
+    writer: &Writer,
     access: Access,
-    repository: Repository,
+    repository: &Repository,
     reference: Reference,
     headers: &HeaderMap,
     body: Body,
@@ -148,78 +152,47 @@ pub(super) async fn manifest(
         Reference::Tag(tag) => Some(tag),
     };
     let references = References::parse(&media_type, &bytes)?;
-    check_references(&service, &writer, access, &repository, &references).await?;
     let manifest = StoredManifest { digest: found, media_type, bytes };
-    let location = format!("/v2/{repository}/manifests/{found}");
-    let work = service.work.clone();
-    work.to_the_end(async move {
-        match (tag, access) {
-            (Some(tag), Access::Confidential { owner }) if tag == RELEASE_TAG => {
-                let _alone = service.policies.lock().await;
-                release::admit(&service.store, &repository, &owner, &manifest).await?;
-                service.store.put_manifest(&repository, writer.name(), &manifest).await?;
-                service.store.put_policy(&repository, &found).await?;
-                tracing::info!(%repository, policy = %found, writer = %writer.name(), "release policy in force");
+    let own = matches!(access, Access::Confidential { owner: _ });
+    let put = |point| service.store.put_manifest(repository, writer.name(), &manifest, &references, own, point);
+    match (&tag, access) {
+        (Some(tag), Access::Confidential { owner }) if *tag == RELEASE_TAG => {
+            // It needs what it refers to in order to be looked at.
+            put(Point::Nowhere).await?;
+            for tries in 1.. {
+                let replaces = release::admit(&service.store, repository, &owner, &manifest).await?;
+                match put(Point::Policy { replaces }).await {
+                    // Another one was put in force since we looked: then it is that one that this has to follow.
+                    Err(PutError::Overtaken) if tries < TRIES => {}
+                    done => {
+                        done?;
+                        break;
+                    }
+                }
             }
-            (Some(tag), Access::Confidential { owner: _ } | Access::Public) => {
-                service.store.put_manifest(&repository, writer.name(), &manifest).await?;
-                service.store.put_tag(&repository, &tag, &found).await?;
-                tracing::info!(%repository, %tag, digest = %found, writer = %writer.name(), "tagged");
-            }
-            (None, _) => service.store.put_manifest(&repository, writer.name(), &manifest).await?,
+            tracing::info!(%repository, policy = %found, writer = %writer.name(), "release policy in force");
         }
-        Ok(())
-    })
-    .await?;
-    Ok(created(&location, &found))
-}
-
-async fn check_references(
-    service: &Service,
-    writer: &Writer,
-    access: Access,
-    repository: &Repository,
-    references: &References,
-) -> Result<(), Refusal> {
-    let References { artifact_type: _, blobs, manifests } = references;
-    for (descriptor, is_blob) in blobs.iter().map(|blob| (blob, true)).chain(manifests.iter().map(|one| (one, false))) {
-        let (digest, expected) = (descriptor.digest, descriptor.size);
-        let size = match (access, is_blob) {
-            (Access::Confidential { owner: _ }, _) => service.store.blob_of(repository, writer.name(), &digest).await?,
-            (Access::Public, true) => service.store.blob(repository, &digest).await?,
-            (Access::Public, false) => {
-                service.store.manifest(repository, &digest).await?.map(|manifest| manifest.bytes.len() as u64)
-            }
-        };
-        match size {
-            None => return Err(Refusal::BlobMissing(digest)),
-            Some(found) if found != expected => return Err(Refusal::BlobSize { digest, expected, found }),
-            Some(_) => {}
+        (Some(tag), Access::Confidential { owner: _ } | Access::Public) => {
+            put(Point::Tag(tag)).await?;
+            tracing::info!(%repository, %tag, digest = %found, writer = %writer.name(), "tagged");
         }
+        (None, _) => put(Point::Nowhere).await?,
     }
-    Ok(())
+    let mut response = created(&format!("/v2/{repository}/manifests/{found}"), &found);
+    if let Some(subject) = &references.subject {
+        response.headers_mut().insert(SUBJECT, header(&subject.digest.to_string()));
+    }
+    Ok(response)
 }
 
-async fn publish(
-    service: Arc<Service>,
-    session: Session,
-    writer: Writer,
-    repository: Repository,
-    expected: Digest,
-) -> Result<Response, Refusal> {
-    let location = format!("/v2/{repository}/blobs/{expected}");
-    let work = service.work.clone();
-    work.to_the_end(async move {
-        let published = service.store.publish(session.upload, expected).await?;
-        published.map_err(|found| Refusal::DigestMismatch { expected, found })?;
-        Ok(service.store.link(&repository, &expected, writer.name()).await?)
-    })
-    .await?;
-    Ok(created(&location, &expected))
+/// Leave to take a body, after a while if others are being taken.
+async fn slot(service: &Service) -> Result<SemaphorePermit<'_>, Refusal> {
+    let waiting = timeout(PATIENCE, service.bodies.acquire()).await;
+    waiting.ok().and_then(Result::ok).ok_or(Refusal::TooManyUploads)
 }
 
 /// Takes a body, chunk by chunk.
-async fn receive(upload: &mut Upload, body: Body, limit: u64) -> Result<(), Refusal> {
+async fn receive(upload: &mut Upload<'_>, body: Body, limit: u64) -> Result<(), Refusal> {
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::Interrupted)?;
@@ -229,6 +202,18 @@ async fn receive(upload: &mut Upload, body: Body, limit: u64) -> Result<(), Refu
         upload.write(&chunk).await?;
     }
     Ok(())
+}
+
+/// What came before a connection broke stays, so that the client goes on from there; of anything else nothing does.
+async fn give_back(upload: Upload<'_>, refusal: Refusal) -> Refusal {
+    let given = match refusal {
+        Refusal::Interrupted => upload.pause().await.map(|_| ()),
+        _ => upload.take_back().await,
+    };
+    match given {
+        Ok(()) => refusal,
+        Err(fault) => fault.into(),
+    }
 }
 
 /// Who says where his chunk begins must be right.

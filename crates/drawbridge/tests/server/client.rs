@@ -14,7 +14,7 @@ use workload::names::{Repository, Tag};
 use workload::package::{Package, Program};
 use workload::reference::Reference;
 
-use crate::support::{World, package};
+use crate::support::{World, object, package};
 
 fn client(world: &World) -> Client {
     Client::new(world.authority(), Trust::Pins(vec![world.server.pin])).unwrap()
@@ -87,7 +87,7 @@ async fn an_owner_signs_and_a_keep_pulls() {
 #[tokio::test]
 async fn each_failure_has_its_name_and_a_hint() {
     let world = World::new().await;
-    let (open, built) = (repository("open/a"), package("one"));
+    let (open, built) = (repository("open/a"), package(&"a program of more than a row".repeat(1000)));
     let good = client(&world).with_token(world.token.clone());
 
     // Nobody there.
@@ -159,7 +159,7 @@ async fn each_failure_has_its_name_and_a_hint() {
         matches!(&error, ClientError::Digest { expected, found: Some(sent), .. } if *expected == meant && *sent == found),
         "{error:?}"
     );
-    let stored = world.directory.path().join("store/blobs/sha256").join(found.to_hex());
+    let stored = object(&world.directory.path().join("store"), &found).unwrap();
     let mut bytes = std::fs::read(&stored).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::File::create(&stored).unwrap().write_all(&bytes).unwrap();

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use bytes::Bytes;
-use drawbridge::{Access, Handle, Hint, Limits, Repositories, Scope, Secret, Settings, Tls, Tokens, serve};
+use drawbridge::{Access, Handle, Hint, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -218,7 +218,7 @@ pub(crate) fn settings(
     let repository = |text: &str| text.parse::<Repository>().unwrap();
     Settings {
         tls: Tls::self_made(&["127.0.0.1".to_owned()]).unwrap(),
-        store: directory.join("store"),
+        store: Storage::directory(directory.join("store")),
         tokens: Tokens::parse("tokens.toml", &tokens).unwrap(),
         repositories: Repositories::default()
             .with(repository("open/a"), Access::Public)
@@ -231,6 +231,19 @@ pub(crate) fn settings(
         }),
         limits,
     }
+}
+
+/// The file of the store that has the bytes of this digest.
+pub(crate) fn object(store: &Path, digest: &Digest) -> Option<PathBuf> {
+    objects(store).into_iter().find(|file| std::fs::read(file).is_ok_and(|bytes| Digest::of(&bytes) == *digest))
+}
+
+/// The files of the store that have bytes of blobs, what is in flight included.
+pub(crate) fn objects(store: &Path) -> Vec<PathBuf> {
+    let entries = |directory: &Path| -> Vec<PathBuf> {
+        directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    entries(&store.join("objects")).iter().flat_map(|folder| entries(folder)).collect()
 }
 
 /// A package whose program is a Wasm header and this text.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use drawbridge::client::{Client, Trust};
-use drawbridge::{Hint, Limits, Scope, Secret, Tls, Tokens};
+use drawbridge::{Hint, Limits, Scope, Secret, Storage, Tls, Tokens};
 use keep::backend::Nil;
 use keep::{Backend, Folders, Stdio};
 use silicon::{Amd, Product};
@@ -371,7 +371,7 @@ async fn drawbridge(
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("TLS"))?;
     let settings = drawbridge::Settings {
         tls,
-        store: dir.join("store"),
+        store: Storage::directory(dir.join("store")),
         tokens,
         repositories,
         steward: Some(hint),
@@ -421,7 +421,7 @@ fn spoil(dir: &Path, twist: Twist, built: &Built) -> Result<(), Failure> {
         return Ok(());
     }
     let Some((program, _)) = built.blobs.last() else { return Err(Failure::new("the package has no program")) };
-    let file = find(&dir.join("store"), &program.digest.to_hex())
+    let file = find(&dir.join("store/objects"), &program.digest)
         .ok_or_else(|| Failure::new("the store does not have the program"))?;
     let spoilt = if twist == Twist::LostProgram {
         std::fs::remove_file(&file)
@@ -435,16 +435,14 @@ fn spoil(dir: &Path, twist: Twist, built: &Built) -> Result<(), Failure> {
     spoilt.map_err(|error| Failure::caused("cannot spoil the store", &error))
 }
 
-fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+/// The file with these bytes: its name says nothing.
+fn find(dir: &Path, digest: &Digest) -> Option<PathBuf> {
     dir.read_dir().ok()?.filter_map(Result::ok).find_map(|entry| {
         let path = entry.path();
         if path.is_dir() {
-            find(&path, name)
+            find(&path, digest)
         } else {
-            // Repositories refer to blobs by empty files of the same name.
-            let whole =
-                path.file_name().is_some_and(|found| found == name) && entry.metadata().is_ok_and(|m| m.len() > 0);
-            whole.then_some(path)
+            std::fs::read(&path).is_ok_and(|bytes| Digest::of(&bytes) == *digest).then_some(path)
         }
     })
 }
