@@ -81,7 +81,7 @@ impl Serve {
             _ => Tls::self_made(&self.tls_self_made),
         }
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
-        let store = Storage::parse(&self.store, self.database.as_deref())
+        let store = Storage::parse(&self.store, self.database.as_deref(), std::env::vars())
             .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("--store"))?;
         let settings = Settings { tls, store, tokens, repositories, steward, limits: Limits::default() };
         runtime()?.block_on(async {

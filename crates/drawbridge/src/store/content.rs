@@ -19,7 +19,7 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -37,10 +37,37 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) enum At {
     /// A directory of this machine.
     Directory(PathBuf),
-    /// A bucket of an S3 and what all names begin with. Who we are there, the environment says (`AWS_…`).
-    Bucket { bucket: String, prefix: String },
+    /// A bucket of an S3.
+    Bucket(Bucket),
     /// In memory.
     Memory,
+}
+
+/// A bucket, what all names in it begin with, where it is and who we are there.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(super) name: String,
+    pub(super) prefix: String,
+    options: Vec<(AmazonS3ConfigKey, String)>,
+}
+
+impl Bucket {
+    /// `environment`: of it, `AWS_…` as other programs read it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` and so on).
+    pub(super) fn new(name: &str, prefix: &str, environment: impl IntoIterator<Item = (String, String)>) -> Self {
+        let aws = |(name, value): (String, String)| {
+            let name = name.starts_with("AWS_").then(|| name.to_ascii_lowercase())?;
+            Some((name.parse().ok()?, value))
+        };
+        let options = environment.into_iter().filter_map(aws).collect();
+        Self { name: name.to_owned(), prefix: prefix.to_owned(), options }
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its options have a key.
+        out.debug_struct("Bucket").field("name", &self.name).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 /// The objects.
@@ -80,9 +107,13 @@ impl Content {
     pub(crate) async fn open(at: &At) -> Result<Self, OpenError> {
         match at {
             At::Memory => Ok(Self { objects: Arc::new(InMemory::new()), prefix: Path::default(), directory: None }),
-            At::Bucket { bucket, prefix } => {
-                let engine = |source| OpenError::Bucket { bucket: bucket.clone(), source };
-                let objects = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(engine)?;
+            At::Bucket(Bucket { name, prefix, options }) => {
+                let engine = |source| OpenError::Bucket { bucket: name.clone(), source };
+                let builder = AmazonS3Builder::new().with_bucket_name(name);
+                let set = |builder: AmazonS3Builder, (key, value): &(AmazonS3ConfigKey, String)| {
+                    builder.with_config(*key, value)
+                };
+                let objects = options.iter().fold(builder, set).build().map_err(engine)?;
                 let prefix = Path::parse(prefix).map_err(|error| engine(error.into()))?;
                 let content = Self { objects: Arc::new(objects), prefix, directory: None };
                 // An answer, whatever it is, tells now whether bucket and key are right.

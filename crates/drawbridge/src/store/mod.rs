@@ -26,7 +26,7 @@ use workload::names::{Repository, Tag};
 
 pub(crate) use collect::{Collected, Grace};
 pub(crate) use content::CHUNK;
-use content::{Content, Segments};
+use content::{Bucket, Content, Segments};
 use database::Database;
 pub use database::DatabaseError;
 pub(crate) use uploads::{Upload, UploadFault};
@@ -251,12 +251,17 @@ impl Storage {
         Self { content: content::At::Memory, database: database::At::Memory }
     }
 
-    /// As an operator says it. `content`: a directory, `s3://BUCKET[/PREFIX]` (key, region and endpoint come from the
-    /// environment, `AWS_…`) or `memory:`. `database`: `postgres://…` or `sqlite:FILE`; without it, a directory has one in it.
+    /// As an operator says it. `content`: a directory, `s3://BUCKET[/PREFIX]` or `memory:`. `database`:
+    /// `postgres://…` or `sqlite:FILE`; without it, a directory has one in it. `environment`: says where a bucket is and who we
+    /// are there, by the variables that other programs read too (`AWS_…`).
     ///
     /// # Errors
     /// See [`StorageError`].
-    pub fn parse(content: &str, database: Option<&str>) -> Result<Self, StorageError> {
+    pub fn parse(
+        content: &str,
+        database: Option<&str>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, StorageError> {
         let database = match database {
             None => None,
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
@@ -274,7 +279,7 @@ impl Storage {
                 if bucket.is_empty() {
                     return Err(StorageError::Content(content.to_owned()));
                 }
-                let content = content::At::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+                let content = content::At::Bucket(Bucket::new(bucket, prefix, environment));
                 let database = database.ok_or(StorageError::NoDatabase)?;
                 return Ok(Self { content, database });
             }
@@ -745,7 +750,7 @@ impl fmt::Display for Storage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
             content::At::Directory(path) => write!(out, "{}", path.display()),
-            content::At::Bucket { bucket, prefix } => write!(out, "s3://{bucket}/{prefix}"),
+            content::At::Bucket(Bucket { name, prefix, .. }) => write!(out, "s3://{name}/{prefix}"),
             content::At::Memory => out.write_str("memory"),
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use drawbridge::{Limits, Secret, serve};
+use drawbridge::{Limits, Secret, Storage, serve};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -128,7 +128,8 @@ async fn a_big_blob_needs_little_memory() {
 /// What the test's second process does.
 async fn be_the_server(directory: &Path) {
     let tokens = [TOKEN, "second", "narrow"].map(|token| Secret::new(token.to_owned()));
-    let settings = settings(directory, &Key::new(), &Key::new(), &tokens, Limits::default());
+    let settings =
+        settings(Storage::directory(directory.join("store")), &Key::new(), &Key::new(), &tokens, Limits::default());
     let server = serve(settings, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
     std::fs::write(directory.join("address.new"), server.local_addr.to_string()).unwrap();
     std::fs::rename(directory.join("address.new"), directory.join("address")).unwrap();

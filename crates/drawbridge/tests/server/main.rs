@@ -5,6 +5,8 @@
 
 mod client;
 mod confidential;
+mod conformance;
 mod crash;
 mod oci;
+mod places;
 mod support;

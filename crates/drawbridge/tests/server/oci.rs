@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use drawbridge::{Limits, serve};
+use drawbridge::{Limits, Storage, serve};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -373,7 +373,10 @@ async fn an_orderly_end_leaves_the_port_free() {
     let World { directory, server, owner, steward, token, second, narrow } = world;
     let address = server.local_addr;
     let tokens = [token, second, narrow];
-    let settings = || crate::support::settings(directory.path(), &owner, &steward, &tokens, Limits::default());
+    let settings = || {
+        let storage = Storage::directory(directory.path().join("store"));
+        crate::support::settings(storage, &owner, &steward, &tokens, Limits::default())
+    };
     // Another one on the same store, at the same time.
     let beside = serve(settings(), TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
     let answer = request(beside.local_addr, None, "http/1.1", Method::GET, "/v2/open/a/manifests/v1", &[], b"").await;

@@ -85,9 +85,16 @@ impl World {
 
     pub(crate) async fn with(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::directory(directory.path().join("store"));
+        Self { directory, ..Self::at(storage, limits).await }
+    }
+
+    /// One that keeps things elsewhere.
+    pub(crate) async fn at(storage: Storage, limits: Limits) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let (owner, steward) = (Key::new(), Key::new());
         let tokens = [(); 3].map(|()| Secret::generate().unwrap());
-        let settings = settings(directory.path(), &owner, &steward, &tokens, limits);
+        let settings = settings(storage, &owner, &steward, &tokens, limits);
         let server = serve(settings, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
         let [token, second, narrow] = tokens;
         Self { directory, server, owner, steward, token, second, narrow }
@@ -203,7 +210,7 @@ impl World {
 }
 
 pub(crate) fn settings(
-    directory: &Path,
+    store: Storage,
     owner: &Key,
     steward: &Key,
     [token, second, narrow]: &[Secret; 3],
@@ -218,7 +225,7 @@ pub(crate) fn settings(
     let repository = |text: &str| text.parse::<Repository>().unwrap();
     Settings {
         tls: Tls::self_made(&["127.0.0.1".to_owned()]).unwrap(),
-        store: Storage::directory(directory.join("store")),
+        store,
         tokens: Tokens::parse("tokens.toml", &tokens).unwrap(),
         repositories: Repositories::default()
             .with(repository("open/a"), Access::Public)
