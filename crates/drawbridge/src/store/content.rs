@@ -381,7 +381,7 @@ fn open_directory(directory: &FilePath) -> Result<Content, OpenError> {
 
 /// Makes the root, for its user only, and what is missing above it. Gives the directories that have a new entry and must
 /// be synced: from the root's parent up to the first that was there before.
-fn make(directory: &FilePath) -> io::Result<Vec<PathBuf>> {
+pub(super) fn make(directory: &FilePath) -> io::Result<Vec<PathBuf>> {
     let directory = std::path::absolute(directory)?;
     let Some(parent) = directory.parent() else { return Ok(Vec::new()) };
     let mut unsynced = Vec::new();

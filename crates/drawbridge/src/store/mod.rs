@@ -10,6 +10,8 @@
 mod collect;
 mod content;
 mod database;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 use std::fmt;

@@ -14,18 +14,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use workload::Digest;
 
+use crate::places::Place;
 use crate::support::{Answer, Key, connect, objects, package, request, settings};
 
 const CHILD: &str = "DRAWBRIDGE_TEST_CHILD";
-const TOKEN: &str = "token-of-the-crash-test";
+const PLACE: &str = "DRAWBRIDGE_TEST_PLACE";
+pub(crate) const TOKEN: &str = "token-of-the-crash-test";
 
 #[tokio::test]
 async fn killed_in_the_middle_of_a_push() {
     if let Some(directory) = std::env::var_os(CHILD) {
         return be_the_server(Path::new(&directory)).await;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let (mut child, server) = start(directory.path()).await;
+    let (directory, place) = (tempfile::tempdir().unwrap(), Place::directory());
+    let (mut child, server) = start(directory.path(), &place).await;
     let write = async |server, method, path: &str, headers: &[(&str, &str)], body: &[u8]| {
         let bearer = format!("Bearer {TOKEN}");
         let headers = [&[("authorization", bearer.as_str())], headers].concat();
@@ -58,15 +60,15 @@ async fn killed_in_the_middle_of_a_push() {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&long[..11 * 1024 * 1024]).await.unwrap();
     stream.flush().await.unwrap();
-    let store = directory.path().join("store");
-    let in_flight = || objects(&store).iter().map(|file| file.metadata().map_or(0, |file| file.len())).max();
+    let store = Path::new(&place.content);
+    let in_flight = || objects(store).iter().map(|file| file.metadata().map_or(0, |file| file.len())).max();
     wait_for("bytes of the unfinished upload on the disk", || in_flight() > Some(4_000_000)).await;
 
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(in_flight() > Some(4_000_000), "control: it was killed in the middle");
     std::fs::remove_file(directory.path().join("address")).unwrap();
-    let (mut child, server) = start(directory.path()).await;
+    let (mut child, server) = start(directory.path(), &place).await;
     let read = async |path: &str| request(server, None, "http/1.1", Method::GET, path, &[], b"").await;
     assert_eq!(read("/v2/open/a/manifests/v1").await.body, old.manifest, "acknowledged");
     assert_eq!(read("/v2/open/a/tags/list").await.body, br#"{"name":"open/a","tags":["v1"]}"#);
@@ -93,8 +95,8 @@ async fn killed_in_the_middle_of_a_push() {
 async fn a_big_blob_needs_little_memory() {
     const CHUNK: usize = 1024 * 1024;
     const CHUNKS: usize = 200;
-    let directory = tempfile::tempdir().unwrap();
-    let (mut child, server) = start(directory.path()).await;
+    let (directory, place) = (tempfile::tempdir().unwrap(), Place::directory());
+    let (mut child, server) = start(directory.path(), &place).await;
     let chunk: Vec<u8> = (0..=250).cycle().take(CHUNK).collect();
     let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     (0..CHUNKS).for_each(|_| hash.update(&chunk));
@@ -128,8 +130,10 @@ async fn a_big_blob_needs_little_memory() {
 /// What the test's second process does.
 async fn be_the_server(directory: &Path) {
     let tokens = [TOKEN, "second", "narrow"].map(|token| Secret::new(token.to_owned()));
-    let settings =
-        settings(Storage::directory(directory.join("store")), &Key::new(), &Key::new(), &tokens, Limits::default());
+    let place = std::env::var(PLACE).unwrap();
+    let (content, database) = place.split_once('\n').unwrap();
+    let storage = Storage::parse(content, Some(database).filter(|url| !url.is_empty()), std::env::vars()).unwrap();
+    let settings = settings(storage, &Key::new(), &Key::new(), &tokens, Limits::default());
     let server = serve(settings, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
     std::fs::write(directory.join("address.new"), server.local_addr.to_string()).unwrap();
     std::fs::rename(directory.join("address.new"), directory.join("address")).unwrap();
@@ -137,10 +141,13 @@ async fn be_the_server(directory: &Path) {
     tokio::time::sleep(Duration::from_secs(120)).await;
 }
 
-async fn start(directory: &Path) -> (Child, SocketAddr) {
+pub(crate) async fn start(directory: &Path, place: &Place) -> (Child, SocketAddr) {
+    let Place { content, database, environment, .. } = place;
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::killed_in_the_middle_of_a_push", "--nocapture"])
         .env(CHILD, directory)
+        .env(PLACE, format!("{content}\n{}", database.as_deref().unwrap_or_default()))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -10,3 +10,4 @@ mod crash;
 mod oci;
 mod places;
 mod support;
+mod together;

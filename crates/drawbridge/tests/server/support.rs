@@ -340,7 +340,20 @@ pub(crate) async fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let stream = TokioIo::new(connect(server, keep, alpn).await.unwrap());
+    try_request(server, keep, alpn, method, path, headers, body).await.unwrap()
+}
+
+/// The same, of a server that may be gone.
+pub(crate) async fn try_request(
+    server: SocketAddr,
+    keep: Option<&Keep>,
+    alpn: &str,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(connect(server, keep, alpn).await?);
     assert_eq!(stream.inner().get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
     let mut request =
         Request::builder().method(method).uri(format!("https://{server}{path}")).header("host", server.to_string());
@@ -349,18 +362,17 @@ pub(crate) async fn request(
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
     let response = if alpn == "h2" {
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
         tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        sender.send_request(request).await?
     } else {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        sender.send_request(request).await?
     };
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes().to_vec();
-    Answer { status: parts.status, headers: parts.headers, body }
+    let body = body.collect().await?.to_bytes().to_vec();
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
 }
 
 /// A TLS connection that believes any server.
