@@ -34,6 +34,7 @@
 
 pub mod client;
 
+mod digest;
 mod http;
 mod login;
 mod references;

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use workload::package::Descriptor;
 
+use crate::digest::Digest;
 use crate::http::Refusal;
 
 /// The kinds of manifest: those with config and layers, and those with manifests.
@@ -26,6 +26,15 @@ const ANNOTATIONS: usize = 256 * 1024;
 /// Layers of these types are not in registries (OCI image-spec 1.1, "Non-Distributable Layers", and Docker's foreign ones).
 const ELSEWHERE: [&str; 2] =
     ["application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign."];
+
+/// What a blob or manifest is, what it is called, and how many bytes it has (OCI image-spec 1.1, "Content Descriptors").
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
 
 /// What a manifest refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +72,7 @@ impl References {
         }
         let raw = serde_json::from_slice(bytes);
         let Raw { schema_version, media_type: inside, artifact_type, subject, annotations, config, layers, manifests } =
-            raw.map_err(|_| Refusal::ManifestInvalid("not JSON of a manifest with sha256 descriptors"))?;
+            raw.map_err(|_| Refusal::ManifestInvalid("not JSON of a manifest with sha256 or sha512 descriptors"))?;
         if inside.is_some_and(|inside| inside != media_type) {
             return Err(Refusal::MediaType);
         }
@@ -116,7 +125,7 @@ mod tests {
         let typed = image.replace("\"config\"", "\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"config\"");
         let old = image.replace("\"schemaVersion\":2", "\"schemaVersion\":1");
         let many = image.replace("[", &("[".to_owned() + &format!("{BLOB},").repeat(1024)));
-        let other = image.replace("sha256:ba", "sha512:ba");
+        let other = image.replace("sha256:ba", "sha384:ba");
         for bad in [&both, &typed, &old, &many, &other, "{}", "[]", ""] {
             assert_eq!(counts(IMAGES[0], bad), None, "{}", &bad[..bad.len().min(80)]);
         }

@@ -10,9 +10,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, Unpar
 use identity::chain::{ChainError, verify_chain};
 use identity::release::{RELEASE_MEDIA_TYPE, ReleasePolicy};
 use identity::{Algorithm, OwnerSigned, Verifier};
-use workload::Digest;
 use workload::names::Repository;
 
+use crate::digest::Digest;
 use crate::http::Refusal;
 use crate::references::References;
 use crate::store::{Kind, Record, Store, StoreError, StoredManifest};
@@ -40,7 +40,7 @@ pub(crate) enum Sight {
 #[derive(Debug)]
 pub(crate) struct Release {
     repository: Repository,
-    workload: Digest,
+    workload: workload::Digest,
     serial: String,
     keep: String,
     policy: u64,
@@ -53,7 +53,7 @@ impl Sight {
         match self {
             Self::Open => Ok(true),
             Self::Granted(Release { repository, workload, .. }) => {
-                store.is_of(repository, workload, digest, Kind::Manifest).await
+                store.is_of(repository, &Digest::from(*workload), digest, Kind::Manifest).await
             }
             Self::Nothing => Ok(false),
         }
@@ -64,7 +64,7 @@ impl Sight {
         match self {
             Self::Open => Ok(true),
             Self::Granted(Release { repository, workload, .. }) => {
-                store.is_of(repository, workload, digest, Kind::Blob).await
+                store.is_of(repository, &Digest::from(*workload), digest, Kind::Blob).await
             }
             Self::Nothing => Ok(false),
         }
@@ -74,7 +74,7 @@ impl Sight {
     pub(crate) fn subject(&self, digest: &Digest) -> bool {
         match self {
             Self::Open => true,
-            Self::Granted(release) => release.workload == *digest,
+            Self::Granted(release) => Digest::from(release.workload) == *digest,
             Self::Nothing => false,
         }
     }
@@ -100,7 +100,13 @@ impl Sight {
 }
 
 /// What a peer sees of a confidential repository with this owner, at `now` (Unix seconds).
-pub(crate) async fn sight(store: &Store, repository: &Repository, owner: &Digest, peer: &Peer, now: u64) -> Sight {
+pub(crate) async fn sight(
+    store: &Store,
+    repository: &Repository,
+    owner: &workload::Digest,
+    peer: &Peer,
+    now: u64,
+) -> Sight {
     if peer.0.is_empty() {
         return Sight::Nothing;
     }
@@ -120,13 +126,13 @@ enum Refused {
     #[error("there is no release policy")]
     NoPolicy,
     #[error("the release policy is signed by {found}, the settings name owner {expected}")]
-    Owner { expected: Digest, found: Digest },
+    Owner { expected: workload::Digest, found: workload::Digest },
     #[error("{0}")]
     Chain(#[from] ChainError),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Decision(Vec<identity::release::Refusal>),
     #[error("the workload {0} is not in this repository")]
-    NoWorkload(Digest),
+    NoWorkload(workload::Digest),
     #[error("{0}")]
     Store(#[from] StoreError),
 }
@@ -134,7 +140,7 @@ enum Refused {
 async fn release(
     store: &Store,
     repository: &Repository,
-    owner: &Digest,
+    owner: &workload::Digest,
     peer: &Peer,
     now: u64,
 ) -> Result<Release, Refused> {
@@ -142,12 +148,13 @@ async fn release(
     if policy.owner() != owner {
         return Err(Refused::Owner { expected: *owner, found: *policy.owner() });
     }
-    let anchors: Vec<Digest> = policy.anchors.iter().copied().collect();
+    let anchors: Vec<workload::Digest> = policy.anchors.iter().copied().collect();
     let keep = verify_chain(&peer.0, &anchors, now, &AwsLc)?;
     // A Keep asks for the workload it was launched for; the policy says whether it may have it.
     let workload = keep.ear.workload;
     let grant = policy.decide(&keep, &workload, now).map_err(Refused::Decision)?;
-    if !store.is_of(repository, &workload, &workload, Kind::Manifest).await? {
+    let manifest = Digest::from(workload);
+    if !store.is_of(repository, &manifest, &manifest, Kind::Manifest).await? {
         return Err(Refused::NoWorkload(workload));
     }
     Ok(Release {
@@ -178,7 +185,7 @@ async fn in_force(
 pub(crate) async fn admit(
     store: &Store,
     repository: &Repository,
-    owner: &Digest,
+    owner: &workload::Digest,
     manifest: &StoredManifest,
 ) -> Result<Option<Digest>, Refusal> {
     let policy = open(store, repository, manifest).await?;

@@ -8,11 +8,10 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use workload::Digest;
 use workload::names::Repository;
-use workload::reference::Reference;
 
 use super::{Refusal, Service};
+use crate::digest::{Digest, Reference};
 use crate::login::Writer;
 use crate::release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 use crate::settings::Access;

@@ -21,12 +21,11 @@ use axum::{Extension, Json, Router};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
-use workload::Digest;
 use workload::names::Repository;
-use workload::reference::Reference;
 
 pub(crate) use refusal::Refusal;
 
+use crate::digest::{Digest, Reference};
 use crate::login::{Tokens, Writer};
 use crate::release::{self, Sight};
 use crate::settings::{Access, Hint, Limits, Repositories};

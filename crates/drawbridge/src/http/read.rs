@@ -14,11 +14,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LINK, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use workload::Digest;
 use workload::names::{Repository, Tag};
-use workload::reference::Reference;
 
 use super::{CONTENT_DIGEST, Refusal, Service, header, query};
+use crate::digest::{Digest, Reference};
 use crate::now;
 use crate::references::INDEX;
 use crate::release::Sight;

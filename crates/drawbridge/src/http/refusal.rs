@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RANGE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use identity::signed::{OpenError, OutOfOrder};
-use workload::Digest;
 use workload::names::Repository;
 
+use crate::digest::{Digest, Mismatch};
 use crate::login::CHALLENGE;
 use crate::store::{PutError, StoreError, UploadFault};
 
@@ -51,10 +51,10 @@ pub(crate) enum Refusal {
     NameInvalid,
     #[error("not a tag")]
     TagInvalid,
-    #[error("not a digest of the form sha256:<64 lowercase hex digits>")]
+    #[error("not a digest of the form sha256:<64 lowercase hex digits> or sha512:<128 of them>")]
     DigestInvalid,
-    #[error("the bytes have digest {found}, expected {expected}")]
-    DigestMismatch { expected: Digest, found: Digest },
+    #[error("{0}")]
+    DigestMismatch(Box<Mismatch>),
     #[error("n is not a number")]
     PageInvalid,
     #[error("not a manifest: {0}")]
@@ -72,9 +72,9 @@ pub(crate) enum Refusal {
     #[error("the release policy is for repository {found}, not {expected}")]
     PolicyRepository { expected: Repository, found: Repository },
     #[error("the release policy is signed by {found}; the owner of this repository is {expected}")]
-    PolicyOwner { expected: Digest, found: Digest },
+    PolicyOwner { expected: workload::Digest, found: workload::Digest },
     #[error("the release policy does not follow the one in force: {error}")]
-    PolicyOrder { error: OutOfOrder, version: u64, digest: Digest },
+    PolicyOrder { error: OutOfOrder, version: u64, digest: workload::Digest },
     #[error("other release policies were put in force meanwhile; try again")]
     PolicyOvertaken,
     #[error("something in this repository still refers to it")]
@@ -94,7 +94,7 @@ impl From<UploadFault> for Refusal {
             UploadFault::Busy => Self::UploadBusy,
             UploadFault::TooMany => Self::TooManyUploads,
             UploadFault::TooManyChunks => Self::TooManyChunks,
-            UploadFault::Digest { expected, found } => Self::DigestMismatch { expected, found },
+            UploadFault::Digest(mismatch) => Self::DigestMismatch(mismatch),
             UploadFault::Store(error) => Self::Store(error),
         }
     }
@@ -129,7 +129,7 @@ impl Refusal {
             Self::Range { size: _ } => (S::RANGE_NOT_SATISFIABLE, "SIZE_INVALID"),
             Self::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID"),
             Self::TagInvalid => (S::BAD_REQUEST, "TAG_INVALID"),
-            Self::DigestInvalid | Self::DigestMismatch { expected: _, found: _ } => (S::BAD_REQUEST, "DIGEST_INVALID"),
+            Self::DigestInvalid | Self::DigestMismatch(_) => (S::BAD_REQUEST, "DIGEST_INVALID"),
             Self::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
             Self::ManifestInvalid(_) | Self::MediaType => (S::BAD_REQUEST, "MANIFEST_INVALID"),
             Self::BlobMissing(_) => (S::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
@@ -157,7 +157,8 @@ impl IntoResponse for Refusal {
         let (status, code) = self.code();
         let mut error = serde_json::json!({ "code": code, "message": self.to_string() });
         match &self {
-            Self::DigestMismatch { expected, found } => {
+            Self::DigestMismatch(mismatch) => {
+                let Mismatch { expected, found } = &**mismatch;
                 error["detail"] = serde_json::json!({ "expected": expected, "found": found });
             }
             Self::PolicyOrder { error: _, version, digest } => {

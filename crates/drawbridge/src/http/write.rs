@@ -16,12 +16,11 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
-use workload::Digest;
 use workload::names::Repository;
 use workload::package::MANIFEST_LIMIT;
-use workload::reference::Reference;
 
 use super::{Refusal, Service, UPLOAD_ID, created, header, query, received};
+use crate::digest::{Digest, Mismatch, Reference};
 use crate::login::Writer;
 use crate::references::References;
 use crate::release::{self, RELEASE_TAG};
@@ -145,11 +144,12 @@ pub(super) async fn manifest(
             std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if too_long { Refusal::TooLong { limit: MANIFEST_LIMIT } } else { Refusal::Interrupted }
     })?;
-    let found = Digest::of(&bytes);
-    let tag = match reference {
-        Reference::Digest(expected) if expected != found => return Err(Refusal::DigestMismatch { expected, found }),
-        Reference::Digest(_) => None,
-        Reference::Tag(tag) => Some(tag),
+    let (found, tag) = match reference {
+        Reference::Digest(expected) => match expected.alike(&bytes) {
+            found if found != expected => return Err(Refusal::DigestMismatch(Box::new(Mismatch { expected, found }))),
+            found => (found, None),
+        },
+        Reference::Tag(tag) => (Digest::of(&bytes), Some(tag)),
     };
     let references = References::parse(&media_type, &bytes)?;
     let manifest = StoredManifest { digest: found, media_type, bytes };

@@ -23,7 +23,6 @@ use std::str::FromStr;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use sqlx::{Any, AnyConnection};
-use workload::Digest;
 use workload::names::{Repository, Tag};
 
 pub(crate) use collect::{Collected, Grace};
@@ -33,6 +32,7 @@ use database::Database;
 pub use database::DatabaseError;
 pub(crate) use uploads::{Upload, UploadFault};
 
+use crate::digest::Digest;
 use crate::now;
 use crate::references::References;
 
@@ -220,7 +220,7 @@ pub(crate) enum Deleted {
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     pub(crate) repository: &'a Repository,
-    pub(crate) workload: &'a Digest,
+    pub(crate) workload: &'a workload::Digest,
     pub(crate) what: &'static str,
     pub(crate) digest: &'a Digest,
     pub(crate) serial: &'a str,
@@ -356,7 +356,7 @@ impl Store {
         let size = blob.size;
         let chunks: Vec<_> = self.read(blob, 0..size).await?.collect().await;
         let bytes = chunks.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        Ok((Digest::of(&bytes) == *digest).then(|| bytes.into()))
+        Ok((digest.alike(&bytes) == *digest).then(|| bytes.into()))
     }
 
     /// Says that somebody is about to refer to this blob, so that it is not collected before he did.
@@ -719,7 +719,7 @@ fn stored(row: Option<(String, String, Vec<u8>)>) -> Result<Option<StoredManifes
     let Some((digest, media_type, content)) = row else { return Ok(None) };
     let digest: Digest = parse(&digest, "a digest")?;
     // Manifests are parsed by us: not before their digest matches.
-    if Digest::of(&content) != digest {
+    if digest.alike(&content) != digest {
         return Err(StoreError::Damaged { what: format!("manifest {digest}") });
     }
     Ok(Some(StoredManifest { digest, media_type, bytes: content.into() }))

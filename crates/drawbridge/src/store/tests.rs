@@ -125,7 +125,7 @@ async fn a_blob_shows_only_when_it_is_complete_and_right() {
             }
             match upload.publish(&expected).await {
                 Ok(()) => assert!(good),
-                Err(UploadFault::Digest { found, .. }) => assert!(!good && found == digest),
+                Err(UploadFault::Digest(mismatch)) => assert!(!good && mismatch.found == digest),
                 Err(fault) => panic!("{fault}"),
             }
             if !good {

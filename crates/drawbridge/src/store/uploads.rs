@@ -9,15 +9,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use sha2::digest::common::hazmat::SerializableState as _;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 use sqlx::AnyConnection;
 use tokio::time::Instant;
-use workload::Digest;
 use workload::names::Repository;
 
 use super::content::{Object, Segment, Segments, Writing};
 use super::{Store, StoreError, is_foreign_key, push, signed, unsigned};
+use crate::digest::{Digest, Mismatch};
 use crate::now;
 
 /// The longest blob that is a row, in bytes. A database is faster than a file system with little things.
@@ -67,8 +68,8 @@ pub(crate) enum UploadFault {
     TooMany,
     #[error("it came in more than {MOST} chunks")]
     TooManyChunks,
-    #[error("its bytes have digest {found}, not {expected}")]
-    Digest { expected: Digest, found: Digest },
+    #[error("{0}")]
+    Digest(Box<Mismatch>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -183,15 +184,21 @@ impl<'a> Upload<'a> {
 
     /// Ends it: its bytes are this blob of its repository, or nothing. When this returns they are on the disk.
     pub(crate) async fn publish(mut self, expected: &Digest) -> Result<(), UploadFault> {
-        let found = Digest::try_from(self.hash.clone().finalize().as_slice())
-            .map_err(|_| StoreError::Damaged { what: "SHA-256".to_owned() })?;
-        if found != *expected {
+        let sha256 = Digest::Sha256(<[u8; 32]>::from(self.hash.clone().finalize()).into());
+        if matches!(expected, Digest::Sha256(_)) && sha256 != *expected {
             self.abandon().await?;
-            return Err(UploadFault::Digest { expected: *expected, found });
+            return Err(UploadFault::Digest(Box::new(Mismatch { expected: *expected, found: sha256 })));
         }
         let inline = self.inline();
         if inline.is_none() {
             self.store_object().await?;
+        }
+        if matches!(expected, Digest::Sha512(_)) {
+            let found = self.sha512(inline.as_deref()).await?;
+            if found != *expected {
+                self.abandon().await?;
+                return Err(UploadFault::Digest(Box::new(Mismatch { expected: *expected, found })));
+            }
         }
         // Once more if a blob that was there before was collected in between.
         match self.name(expected, inline.as_deref()).await {
@@ -226,6 +233,17 @@ impl<'a> Upload<'a> {
         discard(&mut transaction, &objects).await?;
         end(&mut transaction, &row).await?;
         Ok(transaction.commit().await.map_err(StoreError::from)?)
+    }
+
+    /// The other digest. Which of the two is meant is said at the end, and this one is rare: so it is read again for it.
+    async fn sha512(&mut self, inline: Option<&[u8]>) -> Result<Digest, StoreError> {
+        let mut hash = Sha512::new();
+        hash.update(inline.unwrap_or_default());
+        let mut chunks = self.store.content.read(&self.segments, 0..self.size).await?;
+        while let Some(chunk) = chunks.try_next().await? {
+            hash.update(chunk);
+        }
+        Ok(Digest::Sha512(hash.finalize().into()))
     }
 
     /// All of it, if it is so little that it is to be a row.

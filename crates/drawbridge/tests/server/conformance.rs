@@ -5,6 +5,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
 use workload::Digest;
 use workload::package::MANIFEST;
 
@@ -96,6 +97,7 @@ async fn all_groups(place: Place) {
     let world = World::at(place.storage(), drawbridge::Limits::default()).await;
     let mut registry = Registry { world, place: place.name, cases: 0 };
     push(&mut registry).await;
+    sha512(&mut registry).await;
     pull(&mut registry).await;
     discovery(&mut registry).await;
     management(&mut registry).await;
@@ -280,6 +282,56 @@ async fn push(r: &mut Registry) {
     r.case("an index of an index", put.status == StatusCode::CREATED, &put);
     let (_, put) = r.put("open/a", "none", INDEX, &json!({ "schemaVersion": 2, "manifests": [] })).await;
     r.case("an index of nothing", put.status == StatusCode::CREATED, &put);
+}
+
+/// The other registered algorithm: everything has to take it.
+async fn sha512(r: &mut Registry) {
+    let name = |bytes: &[u8]| format!("sha512:{}", hex::encode(<[u8; 64]>::from(Sha512::digest(bytes))));
+    // A row, and an object.
+    for bytes in [b"".to_vec(), b"little".to_vec(), vec![5; 50_000]] {
+        let digest = name(&bytes);
+        let path = format!("/v2/open/a/blobs/uploads/?digest={digest}");
+        let single = r.write(Method::POST, &path, &[], &bytes).await;
+        r.case("POST of a sha512 digest", single.status == StatusCode::CREATED, &single);
+        let begun = r.write(Method::POST, "/v2/open/b/blobs/uploads/", &[], b"").await;
+        let at = begun.header("location").to_owned();
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        r.write(Method::PATCH, &at, &[], first).await;
+        let wrong = format!("{at}?digest={}", name(b"something else"));
+        let ended = r.write(Method::PUT, &format!("{at}?digest={digest}"), &[], second).await;
+        r.case("in chunks", ended.status == StatusCode::CREATED, &ended);
+        for repository in ["a", "b"] {
+            let path = format!("/v2/open/{repository}/blobs/{digest}");
+            let (head, get) = (r.head(&path).await, r.get(&path).await);
+            r.case("HEAD", head.status == StatusCode::OK && head.header("docker-content-digest") == digest, &head);
+            r.case("GET", get.status == StatusCode::OK && get.body == bytes, &get);
+        }
+        let gone = r.write(Method::PUT, &wrong, &[], b"").await;
+        r.case("the upload ended", gone.status == StatusCode::NOT_FOUND, &gone);
+        for path in [format!("/v2/open/a/blobs/uploads/?digest={}", name(b"something else"))] {
+            let lie = r.write(Method::POST, &path, &[], &bytes).await;
+            r.case("bytes of another sha512", lie.code() == "DIGEST_INVALID", &lie);
+        }
+    }
+    let layer = json!({ "mediaType": "a/b", "digest": name(b"little"), "size": 6 });
+    let image = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer] });
+    let digest = name(image.to_string().as_bytes());
+    let (_, lie) = r.put("open/a", &name(b"something else"), MANIFEST, &image).await;
+    r.case("a manifest under another sha512", lie.code() == "DIGEST_INVALID", &lie);
+    let (_, put) = r.put("open/a", &digest, MANIFEST, &image).await;
+    r.case("a manifest by sha512", put.status == StatusCode::CREATED && put.header("location").contains(&digest), &put);
+    let there = r.get(&format!("/v2/open/a/manifests/{digest}")).await;
+    r.case("comes back", there.body == image.to_string().as_bytes(), &there);
+    let of = json!({ "mediaType": MANIFEST, "digest": digest, "size": image.to_string().len() });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [of], "subject": of });
+    let (_, put) = r.put("open/a", "of-sha512", INDEX, &index).await;
+    r.case("an index of it, about it", put.header("oci-subject") == digest, &put);
+    let listed = r.get(&format!("/v2/open/a/referrers/{digest}")).await;
+    let listed_there =
+        String::from_utf8_lossy(&listed.body).contains("application/vnd.oci.image.index.v1+json\",\"size");
+    r.case("its referrers", listed.status == StatusCode::OK && listed_there, &listed);
+    let odd = r.get("/v2/open/a/blobs/sha512:abc").await;
+    r.case("what is no sha512 is 400", odd.status == StatusCode::BAD_REQUEST, &odd);
 }
 
 async fn pull(r: &mut Registry) {
