@@ -80,6 +80,7 @@ const ROOMS: &[Room] = &[
     room("testkit", EVERYTHING, &[], TOOL),
     room("tests", EVERYTHING, &["testkit"], TOOL),
     room("bench", EVERYTHING, &["testkit"], TOOL),
+    room("bench-drawbridge", EVERYTHING, &["testkit"], TOOL),
     room("bench-steward", EVERYTHING, &["testkit"], TOOL),
     room("bench-verify", EVERYTHING, &["testkit"], TOOL),
     room("fuzz", EVERYTHING, &["testkit"], TOOL),
