@@ -44,7 +44,7 @@ mod settings;
 mod store;
 mod tls;
 
-pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError, Writer};
+pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError};
 pub use release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 pub use serve::{Handle, ServeError, serve};
 pub use settings::{Access, Hint, Limits, ReadError, Repositories, Settings, read};

@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use workload::Digest;
 
 use crate::http::{Service, router};
+use crate::login::{AccessTokens, Login};
 use crate::now;
 use crate::settings::{Limits, Settings};
 use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store};
@@ -103,8 +104,10 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
     for name in repositories.names() {
         store.declare(name).await.map_err(|error| ServeError::Store(error.into()))?;
     }
+    let key = store.key("access tokens").await.map_err(|error| ServeError::Store(error.into()))?;
+    let login = Login::new(tokens, AccessTokens::new(&key));
     let acceptor = TlsAcceptor::from(tls.config);
-    let service = Arc::new(Service::new(store, tokens, repositories, steward, limits.clone()));
+    let service = Arc::new(Service::new(store, login, repositories, steward, limits.clone()));
     let (stop, stopped) = watch::channel(false);
     let collecting = collect(Arc::clone(&service), limits.clone());
     let task = tokio::spawn(async move {

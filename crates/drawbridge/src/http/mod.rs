@@ -11,22 +11,25 @@ mod read;
 mod refusal;
 mod write;
 
+use std::mem::take;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
-use http::header::{HeaderName, LOCATION};
-use http::{HeaderValue, Method, StatusCode};
+use futures_util::StreamExt as _;
+use http::header::{CACHE_CONTROL, EXPECT, HOST, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
-use workload::names::Repository;
+use workload::names::{Authority, Repository};
 
 pub(crate) use refusal::Refusal;
 
 use crate::digest::{Digest, Reference};
-use crate::login::{Tokens, Writer};
+use crate::login::{LIFETIME, Login, MOST, Wanted, Writer};
 use crate::release::{self, Sight};
 use crate::settings::{Access, Hint, Limits, Repositories};
 use crate::store::Store;
@@ -38,12 +41,14 @@ pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// What ordinary clients look for at `/v2/`.
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// The longest body that is read although the request is refused, in bytes.
+const DRAIN: u64 = 16 * 1024 * 1024;
 
 /// Everything a request can touch.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) store: Store,
-    tokens: Tokens,
+    login: Login,
     repositories: Repositories,
     steward: Option<Hint>,
     limits: Limits,
@@ -54,20 +59,25 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(
         store: Store,
-        tokens: Tokens,
+        login: Login,
         repositories: Repositories,
         steward: Option<Hint>,
         limits: Limits,
     ) -> Self {
         let bodies = Semaphore::new(limits.uploads);
-        Self { store, tokens, repositories, steward, limits, bodies }
+        Self { store, login, repositories, steward, limits, bodies }
     }
 
     /// Who may write to this repository, and who may read it.
     fn writer(&self, login: Option<Writer>, repository: &Repository) -> Result<(Writer, Access), Refusal> {
         let writer = login.ok_or(Refusal::TokenNeeded)?;
-        if !writer.may_write(repository) {
-            return Err(Refusal::OutOfScope(repository.clone()));
+        if !writer.may(repository) {
+            let repository = repository.clone();
+            return Err(if writer.may_ask_for_more() {
+                Refusal::OutOfAccess(repository)
+            } else {
+                Refusal::OutOfScope(repository)
+            });
         }
         match self.repositories.access(repository) {
             Some(access) => Ok((writer, access)),
@@ -91,6 +101,7 @@ impl Service {
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/.well-known/donjon", get(well_known))
+        .route("/token", get(token))
         .route("/v2/{*path}", any(dispatch))
         .route("/v2/", any(dispatch))
         .route("/v2", any(dispatch))
@@ -116,13 +127,92 @@ enum Target {
     Referrers(Repository, Digest),
 }
 
-async fn dispatch(
-    State(service): State<Arc<Service>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let login = service.tokens.writer(request.headers()).map_err(|_| Refusal::TokenUnknown)?;
-    let (parts, body) = request.into_parts();
+async fn dispatch(State(service): State<Arc<Service>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let refusal = match answer(&service, &peer, &parts, &mut body).await {
+        Ok(response) => return response,
+        Err(refusal) => refusal,
+    };
+    drain(&parts.headers, body).await;
+    let mut response = refusal.into_response();
+    if let Some(challenge) = challenge(&parts).filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Where to log in, and for what (RFC 6750, section 3): ordinary clients get an access token there. Said by what was asked
+/// for alone, whatever is there.
+fn challenge(parts: &Parts) -> Option<HeaderValue> {
+    let service = service_of(parts)?;
+    let scope = Target::parse(parts.uri.path()).ok().and_then(|target| target.repository().cloned());
+    let scope = scope.map(|repository| {
+        let actions = if matches!(parts.method, Method::GET | Method::HEAD) { "pull" } else { "pull,push" };
+        format!(",scope=\"repository:{repository}:{actions}\"")
+    });
+    let scope = scope.unwrap_or_default();
+    HeaderValue::from_str(&format!("Bearer realm=\"https://{service}/token\",service=\"{service}\"{scope}")).ok()
+}
+
+/// What the client calls us.
+fn service_of(parts: &Parts) -> Option<Authority> {
+    let named = parts.uri.authority().map(http::uri::Authority::as_str);
+    authority(named.or_else(|| parts.headers.get(HOST)?.to_str().ok())?)
+}
+
+/// As clients write it: without the port where that is the usual one.
+fn authority(text: &str) -> Option<Authority> {
+    let text = text.to_ascii_lowercase();
+    text.parse().or_else(|_| format!("{text}:443").parse()).ok()
+}
+
+/// Gives an access token for a login: GET, as Distribution has it ("Token Authentication Specification").
+async fn token(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let now = crate::now();
+    let writer = service.login.writer(&parts.headers, None, now).map_err(|_| Refusal::TokenUnknown)?;
+    let (mut audience, mut wanted) = (service_of(&parts), Vec::new());
+    for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "service" => audience = Some(authority(&value).ok_or(Refusal::AccessInvalid)?),
+            // What is no scope of ours gives nothing.
+            "scope" => wanted.extend(value.split(' ').filter_map(Wanted::parse)),
+            _ => {}
+        }
+    }
+    if wanted.len() > MOST {
+        return Err(Refusal::AccessInvalid);
+    }
+    let audience = audience.ok_or(Refusal::AccessInvalid)?;
+    let token = service.login.access_token(writer.as_ref(), &audience, wanted, now).ok_or(Refusal::AccessInvalid)?;
+    let token = token.expose();
+    let mut response =
+        Json(serde_json::json!({ "token": token, "access_token": token, "expires_in": LIFETIME })).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Reads a short body that nobody wanted, as the servers of other registries do before they refuse: containerd 1.6 does not
+/// send a manifest again with its login if the first time was answered before the end.
+async fn drain(headers: &HeaderMap, body: Body) {
+    // Who waits for leave to send does not get it.
+    if headers.contains_key(EXPECT) || body.size_hint().lower() > DRAIN {
+        return;
+    }
+    let mut chunks = body.into_data_stream();
+    let mut length = 0_u64;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        length = length.saturating_add(chunk.len() as u64);
+        if length > DRAIN {
+            break;
+        }
+    }
+}
+
+/// Takes the body only for who may write.
+async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) -> Result<Response, Refusal> {
+    let login = service.login.writer(&parts.headers, service_of(parts).as_ref(), crate::now());
+    let login = login.map_err(|_| Refusal::TokenUnknown)?;
     let target = Target::parse(parts.uri.path())?;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     match (parts.method.clone(), target) {
@@ -132,38 +222,38 @@ async fn dispatch(
             Ok(([(API_VERSION, "registry/2.0")], Json(serde_json::json!({}))).into_response())
         }
         (_, Target::Manifest(repository, reference)) if reads => {
-            read::manifest(&service, &peer, &repository, &reference).await
+            read::manifest(service, peer, &repository, &reference).await
         }
         (method, Target::Blob(repository, digest)) if reads => {
-            read::blob(&service, &peer, &repository, &digest, &method, &parts.headers).await
+            read::blob(service, peer, &repository, &digest, &method, &parts.headers).await
         }
         (_, Target::Referrers(repository, digest)) if reads => {
-            read::referrers(&service, &peer, &repository, &digest, &parts.uri).await
+            read::referrers(service, peer, &repository, &digest, &parts.uri).await
         }
-        (_, Target::Tags(repository)) if reads => read::tags(&service, &peer, &repository, &parts.uri).await,
+        (_, Target::Tags(repository)) if reads => read::tags(service, peer, &repository, &parts.uri).await,
         (Method::PUT, Target::Manifest(repository, reference)) => {
             let (writer, access) = service.writer(login, &repository)?;
-            write::manifest(&service, &writer, access, &repository, reference, &parts.headers, body).await
+            write::manifest(service, &writer, access, &repository, reference, &parts.headers, take(body)).await
         }
         (Method::DELETE, Target::Manifest(repository, reference)) => {
             let (writer, access) = service.writer(login, &repository)?;
-            delete::manifest(&service, &writer, access, &repository, &reference).await
+            delete::manifest(service, &writer, access, &repository, &reference).await
         }
         (Method::DELETE, Target::Blob(repository, digest)) => {
             let (writer, access) = service.writer(login, &repository)?;
-            delete::blob(&service, &writer, access, &repository, &digest).await
+            delete::blob(service, &writer, access, &repository, &digest).await
         }
         (Method::POST, Target::Uploads(repository)) => {
             let (writer, _) = service.writer(login, &repository)?;
-            write::begin(&service, &peer, &writer, &repository, &parts, body).await
+            write::begin(service, peer, &writer, &repository, parts, take(body)).await
         }
         (method, Target::Upload(repository, id)) => {
             let (writer, _) = service.writer(login, &repository)?;
             match method {
-                Method::GET => write::status(&service, &writer, &repository, &id).await,
-                Method::PATCH => write::chunk(&service, &writer, &repository, &id, &parts.headers, body).await,
-                Method::PUT => write::end(&service, &writer, &repository, &id, &parts, body).await,
-                Method::DELETE => delete::upload(&service, &writer, &repository, &id).await,
+                Method::GET => write::status(service, &writer, &repository, &id).await,
+                Method::PATCH => write::chunk(service, &writer, &repository, &id, &parts.headers, take(body)).await,
+                Method::PUT => write::end(service, &writer, &repository, &id, parts, take(body)).await,
+                Method::DELETE => delete::upload(service, &writer, &repository, &id).await,
                 _ => Err(Refusal::Unsupported),
             }
         }
@@ -172,6 +262,18 @@ async fn dispatch(
 }
 
 impl Target {
+    const fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Base => None,
+            Self::Manifest(repository, _)
+            | Self::Blob(repository, _)
+            | Self::Uploads(repository)
+            | Self::Upload(repository, _)
+            | Self::Tags(repository)
+            | Self::Referrers(repository, _) => Some(repository),
+        }
+    }
+
     /// The repository's name may itself contain `blobs` or `tags`: what it is, the end of the path says.
     fn parse(path: &str) -> Result<Self, Refusal> {
         let name = |parts: &[&str]| parts.join("/").parse().map_err(|_| Refusal::NameInvalid);

@@ -12,7 +12,6 @@ use identity::signed::{OpenError, OutOfOrder};
 use workload::names::Repository;
 
 use crate::digest::{Digest, Mismatch};
-use crate::login::CHALLENGE;
 use crate::store::{PutError, StoreError, UploadFault};
 
 /// Why a request is not answered as hoped.
@@ -25,6 +24,10 @@ pub(crate) enum Refusal {
     TokenUnknown,
     #[error("this token may not write to {0}")]
     OutOfScope(Repository),
+    #[error("this access token is not for writing to {0}")]
+    OutOfAccess(Repository),
+    #[error("the service or scope of an access token is not one")]
+    AccessInvalid,
     #[error("repository {0} does not exist: the operator names it in the settings, [repository.\"{0}\"]")]
     NoRepository(Repository),
     #[error("repository not found")]
@@ -116,6 +119,8 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::TokenNeeded | Self::TokenUnknown => (S::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::OutOfAccess(_) => (S::UNAUTHORIZED, "DENIED"),
+            Self::AccessInvalid => (S::BAD_REQUEST, "UNSUPPORTED"),
             Self::OutOfScope(_) => (S::FORBIDDEN, "DENIED"),
             Self::NoRepository(_) | Self::RepositoryAbsent => (S::NOT_FOUND, "NAME_UNKNOWN"),
             Self::ManifestAbsent => (S::NOT_FOUND, "MANIFEST_UNKNOWN"),
@@ -171,8 +176,9 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self {
-            Self::TokenNeeded | Self::TokenUnknown => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            // Who may say more to it does so (see `dispatch`).
+            Self::TokenNeeded | Self::TokenUnknown | Self::OutOfAccess(_) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Drawbridge\""));
             }
             Self::OutOfOrder { at } => {
                 headers.insert(RANGE, super::received(at));

@@ -20,10 +20,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use aws_lc_rs::rand;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use sqlx::{Any, AnyConnection};
 use workload::names::{Repository, Tag};
+use zeroize::Zeroizing;
 
 pub(crate) use collect::{Collected, Grace};
 pub(crate) use content::CHUNK;
@@ -300,6 +302,21 @@ impl Store {
         let Storage { content, database } = storage;
         let content = Content::open(content).await?;
         Ok(Self { content, database: Database::open(database).await?, open_uploads })
+    }
+
+    /// The key of this name, of 256 random bits: made by who asks first.
+    pub(crate) async fn key(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+        let mut fresh = Zeroizing::new([0; 32]);
+        rand::fill(&mut *fresh).map_err(|_| StoreError::NoRandomness)?;
+        let mut transaction = self.database.begin().await?;
+        let sql = "INSERT INTO keys (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        sqlx::query(sql).bind(name).bind(hex::encode(fresh.as_slice())).execute(&mut *transaction).await?;
+        let kept = sqlx::query_as("SELECT value FROM keys WHERE name = $1").bind(name);
+        let (kept,): (String,) = kept.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        let damaged = || StoreError::Damaged { what: format!("the key {name}") };
+        hex::decode_to_slice(kept, &mut *fresh).map_err(|_| damaged())?;
+        Ok(fresh)
     }
 
     /// Says that this repository exists.

@@ -1,6 +1,12 @@
 -- What the Drawbridge knows, but for the bytes of blobs (content.rs). One text for both databases: {TEXT} compares by bytes,
 -- {BYTES} is bytes. Foreign keys are the invariant: what is referred to cannot go, whoever deletes beside whom.
 
+-- Keys that all Drawbridges of this store share, by name, in hex.
+CREATE TABLE keys (
+    name {TEXT} PRIMARY KEY,
+    value {TEXT} NOT NULL
+);
+
 CREATE TABLE repositories (
     name {TEXT} PRIMARY KEY
 );

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use drawbridge::{Limits, Storage, serve};
+use drawbridge::{Limits, Secret, Storage, serve};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +18,9 @@ async fn login() {
     let world = World::new().await;
     let anonymous = world.read(Method::GET, "/v2/").await;
     assert_eq!((anonymous.status, anonymous.code().as_str()), (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"));
-    assert!(anonymous.header("www-authenticate").starts_with("Basic realm="), "{:?}", anonymous.headers);
+    let service = world.server.local_addr;
+    let challenge = format!("Bearer realm=\"https://{service}/token\",service=\"{service}\"");
+    assert_eq!(anonymous.header("www-authenticate"), challenge);
 
     let clear = world.token.expose();
     let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
@@ -32,7 +34,13 @@ async fn login() {
     // A wrong token is told so everywhere, for public, confidential and absent repositories alike.
     let mut seen = Vec::new();
     for path in ["/v2/", "/v2/open/a/tags/list", "/v2/secret/a/tags/list", "/v2/absent/tags/list"] {
-        seen.push(with("Bearer wrong", path).await.appearance());
+        let mut answer = with("Bearer wrong", path).await;
+        // It says what to ask for, which is what was asked for.
+        let scope = path.strip_prefix("/v2/").and_then(|path| path.strip_suffix("/tags/list"));
+        let scope = scope.map(|name| format!(",scope=\"repository:{name}:pull\"")).unwrap_or_default();
+        assert_eq!(answer.header("www-authenticate"), format!("{challenge}{scope}"));
+        answer.headers.remove("www-authenticate");
+        seen.push(answer.appearance());
     }
     assert_eq!(seen[0].0, StatusCode::UNAUTHORIZED);
     assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
@@ -41,6 +49,64 @@ async fn login() {
         StatusCode::OK,
         "control: no token at all"
     );
+}
+
+#[tokio::test]
+async fn an_access_token_for_an_ordinary_client() {
+    let world = World::new().await;
+    let ask = async |login: Option<&str>, query: &str| {
+        let login = login.map(|token| format!("Basic {}", BASE64_STANDARD.encode(format!("anybody:{token}"))));
+        let headers: Vec<(&str, &str)> = login.iter().map(|value| ("authorization", value.as_str())).collect();
+        let path = format!("/token?{query}");
+        request(world.server.local_addr, None, "http/1.1", Method::GET, &path, &headers, b"").await
+    };
+    let token = |answer: &crate::support::Answer| {
+        assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::OK, "no-store"));
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["token"], body["access_token"]);
+        assert_eq!(body["expires_in"], 300);
+        Secret::new(body["token"].as_str().unwrap().to_owned())
+    };
+    let service = world.server.local_addr;
+    let scope = "scope=repository:open/a:pull,push&scope=repository%3Aopen%2Fb%3Apull%20repository:odd";
+    let narrow = ask(Some(world.narrow.expose()), &format!("service={service}&account=anybody&{scope}")).await;
+    let narrow = token(&narrow);
+    let post = async |token: &Secret, repository: &str| {
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        world.write_as(token, Method::POST, &path, &[], b"").await
+    };
+    assert_eq!(post(&narrow, "open/a").await.status, StatusCode::ACCEPTED);
+    // With an access token one is told how to get another one, whoever one is; with an API token that is all there is.
+    let more = post(&narrow, "open/b").await;
+    assert_eq!((more.status, more.code().as_str()), (StatusCode::UNAUTHORIZED, "DENIED"));
+    assert!(more.header("www-authenticate").ends_with(",scope=\"repository:open/b:pull,push\""), "{:?}", more.headers);
+    assert_eq!(post(&world.narrow, "open/b").await.status, StatusCode::FORBIDDEN);
+    let read = world.write_as(&narrow, Method::GET, "/v2/open/b/tags/list", &[], b"").await;
+    assert_eq!(read.status, StatusCode::OK);
+    // Nobody gets one as well, and is nobody with it; it is for one registry.
+    let nobody = token(&ask(None, &format!("service={service}&{scope}")).await);
+    assert_eq!(post(&nobody, "open/a").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.write_as(&nobody, Method::GET, "/v2/open/a/tags/list", &[], b"").await.status, StatusCode::OK);
+    let elsewhere = token(&ask(Some(world.token.expose()), &format!("service=registry.example&{scope}")).await);
+    assert_eq!(post(&elsewhere, "open/a").await.status, StatusCode::UNAUTHORIZED);
+    let here = token(&ask(Some(world.token.expose()), &format!("service={service}&{scope}")).await);
+    assert_eq!(post(&here, "open/a").await.status, StatusCode::ACCEPTED, "control");
+    // No other Drawbridge's: its key is in its store.
+    let other = World::new().await;
+    let path = "/v2/open/a/blobs/uploads/";
+    let bearer = format!("Bearer {}", here.expose());
+    let headers = [("authorization", bearer.as_str())];
+    let foreign = request(other.server.local_addr, None, "http/1.1", Method::POST, path, &headers, b"").await;
+    assert_eq!(foreign.status, StatusCode::UNAUTHORIZED);
+    // A wrong login, an odd service, too much at once.
+    let wrong = ask(Some("wrong"), "service=x").await;
+    assert_eq!(
+        (wrong.status, wrong.header("www-authenticate")),
+        (StatusCode::UNAUTHORIZED, "Basic realm=\"Drawbridge\"")
+    );
+    assert_eq!(ask(None, "service=no%20service").await.status, StatusCode::BAD_REQUEST);
+    let many = "&scope=repository:open/a:pull".repeat(65);
+    assert_eq!(ask(None, &format!("service=x{many}")).await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -1,28 +1,22 @@
-//! Who may write: bearer tokens, of which only the SHA-256 is kept.
+//! API tokens, of which only the SHA-256 is kept.
 //!
-//! Owns the tokens file and the reading of `Authorization` (RFC 6750 bearer, RFC 7617 basic with the token as password, so
-//! that ordinary registry clients can log in). Refuses a wrong token before anything else is looked at, with one answer
-//! for every repository. Reading is never a matter of tokens: a token opens no confidential repository (`trust.md`, 14).
-//! Invariant: a token is compared by its digest, with all entries and in constant time, and is printed by nothing here.
+//! Owns the tokens file. Refuses two entries with one name or one token. Invariant: a token is compared by its digest, with all
+//! entries and in constant time, and is printed by nothing here.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand;
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use workload::Digest;
 use workload::names::{Name, Repository};
 use workload::settings::{self, SettingsError};
 use zeroize::Zeroizing;
 
-/// What `WWW-Authenticate` says. Basic only: a `Bearer` challenge would send ordinary clients to a token server.
-pub(crate) const CHALLENGE: &str = "Basic realm=\"Drawbridge\", charset=\"UTF-8\"";
+use super::{Grants, Writer};
 
 /// A bearer token in clear. Its `Debug` shows nothing and it has no `Display`.
 #[derive(Clone)]
@@ -112,7 +106,7 @@ impl fmt::Display for Scope {
 }
 
 impl Scope {
-    fn covers(&self, repository: &Repository) -> bool {
+    pub(super) fn covers(&self, repository: &Repository) -> bool {
         match self {
             Self::All => true,
             Self::Below(parent) => repository.strip_prefix(parent.as_str()).is_some_and(|below| below.starts_with('/')),
@@ -125,13 +119,6 @@ impl Scope {
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
     entries: Vec<(Digest, Writer)>,
-}
-
-/// One who showed a token that the file knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Writer {
-    name: Name,
-    scopes: Arc<[Scope]>,
 }
 
 /// Why a tokens file is refused.
@@ -194,7 +181,7 @@ impl Tokens {
             if tokens.entries.iter().any(|(digest, writer)| *digest == sha256 || writer.name == name) {
                 return Err(TokensError::Twice { what: what.to_owned(), name });
             }
-            tokens.entries.push((sha256, Writer { name, scopes: repositories.into() }));
+            tokens.entries.push((sha256, Writer { name, grants: Grants::Scopes(repositories.into()) }));
             Ok(tokens)
         })
     }
@@ -207,24 +194,8 @@ impl Tokens {
         format!("[[token]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrepositories = [{scopes}]\n")
     }
 
-    /// Who asks: nobody in particular without `Authorization`, a [`Writer`] with a known token.
-    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<Option<Writer>, BadLogin> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = match (values.next(), values.next()) {
-            (None, _) => return Ok(None),
-            (Some(value), None) => value.to_str().map_err(|_| BadLogin)?,
-            (Some(_), Some(_)) => return Err(BadLogin),
-        };
-        let (scheme, rest) = value.split_once(' ').ok_or(BadLogin)?;
-        let token = if scheme.eq_ignore_ascii_case("bearer") {
-            Secret::new(rest.trim().to_owned())
-        } else if scheme.eq_ignore_ascii_case("basic") {
-            let pair = Zeroizing::new(BASE64_STANDARD.decode(rest.trim()).map_err(|_| BadLogin)?);
-            let pair = std::str::from_utf8(&pair).map_err(|_| BadLogin)?;
-            Secret::new(pair.split_once(':').ok_or(BadLogin)?.1.to_owned())
-        } else {
-            return Err(BadLogin);
-        };
+    /// Whose token this is.
+    pub(super) fn find(&self, token: &Secret) -> Option<Writer> {
         let shown = token.digest();
         // No early exit: neither which entry matched nor how far may show in the time.
         let mut found = None;
@@ -233,27 +204,9 @@ impl Tokens {
                 found = Some(writer);
             }
         }
-        found.cloned().map(Some).ok_or(BadLogin)
+        found.cloned()
     }
 }
-
-impl Writer {
-    /// The entry's name, for the log.
-    #[must_use]
-    pub fn name(&self) -> &Name {
-        &self.name
-    }
-
-    /// Whether the token's scopes cover this repository.
-    #[must_use]
-    pub fn may_write(&self, repository: &Repository) -> bool {
-        self.scopes.iter().any(|scope| scope.covers(repository))
-    }
-}
-
-/// `Authorization` is there but unreadable or unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadLogin;
 
 #[cfg(test)]
 mod tests {
@@ -264,38 +217,6 @@ mod tests {
         let scopes: Vec<Scope> = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
         let file = Tokens::entry(&"ci".parse().unwrap(), &token, &scopes);
         (token, Tokens::parse("tokens.toml", &file).unwrap())
-    }
-
-    fn headers(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
-    }
-
-    #[test]
-    fn bearer_and_basic_open_and_everything_else_does_not() {
-        let (token, tokens) = tokens(&["*"]);
-        let clear = token.expose();
-        let basic = |pair: String| format!("Basic {}", BASE64_STANDARD.encode(pair));
-        for good in [format!("Bearer {clear}"), format!("bearer {clear}"), basic(format!("me:{clear}"))] {
-            assert_eq!(tokens.writer(&headers(&good)).unwrap().unwrap().name(), &"ci");
-        }
-        let other = Secret::generate().unwrap();
-        for bad in [
-            format!("Bearer {}", other.expose()),
-            format!("Bearer {clear}x"),
-            format!("Bearer {}", &clear[1..]),
-            format!("Bearer {}", token.digest()),
-            basic(format!("{clear}:")),
-            basic(clear.to_owned()),
-            format!("Digest {clear}"),
-            clear.to_owned(),
-            "Basic !!".to_owned(),
-        ] {
-            assert_eq!(tokens.writer(&headers(&bad)), Err(BadLogin));
-        }
-        assert_eq!(tokens.writer(&HeaderMap::new()), Ok(None), "nobody is not somebody with a wrong token");
-        let mut twice = headers(&format!("Bearer {clear}"));
-        twice.append(AUTHORIZATION, "Bearer x".parse().unwrap());
-        assert_eq!(tokens.writer(&twice), Err(BadLogin));
     }
 
     #[test]
@@ -311,8 +232,8 @@ mod tests {
             ("acme/shop", "acme/shopping", false),
         ] {
             let (token, tokens) = tokens(&[scope]);
-            let writer = tokens.writer(&headers(&format!("Bearer {}", token.expose()))).unwrap().unwrap();
-            assert_eq!(writer.may_write(&repository.parse().unwrap()), expected, "{scope} {repository}");
+            let writer = tokens.find(&token).unwrap();
+            assert_eq!(writer.may(&repository.parse().unwrap()), expected, "{scope} {repository}");
         }
         assert!("Acme/*".parse::<Scope>().is_err());
         assert!("a*".parse::<Scope>().is_err());
