@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const HEADER: usize = 32 * 1024;
 /// Requests at the same time on one connection of HTTP/2. Anybody may open them and then read nothing, so the product
 /// counts: 512 connections (the default) with 8 streams, each with one chunk of 64 KiB that was read and as much that waits to
-/// be sent, are at most 512 MiB.
+/// be sent, are at most 512 MiB; and 128 readers of long files hold 192 KiB more.
 const STREAMS: u32 = 8;
 
 /// Why a server does not start.

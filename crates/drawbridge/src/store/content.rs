@@ -9,9 +9,9 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use tokio::sync::Semaphore;
 
 use super::{OpenError, StoreError};
 
@@ -31,6 +32,11 @@ use super::{OpenError, StoreError};
 pub(super) const PART: usize = 5 * 1024 * 1024;
 /// How much is read at once, and thereby how much a reader who stops reading makes us hold (see `serve`).
 pub(crate) const CHUNK: usize = 64 * 1024;
+/// How much is read at once of a long file, by so many readers: going to the file costs as much as 64 KiB of it.
+const WIDE: usize = 256 * 1024;
+const WIDE_READERS: usize = 128;
+/// What is long.
+const LONG: u64 = 1024 * 1024;
 
 /// Where objects are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +82,7 @@ pub(crate) struct Content {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     directory: Option<PathBuf>,
+    wide: Arc<Semaphore>,
 }
 
 /// The name of an object.
@@ -106,7 +113,7 @@ impl Content {
     /// Opens a place for objects; a directory is made if need be.
     pub(crate) async fn open(at: &At) -> Result<Self, OpenError> {
         match at {
-            At::Memory => Ok(Self { objects: Arc::new(InMemory::new()), prefix: Path::default(), directory: None }),
+            At::Memory => Ok(Self::new(Arc::new(InMemory::new()), Path::default(), None)),
             At::Bucket(Bucket { name, prefix, options }) => {
                 let engine = |source| OpenError::Bucket { bucket: name.clone(), source };
                 let builder = AmazonS3Builder::new().with_bucket_name(name);
@@ -115,7 +122,7 @@ impl Content {
                 };
                 let objects = options.iter().fold(builder, set).build().map_err(engine)?;
                 let prefix = Path::parse(prefix).map_err(|error| engine(error.into()))?;
-                let content = Self { objects: Arc::new(objects), prefix, directory: None };
+                let content = Self::new(Arc::new(objects), prefix, None);
                 // An answer, whatever it is, tells now whether bucket and key are right.
                 let probe = content.path(&Object("00".repeat(16)));
                 match content.objects.head(&probe).await {
@@ -130,13 +137,17 @@ impl Content {
         }
     }
 
+    fn new(objects: Arc<dyn ObjectStore>, prefix: Path, directory: Option<PathBuf>) -> Self {
+        Self { objects, prefix, directory, wide: Arc::new(Semaphore::new(WIDE_READERS)) }
+    }
+
     /// Begins an object.
     pub(crate) fn write(&self, object: &Object) -> Writing {
         let (objects, path) = (Arc::clone(&self.objects), self.path(object));
         Writing { objects, path, parts: None, buffer: BytesMut::new(), size: 0 }
     }
 
-    /// The bytes of these segments, from and to these of all of them, in chunks of at most 64 KiB. The first object is opened
+    /// The bytes of these segments, from and to these of all of them, in chunks of 64 KiB, or some more. The first object is opened
     /// at once: that it is lost is known before anything is answered.
     pub(crate) async fn read(
         &self,
@@ -155,9 +166,10 @@ impl Content {
         }
         let mut wanted = wanted.into_iter();
         let Some((path, range)) = wanted.next() else { return Ok(stream::empty().boxed()) };
-        let objects = Arc::clone(&self.objects);
-        let first = read_object(Arc::clone(&objects), path, range).await?;
-        let others = stream::iter(wanted).then(move |(path, range)| read_object(Arc::clone(&objects), path, range));
+        let (objects, wide) = (Arc::clone(&self.objects), Arc::clone(&self.wide));
+        let open = move |(path, range)| read_object(Arc::clone(&objects), Arc::clone(&wide), path, range);
+        let first = open((path, range)).await?;
+        let others = stream::iter(wanted).then(open);
         Ok(first.chain(others.try_flatten()).boxed())
     }
 
@@ -316,6 +328,7 @@ impl fmt::Debug for Writing {
 
 async fn read_object(
     objects: Arc<dyn ObjectStore>,
+    wide: Arc<Semaphore>,
     path: Path,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
@@ -332,21 +345,29 @@ async fn read_object(
         }
         // Opened once: a file that is removed meanwhile is still read to its end.
         GetResultPayload::File(file, path) => {
-            let state = (Arc::new(file), Arc::new(path), range);
-            Ok(stream::try_unfold(state, |(file, path, range)| async move {
-                if range.is_empty() {
-                    return Ok(None);
-                }
-                let middle = range.end.min(range.start.saturating_add(CHUNK as u64));
-                let length = usize::try_from(middle.saturating_sub(range.start)).unwrap_or(CHUNK);
-                let reader = Arc::clone(&file);
-                let task = tokio::task::spawn_blocking(move || {
-                    let mut chunk = vec![0; length];
-                    reader.read_exact_at(&mut chunk, range.start).map(|()| Bytes::from(chunk))
-                });
-                match task.await.map_err(|_| StoreError::Stopped)? {
-                    Ok(chunk) => Ok(Some((chunk, (file, path, middle..range.end)))),
-                    Err(source) => Err(StoreError::Directory { path: path.to_path_buf(), source }),
+            let wide = if range.end.saturating_sub(range.start) > LONG { wide.try_acquire_owned().ok() } else { None };
+            let most = if wide.is_some() { WIDE } else { CHUNK };
+            let state = (Some(file), range, wide);
+            Ok(stream::try_unfold(state, move |(file, range, wide)| {
+                let path = path.clone();
+                async move {
+                    let Some(mut file) = file.filter(|_| !range.is_empty()) else { return Ok(None) };
+                    let middle = range.end.min(range.start.saturating_add(most as u64));
+                    let (start, length) = (range.start, middle.saturating_sub(range.start));
+                    let task = tokio::task::spawn_blocking(move || {
+                        let mut chunk = Vec::with_capacity(usize::try_from(length).unwrap_or(most));
+                        file.seek(SeekFrom::Start(start))?;
+                        (&file).take(length).read_to_end(&mut chunk)?;
+                        if chunk.len() as u64 == length {
+                            Ok((file, chunk))
+                        } else {
+                            Err(io::ErrorKind::UnexpectedEof.into())
+                        }
+                    });
+                    match task.await.map_err(|_| StoreError::Stopped)? {
+                        Ok((file, chunk)) => Ok(Some((Bytes::from(chunk), (Some(file), middle..range.end, wide)))),
+                        Err(source) => Err(StoreError::Directory { path, source }),
+                    }
                 }
             })
             .boxed())
@@ -376,7 +397,7 @@ fn open_directory(directory: &FilePath) -> Result<Content, OpenError> {
     }
     let engine =
         LocalFileSystem::new_with_prefix(&root).map_err(|source| OpenError::Engine { path: root.clone(), source })?;
-    Ok(Content { objects: Arc::new(engine.with_fsync(true)), prefix: Path::default(), directory: Some(root) })
+    Ok(Content::new(Arc::new(engine.with_fsync(true)), Path::default(), Some(root)))
 }
 
 /// Makes the root, for its user only, and what is missing above it. Gives the directories that have a new entry and must

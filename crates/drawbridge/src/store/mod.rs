@@ -344,7 +344,7 @@ impl Store {
         Ok(Some(Blob { size: unsigned(size)?, body }))
     }
 
-    /// The bytes of a blob, in chunks of at most 64 KiB.
+    /// The bytes of a blob, in chunks of 64 KiB, or some more.
     pub(crate) async fn read(
         &self,
         blob: Blob,
