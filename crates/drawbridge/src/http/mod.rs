@@ -145,10 +145,12 @@ async fn dispatch(State(service): State<Arc<Service>>, Extension(peer): Extensio
 /// for alone, whatever is there.
 fn challenge(parts: &Parts) -> Option<HeaderValue> {
     let service = service_of(parts)?;
-    let scope = Target::parse(parts.uri.path()).ok().and_then(|target| target.repository().cloned());
-    let scope = scope.map(|repository| {
-        let actions = if matches!(parts.method, Method::GET | Method::HEAD) { "pull" } else { "pull,push" };
-        format!(",scope=\"repository:{repository}:{actions}\"")
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let scope = Target::parse(parts.uri.path()).ok().and_then(|target| {
+        // How far an upload is only who pushes may know.
+        let pulls = reads && !matches!(target, Target::Upload(..));
+        let actions = if pulls { "pull" } else { "pull,push" };
+        Some(format!(",scope=\"repository:{}:{actions}\"", target.repository()?))
     });
     let scope = scope.unwrap_or_default();
     HeaderValue::from_str(&format!("Bearer realm=\"https://{service}/token\",service=\"{service}\"{scope}")).ok()

@@ -81,6 +81,8 @@ async fn an_access_token_for_an_ordinary_client() {
     assert_eq!((more.status, more.code().as_str()), (StatusCode::UNAUTHORIZED, "DENIED"));
     assert!(more.header("www-authenticate").ends_with(",scope=\"repository:open/b:pull,push\""), "{:?}", more.headers);
     assert_eq!(post(&world.narrow, "open/b").await.status, StatusCode::FORBIDDEN);
+    let standing = world.read(Method::GET, "/v2/open/b/blobs/uploads/1").await;
+    assert!(standing.header("www-authenticate").ends_with(":open/b:pull,push\""), "{:?}", standing.headers);
     let read = world.write_as(&narrow, Method::GET, "/v2/open/b/tags/list", &[], b"").await;
     assert_eq!(read.status, StatusCode::OK);
     // Nobody gets one as well, and is nobody with it; it is for one registry.
