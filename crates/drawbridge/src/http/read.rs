@@ -177,7 +177,11 @@ pub(super) async fn referrers(
         sight.record(&service.store, "referrer", &referrer.digest).await?;
     }
     let next = found.last().filter(|_| more).map(|Referrer { digest, .. }| {
-        let kind = kind.map(|kind| format!("artifactType={}&", escaped(kind))).unwrap_or_default();
+        let kind = kind
+            .map(|kind| {
+                format!("artifactType={}&", form_urlencoded::byte_serialize(kind.as_bytes()).collect::<String>())
+            })
+            .unwrap_or_default();
         format!("/v2/{repository}/referrers/{subject}?{kind}last={digest}")
     });
     let manifests: Vec<_> = found
@@ -209,16 +213,6 @@ fn linked(mut response: Response, next: Option<String>) -> Response {
         response.headers_mut().insert(LINK, header(&format!("<{next}>; rel=\"next\"")));
     }
     response
-}
-
-/// A value of a query, percent-encoded.
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |out, byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-            out + &char::from(byte).to_string()
-        }
-        other => out + &format!("%{other:02X}"),
-    })
 }
 
 /// The range is well-formed but not within the blob.
