@@ -41,7 +41,7 @@ impl Server {
         let at = folder.display();
         let mut command = match kind {
             Kind::Drawbridge => {
-                let settings = file("drawbridge.toml", "[repository.\"bench/blobs\"]\nconfidential = false\n")?;
+                let settings = file("drawbridge.toml", "[repository.\"bench/blobs\"]\naccess = \"public\"\n")?;
                 let sha256 = Digest::of(TOKEN.as_bytes());
                 let tokens = format!("[[token]]\nname = \"bench\"\nsha256 = \"{sha256}\"\nrepositories = [\"*\"]\n");
                 let tokens = file("tokens.toml", &tokens)?;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   serve (TLS, connections) -> http (OCI) -> release (who sees what) -> store (objects: directory or S3; rows: SQLite or PostgreSQL)
-//!                                   |-> login (who writes)
+//!                                   |-> login (who asks, and what he may)
 //! ```
 //!
 //! Does not hide content from its own operator: he sees all that is not encrypted to Keeps. Any number of them serve one
@@ -15,14 +15,16 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use drawbridge::{Access, Repositories, Settings, Storage, Tls, Tokens, serve};
+//! use drawbridge::{Access, Declared, Repositories, Settings, Storage, Tls, Tokens, serve};
 //!
 //! let settings = Settings {
 //!     tls: Tls::self_made(&["localhost".to_owned()])?,
 //!     store: Storage::directory("registry".into()),
 //!     tokens: Tokens::parse("tokens.toml", &std::fs::read_to_string("tokens.toml")?)?,
-//!     repositories: Repositories::default().with("acme/shop".parse()?, Access::Public),
-//!     steward: None,
+//!     declared: Declared {
+//!         repositories: Repositories::default().with("acme/shop".parse()?, Access::Public),
+//!         ..Default::default()
+//!     },
 //!     limits: Default::default(),
 //! };
 //! let server = serve(settings, tokio::net::TcpListener::bind("127.0.0.1:0").await?).await?;
@@ -37,6 +39,8 @@ pub mod client;
 mod digest;
 mod http;
 mod login;
+mod oidc;
+mod people;
 mod references;
 mod release;
 mod serve;
@@ -45,9 +49,10 @@ mod store;
 mod tls;
 
 pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError};
+pub use people::{Known, NoRole, Organisation, Role, Somebody};
 pub use release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 pub use serve::{Handle, ServeError, serve};
-pub use settings::{Access, Hint, Limits, ReadError, Repositories, Settings, read};
+pub use settings::{Access, Declared, Hint, Limits, Login, ReadError, Repositories, Settings, Terms, read};
 pub use store::{DatabaseError, OpenError, Storage, StorageError};
 pub use tls::{Tls, TlsError};
 

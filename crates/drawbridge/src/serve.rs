@@ -26,10 +26,10 @@ use tokio_rustls::TlsAcceptor;
 use workload::Digest;
 
 use crate::http::{Service, router};
-use crate::login::{AccessTokens, Login};
+use crate::login::{AccessTokens, Issuers, Logins};
 use crate::now;
 use crate::settings::{Limits, Settings};
-use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store};
+use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store, StoreError};
 use crate::tls::Peer;
 
 /// How long running requests may go on once the server is told to end.
@@ -51,6 +51,9 @@ pub enum ServeError {
     /// The store cannot be written to.
     #[error("the store failed: {0}")]
     Store(Box<dyn std::error::Error + Send + Sync>),
+    /// Issuers of ID tokens cannot be asked.
+    #[error("cannot speak HTTPS to issuers: {0}")]
+    Http(Box<dyn std::error::Error + Send + Sync>),
     /// The listening socket is of no use.
     #[error("the listening socket is of no use: {0}")]
     Socket(#[from] io::Error),
@@ -71,12 +74,13 @@ impl ServeError {
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL say who and where; AWS_ALLOW_HTTP=true \
                  allows an endpoint without TLS",
             ),
-            Self::Open(OpenError::Database(DatabaseError::Format { found: _ })) => {
+            Self::Open(OpenError::Database(DatabaseError::Format { .. })) => {
                 Some("a newer donjon made it: use that one")
             }
             Self::Open(OpenError::Database(_)) => Some("it must be running, and its URL must name user and database"),
             Self::Open(OpenError::Engine { path: _, source: _ } | OpenError::Stopped)
             | Self::Store(_)
+            | Self::Http(_)
             | Self::Socket(_) => None,
         }
     }
@@ -98,16 +102,21 @@ pub struct Handle {
 /// See [`ServeError`]. Errors of single connections only go to the log.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, ServeError> {
     let local_addr = listener.local_addr()?;
-    let Settings { tls, store, tokens, repositories, steward, limits } = settings;
+    let Settings { tls, store, tokens, declared, limits } = settings;
     tracing::info!(%store, "store");
     let store = Store::open(&store, limits.open_uploads).await?;
-    for name in repositories.names() {
-        store.declare(name).await.map_err(|error| ServeError::Store(error.into()))?;
+    let failed = |error: StoreError| ServeError::Store(error.into());
+    for (name, _) in declared.repositories.all() {
+        store.declare(name).await.map_err(failed)?;
     }
-    let key = store.key("access tokens").await.map_err(|error| ServeError::Store(error.into()))?;
-    let login = Login::new(tokens, AccessTokens::new(&key));
+    for (name, terms) in &declared.organisations {
+        store.declare_organisation(name, terms.quota_bytes).await.map_err(failed)?;
+    }
+    let key = store.key("access tokens").await.map_err(failed)?;
+    let issuers = Issuers::new(declared.logins.clone()).map_err(|error| ServeError::Http(error.into()))?;
+    let logins = Logins::new(tokens, AccessTokens::new(&key), issuers, declared.organisations.clone());
     let acceptor = TlsAcceptor::from(tls.config);
-    let service = Arc::new(Service::new(store, login, repositories, steward, limits.clone()));
+    let service = Arc::new(Service::new(store, logins, declared, limits.clone()));
     let (stop, stopped) = watch::channel(false);
     let collecting = collect(Arc::clone(&service), limits.clone());
     let task = tokio::spawn(async move {

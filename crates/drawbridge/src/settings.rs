@@ -1,7 +1,7 @@
-//! What an operator says: where things are, which repositories exist, who owns them.
+//! What an operator says: where things are, which repositories exist and who owns them, who logs in by whom.
 //!
-//! Owns the settings file. Refuses silence about secrecy: every repository says `confidential = true` or `false`, and a
-//! repository that is not named does not exist. Unknown keys are errors with the nearest known one as a hint.
+//! Owns the settings file. Refuses silence about secrecy: every repository says its `access`, and one that neither this file
+//! nor an owner of its organisation has named does not exist. Unknown keys are errors with the nearest known one as a hint.
 //! Invariant: a confidential repository always has an owner, whose key alone can open it (`trust.md`, 14).
 
 use std::collections::BTreeMap;
@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use workload::Digest;
-use workload::names::Repository;
+use workload::names::{Name, Repository};
 use workload::settings::{self, SettingsError};
 
 use crate::login::Tokens;
+use crate::oidc;
+use crate::people::{Organisation, Somebody};
 use crate::store::Storage;
 use crate::tls::Tls;
 
@@ -25,10 +27,8 @@ pub struct Settings {
     pub store: Storage,
     /// Who may write.
     pub tokens: Tokens,
-    /// Which repositories exist.
-    pub repositories: Repositories,
-    /// What `/.well-known/donjon` says; nothing if absent.
-    pub steward: Option<Hint>,
+    /// Which repositories, logins and organisations there are.
+    pub declared: Declared,
     /// How much anybody may take.
     pub limits: Limits,
 }
@@ -73,20 +73,70 @@ impl Default for Limits {
     }
 }
 
-/// The repositories that exist, and what else the settings file says.
+/// What a settings file declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The Steward that `/.well-known/donjon` names, if any.
+    pub steward: Option<Hint>,
+    /// The repositories that the operator made. Owners of organisations make others.
+    pub repositories: Repositories,
+    /// Who says who somebody is.
+    pub logins: BTreeMap<Name, Login>,
+    /// Whose repositories begin with which name.
+    pub organisations: BTreeMap<Organisation, Terms>,
+}
+
+/// An issuer of ID tokens (OpenID Connect), and what it knows us as.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Its URL, as its ID tokens have it.
+    pub issuer: String,
+    /// The client that ID tokens must be for. `donjon login` uses it for the device flow (RFC 8628).
+    pub client: String,
+    /// For issuers that want one of every client. No secret: everybody who asks `/.well-known/donjon` gets it.
+    pub client_secret: Option<String>,
+    /// How long one is logged in, in hours.
+    #[serde(default = "Login::session")]
+    pub session_hours: u32,
+}
+
+/// What the operator grants an organisation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// How many bytes it may keep; as many as there is room for if absent.
+    pub quota_bytes: Option<u64>,
+    /// Owners whom no other owner can take out.
+    #[serde(default)]
+    pub owners: Vec<Somebody>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     steward: Option<Hint>,
     #[serde(default)]
     repository: BTreeMap<Repository, Entry>,
+    #[serde(default)]
+    login: BTreeMap<Name, Login>,
+    #[serde(default)]
+    organisation: BTreeMap<Organisation, Terms>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     owner: Option<Digest>,
-    confidential: bool,
+    access: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Public,
+    Private,
+    Confidential,
 }
 
 /// The Steward that a Drawbridge names: a hint, never an authority; that is the brief (`product.md`, steps 2 and 3).
@@ -105,10 +155,13 @@ pub struct Hint {
 pub struct Repositories(BTreeMap<Repository, Access>);
 
 /// Who may read a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "access", rename_all = "lowercase")]
 pub enum Access {
     /// Everybody.
     Public,
+    /// Members of its organisation, and tokens that are for it; to all others it looks absent.
+    Private,
     /// Keeps that satisfy the release policy signed by this owner; to all others it looks absent.
     Confidential {
         /// SHA-256 of the SPKI (DER) of the owner's key.
@@ -131,6 +184,26 @@ pub enum ReadError {
         /// The repository.
         repository: Repository,
     },
+    /// ID tokens must not come from there.
+    #[error("{what}: the issuer of login `{login}` is {issuer:?}, which is neither https nor on this machine")]
+    Issuer {
+        /// The file.
+        what: String,
+        /// The login.
+        login: Name,
+        /// Its issuer.
+        issuer: String,
+    },
+    /// He could never log in.
+    #[error("{what}: an owner of organisation `{organisation}` comes through login `{login}`, which is not there")]
+    NoLogin {
+        /// The file.
+        what: String,
+        /// The organisation.
+        organisation: Organisation,
+        /// The login that was named.
+        login: Name,
+    },
 }
 
 impl ReadError {
@@ -140,6 +213,8 @@ impl ReadError {
         match self {
             Self::Settings(error) => error.hint(),
             Self::NoOwner { .. } => Some("add `owner = \"sha256:…\"`, the digest of the owner's public key".to_owned()),
+            Self::Issuer { .. } => Some("an issuer is known by its certificate: name it by https://…".to_owned()),
+            Self::NoLogin { login, .. } => Some(format!("add [login.{login}] with `issuer` and `client`")),
         }
     }
 }
@@ -151,24 +226,52 @@ impl ReadError {
 /// anchors = ["sha256:…"]
 ///
 /// [repository."acme/shop"]
+/// access = "confidential"            # or "private", "public"
 /// owner = "sha256:…"                 # SHA-256 of the SPKI of the owner's key
-/// confidential = true
+///
+/// [login.corp]                       # who says who somebody is
+/// issuer = "https://login.example.org"
+/// client = "donjon"
+/// session_hours = 24
+///
+/// [organisation.acme]
+/// quota_bytes = 100_000_000_000
+/// owners = [{ login = "corp", email = "ada@example.org" }]
 /// ```
 ///
 /// # Errors
 /// See [`ReadError`]. `what` is what messages call the file.
-pub fn read(what: &str, text: &str) -> Result<(Repositories, Option<Hint>), ReadError> {
-    let File { steward, repository } = settings::parse(what, text)?;
+pub fn read(what: &str, text: &str) -> Result<Declared, ReadError> {
+    let File { steward, repository, login: logins, organisation: organisations } = settings::parse(what, text)?;
+    let what = || what.to_owned();
     let mut repositories = Repositories::default();
-    for (name, Entry { owner, confidential }) in repository {
-        let access = match (confidential, owner) {
-            (false, _) => Access::Public,
-            (true, Some(owner)) => Access::Confidential { owner },
-            (true, None) => return Err(ReadError::NoOwner { what: what.to_owned(), repository: name }),
+    for (name, Entry { owner, access }) in repository {
+        let access = match (access, owner) {
+            (Word::Public, _) => Access::Public,
+            (Word::Private, _) => Access::Private,
+            (Word::Confidential, Some(owner)) => Access::Confidential { owner },
+            (Word::Confidential, None) => return Err(ReadError::NoOwner { what: what(), repository: name }),
         };
         repositories.0.insert(name, access);
     }
-    Ok((repositories, steward))
+    for (name, Login { issuer, .. }) in &logins {
+        if oidc::issuer(issuer).is_none() {
+            return Err(ReadError::Issuer { what: what(), login: name.clone(), issuer: issuer.clone() });
+        }
+    }
+    for (organisation, Terms { owners, .. }) in &organisations {
+        if let Some(Somebody { login, .. }) = owners.iter().find(|owner| !logins.contains_key(&owner.login)) {
+            let (organisation, login) = (organisation.clone(), login.clone());
+            return Err(ReadError::NoLogin { what: what(), organisation, login });
+        }
+    }
+    Ok(Declared { steward, repositories, logins, organisations })
+}
+
+impl Login {
+    const fn session() -> u32 {
+        24
+    }
 }
 
 impl Repositories {
@@ -180,8 +283,8 @@ impl Repositories {
     }
 
     /// All of them.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Repository> {
-        self.0.keys()
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Repository, Access)> {
+        self.0.iter().map(|(name, access)| (name, *access))
     }
 
     /// Who may read it; `None` = it does not exist.
@@ -201,25 +304,42 @@ mod tests {
     fn each_repository_says_how_secret_it_is() {
         let text = format!(
             "[steward]\nurl = \"https://s\"\nanchors = [\"{OWNER}\"]\n\
-             [repository.\"acme/shop\"]\nowner = \"{OWNER}\"\nconfidential = true\n[repository.open]\nconfidential = false\n"
+             [repository.\"acme/shop\"]\nowner = \"{OWNER}\"\naccess = \"confidential\"\n\
+             [repository.open]\naccess = \"public\"\n[repository.ours]\naccess = \"private\"\n"
         );
-        let (repositories, hint) = read("drawbridge.toml", &text).unwrap();
+        let Declared { repositories, steward, .. } = read("drawbridge.toml", &text).unwrap();
         let owner = OWNER.parse().unwrap();
         assert_eq!(repositories.access(&"acme/shop".parse().unwrap()), Some(Access::Confidential { owner }));
         assert_eq!(repositories.access(&"open".parse().unwrap()), Some(Access::Public));
+        assert_eq!(repositories.access(&"ours".parse().unwrap()), Some(Access::Private));
         assert_eq!(repositories.access(&"other".parse().unwrap()), None);
-        let json = serde_json::to_string(&hint.unwrap()).unwrap();
+        let json = serde_json::to_string(&steward.unwrap()).unwrap();
         assert_eq!(json, format!("{{\"steward\":\"https://s\",\"anchors\":[\"{OWNER}\"]}}"));
+    }
+
+    #[test]
+    fn logins_and_organisations() {
+        let login = |issuer: &str| format!("[login.corp]\nissuer = \"{issuer}\"\nclient = \"donjon\"\n");
+        let organisation = |login: &str| {
+            format!("[organisation.acme]\nquota_bytes = 7\nowners = [{{ login = \"{login}\", email = \"a@b\" }}]\n")
+        };
+        let good = read("d.toml", &(login("https://i") + &organisation("corp"))).unwrap();
+        assert_eq!(good.logins[&"corp".parse::<Name>().unwrap()].session_hours, 24);
+        assert_eq!(good.organisations[&"acme".parse::<Organisation>().unwrap()].quota_bytes, Some(7));
+        let fault = |text: String| read("d.toml", &text).unwrap_err();
+        assert!(matches!(fault(login("http://i") + &organisation("corp")), ReadError::Issuer { .. }));
+        assert!(matches!(fault(login("https://i") + &organisation("crop")), ReadError::NoLogin { .. }));
+        assert!(matches!(fault("[organisation.\"a/b\"]\n".to_owned()), ReadError::Settings(_)));
     }
 
     #[test]
     fn what_is_missing_or_misspelled_is_said() {
         let hint = |text: &str| read("d.toml", text).unwrap_err().hint().unwrap();
-        assert_eq!(hint("[repository.a]\nconfidental = true\n"), "did you mean `confidential`?");
-        assert_eq!(hint("[repository.a]\n"), "add `confidential = …`");
+        assert_eq!(hint("[repository.a]\nacess = \"public\"\n"), "did you mean `access`?");
+        assert_eq!(hint("[repository.a]\n"), "add `access = …`");
         assert_eq!(hint("[repositry.a]\n"), "did you mean `repository`?");
-        let error = read("d.toml", "[repository.a]\nconfidential = true\n").unwrap_err();
+        let error = read("d.toml", "[repository.a]\naccess = \"confidential\"\n").unwrap_err();
         assert!(matches!(error, ReadError::NoOwner { .. }));
-        assert!(read("d.toml", "[repository.Upper]\nconfidential = false\n").is_err());
+        assert!(read("d.toml", "[repository.Upper]\naccess = \"public\"\n").is_err());
     }
 }

@@ -71,8 +71,7 @@ impl Serve {
     fn run(self) -> Result<ExitCode, Failure> {
         log();
         let shown = self.settings.display().to_string();
-        let (repositories, steward) =
-            read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
+        let declared = read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let shown = self.tokens.display().to_string();
         let tokens = Tokens::parse(&shown, &text(&self.tokens)?)
             .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?;
@@ -83,7 +82,7 @@ impl Serve {
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
         let store = Storage::parse(&self.store, self.database.as_deref(), std::env::vars())
             .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("--store"))?;
-        let settings = Settings { tls, store, tokens, repositories, steward, limits: Limits::default() };
+        let settings = Settings { tls, store, tokens, declared, limits: Limits::default() };
         runtime()?.block_on(async {
             let listener = listen(self.listen).await?;
             let drawbridge = serve(settings, listener)

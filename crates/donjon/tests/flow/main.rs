@@ -430,7 +430,7 @@ fn services_say_what_is_wrong_with_their_settings() {
     ]);
     assert!(unknown.contains("`confidential`"), "{unknown}");
 
-    let open = file("open.toml", "[repository.\"a/b\"]\nconfidential = false\n").display().to_string();
+    let open = file("open.toml", "[repository.\"a/b\"]\naccess = \"public\"\n").display().to_string();
     let drawbridge = |tokens: &str| {
         let store = format!("--store={store}");
         fails(&[

@@ -136,9 +136,9 @@ impl Site {
         std::fs::write(at("token"), &token.stdout).unwrap();
         std::fs::write(at("tokens.toml"), &token.stderr).unwrap();
         let drawbridge = format!(
-            "[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\nconfidential = true\n\
-             [repository.\"team/second\"]\nowner = \"{owner}\"\nconfidential = true\n\
-             [repository.\"team/open\"]\nconfidential = false\n",
+            "[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\naccess = \"confidential\"\n\
+             [repository.\"team/second\"]\nowner = \"{owner}\"\naccess = \"confidential\"\n\
+             [repository.\"team/open\"]\naccess = \"public\"\n",
             steward.fact("url"),
             steward.fact("anchor")
         );

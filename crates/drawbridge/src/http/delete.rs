@@ -12,7 +12,7 @@ use workload::names::Repository;
 
 use super::{Refusal, Service};
 use crate::digest::{Digest, Reference};
-use crate::login::Writer;
+use crate::login::Caller;
 use crate::release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 use crate::settings::Access;
 use crate::store::Deleted;
@@ -20,7 +20,7 @@ use crate::store::Deleted;
 /// A tag, or a manifest with the tags that point at it.
 pub(super) async fn manifest(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     access: Access,
     repository: &Repository,
     reference: &Reference,
@@ -46,7 +46,7 @@ pub(super) async fn manifest(
 /// A blob of this repository.
 pub(super) async fn blob(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     access: Access,
     repository: &Repository,
     digest: &Digest,
@@ -60,7 +60,7 @@ pub(super) async fn blob(
 /// An upload.
 pub(super) async fn upload(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     repository: &Repository,
     id: &str,
 ) -> Result<Response, Refusal> {
@@ -71,13 +71,13 @@ pub(super) async fn upload(
 /// Whether it is this writer's to delete.
 async fn own(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     access: Access,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<()>, Refusal> {
     let own = match access {
-        Access::Public => true,
+        Access::Public | Access::Private => true,
         Access::Confidential { owner: _ } => service.store.is_pushed(repository, digest, writer.name()).await?,
     };
     Ok(own.then_some(()))

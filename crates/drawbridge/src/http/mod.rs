@@ -6,6 +6,7 @@
 //! Invariant: no handler touches the store for a repository before one of [`Service::writer`] and [`Service::sight`]
 //! answered.
 
+mod api;
 mod delete;
 mod read;
 mod refusal;
@@ -29,10 +30,11 @@ use workload::names::{Authority, Repository};
 pub(crate) use refusal::Refusal;
 
 use crate::digest::{Digest, Reference};
-use crate::login::{LIFETIME, Login, MOST, Wanted, Writer};
+use crate::login::{Action, Caller, LIFETIME, Logins, MOST, Wanted};
+use crate::people::Role;
 use crate::release::{self, Sight};
-use crate::settings::{Access, Hint, Limits, Repositories};
-use crate::store::Store;
+use crate::settings::{Access, Declared, Limits};
+use crate::store::{Store, StoreError};
 use crate::tls::Peer;
 
 /// The digest of what a response is about.
@@ -48,71 +50,84 @@ const DRAIN: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) store: Store,
-    login: Login,
-    repositories: Repositories,
-    steward: Option<Hint>,
+    logins: Logins,
+    declared: Declared,
     limits: Limits,
     /// Bodies of blobs that may be taken at once.
     bodies: Semaphore,
 }
 
 impl Service {
-    pub(crate) fn new(
-        store: Store,
-        login: Login,
-        repositories: Repositories,
-        steward: Option<Hint>,
-        limits: Limits,
-    ) -> Self {
+    pub(crate) fn new(store: Store, logins: Logins, declared: Declared, limits: Limits) -> Self {
         let bodies = Semaphore::new(limits.uploads);
-        Self { store, login, repositories, steward, limits, bodies }
+        Self { store, logins, declared, limits, bodies }
+    }
+
+    /// Who may read a repository; `None`: there is none.
+    async fn access(&self, repository: &Repository) -> Result<Option<Access>, StoreError> {
+        match self.declared.repositories.access(repository) {
+            Some(access) => Ok(Some(access)),
+            None => self.store.access(repository).await,
+        }
     }
 
     /// Who may write to this repository, and who may read it.
-    fn writer(&self, login: Option<Writer>, repository: &Repository) -> Result<(Writer, Access), Refusal> {
-        let writer = login.ok_or(Refusal::TokenNeeded)?;
-        if !writer.may(repository) {
-            let repository = repository.clone();
-            return Err(if writer.may_ask_for_more() {
-                Refusal::OutOfAccess(repository)
-            } else {
-                Refusal::OutOfScope(repository)
-            });
+    async fn writer(&self, caller: Option<Caller>, repository: &Repository) -> Result<(Caller, Access), Refusal> {
+        let caller = caller.ok_or(Refusal::TokenNeeded)?;
+        if self.logins.role(&self.store, &caller, repository).await? < Some(Role::Writer) {
+            return Err(Refusal::OutOfScope(repository.clone()));
         }
-        match self.repositories.access(repository) {
-            Some(access) => Ok((writer, access)),
+        if !caller.asked_for(repository, Action::Push) {
+            return Err(Refusal::OutOfAccess(repository.clone()));
+        }
+        match self.access(repository).await? {
+            Some(access) => Ok((caller, access)),
             None => Err(Refusal::NoRepository(repository.clone())),
         }
     }
 
-    /// What this peer sees of a repository.
-    async fn sight(&self, repository: &Repository, peer: &Peer) -> Sight {
-        match self.repositories.access(repository) {
-            None => Sight::Nothing,
-            Some(Access::Public) => Sight::Open,
+    /// What this peer, and who logged in through it, see of a repository.
+    async fn sight(&self, repository: &Repository, peer: &Peer, caller: Option<&Caller>) -> Result<Sight, Refusal> {
+        match self.access(repository).await? {
+            None => Ok(Sight::Nothing),
+            Some(Access::Public) => Ok(Sight::Open),
+            Some(Access::Private) => {
+                let Some(caller) = caller.filter(|caller| caller.asked_for(repository, Action::Pull)) else {
+                    return Ok(Sight::Nothing);
+                };
+                let role = self.logins.role(&self.store, caller, repository).await?;
+                Ok(if role.is_some() { Sight::Open } else { Sight::Nothing })
+            }
             Some(Access::Confidential { owner }) => {
-                release::sight(&self.store, repository, &owner, peer, crate::now()).await
+                Ok(release::sight(&self.store, repository, &owner, peer, crate::now()).await)
             }
         }
+    }
+
+    /// The same, for who asks for it by a request of its own. Who might see more with a login is told to log in: the same whether
+    /// there is anything or not.
+    async fn reader(&self, repository: &Repository, peer: &Peer, caller: Option<&Caller>) -> Result<Sight, Refusal> {
+        let sight = self.sight(repository, peer, caller).await?;
+        // A Keep's certificate is its login.
+        if matches!(sight, Sight::Nothing) && peer.0.is_empty() {
+            let caller = caller.ok_or(Refusal::TokenNeeded)?;
+            if !caller.asked_for(repository, Action::Pull) {
+                return Err(Refusal::OutOfAccess(repository.clone()));
+            }
+        }
+        Ok(sight)
     }
 }
 
 /// The routes.
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/.well-known/donjon", get(well_known))
+        .merge(api::router())
         .route("/token", get(token))
         .route("/v2/{*path}", any(dispatch))
         .route("/v2/", any(dispatch))
         .route("/v2", any(dispatch))
         .with_state(service)
-}
-
-async fn well_known(State(service): State<Arc<Service>>) -> Response {
-    match &service.steward {
-        Some(hint) => Json(hint).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
 }
 
 /// What a path names.
@@ -172,7 +187,7 @@ fn authority(text: &str) -> Option<Authority> {
 async fn token(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     let now = crate::now();
-    let writer = service.login.writer(&parts.headers, None, now).map_err(|_| Refusal::TokenUnknown)?;
+    let caller = service.logins.caller(&service.store, &parts.headers, None, now).await?;
     let (mut audience, mut wanted) = (service_of(&parts), Vec::new());
     for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
         match &*name {
@@ -186,7 +201,7 @@ async fn token(State(service): State<Arc<Service>>, request: Request) -> Result<
         return Err(Refusal::AccessInvalid);
     }
     let audience = audience.ok_or(Refusal::AccessInvalid)?;
-    let token = service.login.access_token(writer.as_ref(), &audience, wanted, now).ok_or(Refusal::AccessInvalid)?;
+    let token = service.logins.access_token(caller.as_ref(), &audience, wanted, now).ok_or(Refusal::AccessInvalid)?;
     let token = token.expose();
     let mut response =
         Json(serde_json::json!({ "token": token, "access_token": token, "expires_in": LIFETIME })).into_response();
@@ -213,8 +228,8 @@ async fn drain(headers: &HeaderMap, body: Body) {
 
 /// Takes the body only for who may write.
 async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) -> Result<Response, Refusal> {
-    let login = service.login.writer(&parts.headers, service_of(parts).as_ref(), crate::now());
-    let login = login.map_err(|_| Refusal::TokenUnknown)?;
+    let (store, named) = (&service.store, service_of(parts));
+    let login = service.logins.caller(store, &parts.headers, named.as_ref(), crate::now()).await?;
     let target = Target::parse(parts.uri.path())?;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     match (parts.method.clone(), target) {
@@ -224,33 +239,39 @@ async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) 
             Ok(([(API_VERSION, "registry/2.0")], Json(serde_json::json!({}))).into_response())
         }
         (_, Target::Manifest(repository, reference)) if reads => {
-            read::manifest(service, peer, &repository, &reference).await
+            let sight = service.reader(&repository, peer, login.as_ref()).await?;
+            read::manifest(store, &sight, &repository, &reference).await
         }
         (method, Target::Blob(repository, digest)) if reads => {
-            read::blob(service, peer, &repository, &digest, &method, &parts.headers).await
+            let sight = service.reader(&repository, peer, login.as_ref()).await?;
+            read::blob(store, &sight, &repository, &digest, &method, &parts.headers).await
         }
         (_, Target::Referrers(repository, digest)) if reads => {
-            read::referrers(service, peer, &repository, &digest, &parts.uri).await
+            let sight = service.reader(&repository, peer, login.as_ref()).await?;
+            read::referrers(store, &sight, &repository, &digest, &parts.uri).await
         }
-        (_, Target::Tags(repository)) if reads => read::tags(service, peer, &repository, &parts.uri).await,
+        (_, Target::Tags(repository)) if reads => {
+            let sight = service.reader(&repository, peer, login.as_ref()).await?;
+            read::tags(store, &sight, &repository, &parts.uri).await
+        }
         (Method::PUT, Target::Manifest(repository, reference)) => {
-            let (writer, access) = service.writer(login, &repository)?;
+            let (writer, access) = service.writer(login, &repository).await?;
             write::manifest(service, &writer, access, &repository, reference, &parts.headers, take(body)).await
         }
         (Method::DELETE, Target::Manifest(repository, reference)) => {
-            let (writer, access) = service.writer(login, &repository)?;
+            let (writer, access) = service.writer(login, &repository).await?;
             delete::manifest(service, &writer, access, &repository, &reference).await
         }
         (Method::DELETE, Target::Blob(repository, digest)) => {
-            let (writer, access) = service.writer(login, &repository)?;
+            let (writer, access) = service.writer(login, &repository).await?;
             delete::blob(service, &writer, access, &repository, &digest).await
         }
         (Method::POST, Target::Uploads(repository)) => {
-            let (writer, _) = service.writer(login, &repository)?;
+            let (writer, _) = service.writer(login, &repository).await?;
             write::begin(service, peer, &writer, &repository, parts, take(body)).await
         }
         (method, Target::Upload(repository, id)) => {
-            let (writer, _) = service.writer(login, &repository)?;
+            let (writer, _) = service.writer(login, &repository).await?;
             match method {
                 Method::GET => write::status(service, &writer, &repository, &id).await,
                 Method::PATCH => write::chunk(service, &writer, &repository, &id, &parts.headers, take(body)).await,

@@ -16,13 +16,12 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, H
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use workload::names::{Repository, Tag};
 
-use super::{CONTENT_DIGEST, Refusal, Service, header, query};
+use super::{CONTENT_DIGEST, Refusal, header, query};
 use crate::digest::{Digest, Reference};
 use crate::now;
 use crate::references::INDEX;
 use crate::release::Sight;
-use crate::store::{PAGE, Referrer};
-use crate::tls::Peer;
+use crate::store::{PAGE, Referrer, Store};
 
 /// Says which filters a list of referrers went through.
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -30,25 +29,24 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 const REFERRERS: u32 = 100;
 
 pub(super) async fn manifest(
-    service: &Service,
-    peer: &Peer,
+    store: &Store,
+    sight: &Sight,
     repository: &Repository,
     reference: &Reference,
 ) -> Result<Response, Refusal> {
-    let sight = service.sight(repository, peer).await;
     if matches!(sight, Sight::Nothing) {
         return Err(Refusal::ManifestAbsent);
     }
     let manifest = match reference {
-        Reference::Digest(digest) => service.store.manifest(repository, digest).await?,
-        Reference::Tag(tag) => service.store.tagged(repository, tag).await?,
+        Reference::Digest(digest) => store.manifest(repository, digest).await?,
+        Reference::Tag(tag) => store.tagged(repository, tag).await?,
     };
     let manifest = manifest.ok_or(Refusal::ManifestAbsent)?;
     let digest = manifest.digest;
-    if !sight.manifest(&service.store, &digest).await? {
+    if !sight.manifest(store, &digest).await? {
         return Err(Refusal::ManifestAbsent);
     }
-    sight.record(&service.store, "manifest", &digest).await?;
+    sight.record(store, "manifest", &digest).await?;
     let mut response = Response::new(Body::from(manifest.bytes));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, header(&manifest.media_type));
@@ -57,24 +55,23 @@ pub(super) async fn manifest(
 }
 
 pub(super) async fn blob(
-    service: &Service,
-    peer: &Peer,
+    store: &Store,
+    sight: &Sight,
     repository: &Repository,
     digest: &Digest,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let sight = service.sight(repository, peer).await;
-    if !sight.blob(&service.store, digest).await? {
+    if !sight.blob(store, digest).await? {
         return Err(Refusal::BlobAbsent);
     }
-    let blob = service.store.blob(repository, digest).await?.ok_or(Refusal::BlobAbsent)?;
+    let blob = store.blob(repository, digest).await?.ok_or(Refusal::BlobAbsent)?;
     let size = blob.size;
     if method == Method::HEAD && matches!(sight, Sight::Open) {
         // Who asks whether it is there may be about to push what refers to it.
-        service.store.touch(repository, digest).await?;
+        store.touch(repository, digest).await?;
     }
-    sight.record(&service.store, "blob", digest).await?;
+    sight.record(store, "blob", digest).await?;
     let part = match headers.get(RANGE).map(|value| range(value, size)) {
         None | Some(Ok(None)) => None,
         Some(Ok(Some(part))) => Some(part),
@@ -88,7 +85,7 @@ pub(super) async fn blob(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from_stream(while_released(service.store.read(blob, from..to).await?, sight.until(), now))
+        Body::from_stream(while_released(store.read(blob, from..to).await?, sight.until(), now))
     };
     let mut response = Response::new(body);
     if part.is_some() {
@@ -115,12 +112,11 @@ fn while_released<E: Into<axum::BoxError>>(
 }
 
 pub(super) async fn tags(
-    service: &Service,
-    peer: &Peer,
+    store: &Store,
+    sight: &Sight,
     repository: &Repository,
     uri: &Uri,
 ) -> Result<Response, Refusal> {
-    let sight = service.sight(repository, peer).await;
     if matches!(sight, Sight::Nothing) {
         return Err(Refusal::RepositoryAbsent);
     }
@@ -137,12 +133,12 @@ pub(super) async fn tags(
     let mut more = true;
     // A Keep sees what others call its own workload, and nothing else: it may take several looks to fill its page.
     while more && page.len() <= most {
-        let found = service.store.tags(repository, &last, look).await?;
+        let found = store.tags(repository, &last, look).await?;
         more = found.len() >= look_size;
         for (tag, digest) in found {
             last = tag.to_string();
             if sight.subject(&digest) && page.len() <= most {
-                sight.record(&service.store, "tag", &digest).await?;
+                sight.record(store, "tag", &digest).await?;
                 page.push(tag);
             }
         }
@@ -156,25 +152,24 @@ pub(super) async fn tags(
 
 /// What is about a manifest, which need not be there itself.
 pub(super) async fn referrers(
-    service: &Service,
-    peer: &Peer,
+    store: &Store,
+    sight: &Sight,
     repository: &Repository,
     subject: &Digest,
     uri: &Uri,
 ) -> Result<Response, Refusal> {
-    let sight = service.sight(repository, peer).await;
     if !sight.subject(subject) {
         return Err(Refusal::RepositoryAbsent);
     }
     let query = query(uri);
     let (kind, last) = (query.artifact_type.as_deref(), query.last.as_deref().unwrap_or_default());
     let one_more = REFERRERS.saturating_add(1);
-    let mut found = service.store.referrers(repository, subject, kind, last, one_more).await?;
+    let mut found = store.referrers(repository, subject, kind, last, one_more).await?;
     let most = usize::try_from(REFERRERS).unwrap_or_default();
     let more = found.len() > most;
     found.truncate(most);
     for referrer in &found {
-        sight.record(&service.store, "referrer", &referrer.digest).await?;
+        sight.record(store, "referrer", &referrer.digest).await?;
     }
     let next = found.last().filter(|_| more).map(|Referrer { digest, .. }| {
         let kind = kind

@@ -12,7 +12,9 @@ use identity::signed::{OpenError, OutOfOrder};
 use workload::names::Repository;
 
 use crate::digest::{Digest, Mismatch};
-use crate::store::{PutError, StoreError, UploadFault};
+use crate::login::{IdTokenError, LoginError};
+use crate::people::{Organisation, Role};
+use crate::store::{ChargeError, PutError, StoreError, UploadFault};
 
 /// Why a request is not answered as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,10 @@ pub(crate) enum Refusal {
     OutOfAccess(Repository),
     #[error("the service or scope of an access token is not one")]
     AccessInvalid,
-    #[error("repository {0} does not exist: the operator names it in the settings, [repository.\"{0}\"]")]
+    #[error(
+        "repository {0} does not exist: an owner of its organisation makes it (`donjon repository create`), or the operator \
+             in the settings, [repository.\"{0}\"]"
+    )]
     NoRepository(Repository),
     #[error("repository not found")]
     RepositoryAbsent,
@@ -86,8 +91,54 @@ pub(crate) enum Refusal {
     TooManyChunks,
     #[error("this is not offered here")]
     Unsupported,
+    #[error("{0}")]
+    Full(ChargeError),
+    #[error("organisation {organisation} may keep no more: there is room for a blob of {room} bytes")]
+    NoRoom { organisation: Organisation, room: u64 },
+    #[error("no such {0}")]
+    Absent(&'static str),
+    #[error("no more {0} here")]
+    TooMany(&'static str),
+    #[error("{0}")]
+    Wish(&'static str),
+    #[error("not the JSON it should be: {0}")]
+    Json(String),
+    #[error("for this, one logs in (`donjon login`): tokens make no tokens")]
+    SessionNeeded,
+    #[error("only owners of {organisation} may do this; this login is a {role}")]
+    OwnerNeeded { organisation: Organisation, role: Role },
+    #[error("{0} is there; only what is private or public changes into the other")]
+    Settled(Repository),
+    #[error("somebody has logged in with this ID token before")]
+    Spent,
+    #[error("{0}")]
+    IdToken(IdTokenError),
     #[error("the server failed; its log says more")]
     Store(#[from] StoreError),
+}
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Bad => Self::TokenUnknown,
+            LoginError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<IdTokenError> for Refusal {
+    fn from(error: IdTokenError) -> Self {
+        Self::IdToken(error)
+    }
+}
+
+impl From<ChargeError> for Refusal {
+    fn from(error: ChargeError) -> Self {
+        match error {
+            ChargeError::Store(error) => Self::Store(error),
+            full => Self::Full(full),
+        }
+    }
 }
 
 impl From<UploadFault> for Refusal {
@@ -98,6 +149,7 @@ impl From<UploadFault> for Refusal {
             UploadFault::TooMany => Self::TooManyUploads,
             UploadFault::TooManyChunks => Self::TooManyChunks,
             UploadFault::Digest(mismatch) => Self::DigestMismatch(mismatch),
+            UploadFault::Charge(error) => error.into(),
             UploadFault::Store(error) => Self::Store(error),
         }
     }
@@ -109,6 +161,7 @@ impl From<PutError> for Refusal {
             PutError::Missing(digest) => Self::BlobMissing(digest),
             PutError::Size { digest, expected, found } => Self::BlobSize { digest, expected, found },
             PutError::Overtaken => Self::PolicyOvertaken,
+            PutError::Charge(error) => error.into(),
             PutError::Store(error) => Self::Store(error),
         }
     }
@@ -148,6 +201,15 @@ impl Refusal {
             // As the registries do it that know this case; the specification has no word for it.
             Self::Referenced => (S::METHOD_NOT_ALLOWED, "DENIED"),
             Self::TooManyChunks => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            Self::Full(_) | Self::NoRoom { .. } | Self::SessionNeeded | Self::OwnerNeeded { .. } => {
+                (S::FORBIDDEN, "DENIED")
+            }
+            Self::Absent(_) => (S::NOT_FOUND, "NAME_UNKNOWN"),
+            Self::TooMany(_) => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            Self::Wish(_) | Self::Json(_) => (S::BAD_REQUEST, "UNSUPPORTED"),
+            Self::Settled(_) => (S::CONFLICT, "DENIED"),
+            Self::IdToken(IdTokenError::Issuer(_)) => (S::BAD_GATEWAY, "UNKNOWN"),
+            Self::Spent | Self::IdToken(_) => (S::UNAUTHORIZED, "UNAUTHORIZED"),
             Self::Unsupported => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }
@@ -156,8 +218,10 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        if let Self::Store(error) = &self {
-            tracing::error!(%error, "the store failed");
+        match &self {
+            Self::Store(error) => tracing::error!(%error, "the store failed"),
+            Self::IdToken(IdTokenError::Issuer(error)) => tracing::warn!(error, "an issuer does not answer"),
+            _ => {}
         }
         let (status, code) = self.code();
         let mut error = serde_json::json!({ "code": code, "message": self.to_string() });

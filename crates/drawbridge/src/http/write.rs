@@ -21,7 +21,8 @@ use workload::package::MANIFEST_LIMIT;
 
 use super::{Refusal, Service, UPLOAD_ID, created, header, query, received};
 use crate::digest::{Digest, Mismatch, Reference};
-use crate::login::Writer;
+use crate::login::Caller;
+use crate::people::Organisation;
 use crate::references::References;
 use crate::release::{self, RELEASE_TAG};
 use crate::settings::Access;
@@ -39,7 +40,7 @@ const TRIES: usize = 16;
 pub(super) async fn begin(
     service: &Service,
     peer: &Peer,
-    writer: &Writer,
+    writer: &Caller,
     repository: &Repository,
     parts: &Parts,
     body: Body,
@@ -48,7 +49,7 @@ pub(super) async fn begin(
     if let (Some(mount), Some(from)) = (&query.mount, &query.from) {
         let digest: Digest = mount.parse().map_err(|_| Refusal::DigestInvalid)?;
         let from: Repository = from.parse().map_err(|_| Refusal::NameInvalid)?;
-        let sight = service.sight(&from, peer).await;
+        let sight = service.sight(&from, peer, Some(writer)).await?;
         if sight.blob(&service.store, &digest).await? && service.store.blob(&from, &digest).await?.is_some() {
             sight.record(&service.store, "mount", &digest).await?;
             if service.store.mount(&from, &digest, repository, writer.name()).await? {
@@ -58,10 +59,11 @@ pub(super) async fn begin(
     }
     if let Some(digest) = &query.digest {
         let digest = digest.parse().map_err(|_| Refusal::DigestInvalid)?;
-        check_length(&parts.headers, 0, service.limits.blob)?;
+        let bound = Bound::new(service, repository, 0).await?;
+        bound.check_length(&parts.headers, 0)?;
         let _slot = slot(service).await?;
         let mut upload = service.store.single(repository, writer.name())?;
-        if let Err(refusal) = receive(&mut upload, body, service.limits.blob).await {
+        if let Err(refusal) = receive(&mut upload, body, &bound).await {
             upload.abandon().await?;
             return Err(refusal);
         }
@@ -75,7 +77,7 @@ pub(super) async fn begin(
 /// GET: how far an upload is.
 pub(super) async fn status(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     repository: &Repository,
     id: &str,
 ) -> Result<Response, Refusal> {
@@ -86,7 +88,7 @@ pub(super) async fn status(
 /// PATCH: the next chunk.
 pub(super) async fn chunk(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     repository: &Repository,
     id: &str,
     headers: &HeaderMap,
@@ -96,8 +98,9 @@ pub(super) async fn chunk(
     let mut upload = service.store.resume(id, repository, writer.name()).await?;
     let at = upload.size();
     check_order(headers, at)?;
-    check_length(headers, at, service.limits.blob)?;
-    match receive(&mut upload, body, service.limits.blob).await {
+    let bound = Bound::new(service, repository, at).await?;
+    bound.check_length(headers, at)?;
+    match receive(&mut upload, body, &bound).await {
         Ok(()) => Ok(standing(StatusCode::ACCEPTED, repository, id, upload.pause().await?)),
         Err(refusal) => Err(give_back(upload, refusal).await),
     }
@@ -106,7 +109,7 @@ pub(super) async fn chunk(
 /// PUT: the last bytes, if any, and the digest of all.
 pub(super) async fn end(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     repository: &Repository,
     id: &str,
     parts: &Parts,
@@ -116,9 +119,11 @@ pub(super) async fn end(
     let _slot = slot(service).await?;
     let mut upload = service.store.resume(id, repository, writer.name()).await?;
     // A chunk that comes at the wrong place does not end the upload.
-    check_order(&parts.headers, upload.size())?;
-    check_length(&parts.headers, upload.size(), service.limits.blob)?;
-    if let Err(refusal) = receive(&mut upload, body, service.limits.blob).await {
+    let at = upload.size();
+    check_order(&parts.headers, at)?;
+    let bound = Bound::new(service, repository, at).await?;
+    bound.check_length(&parts.headers, at)?;
+    if let Err(refusal) = receive(&mut upload, body, &bound).await {
         return Err(give_back(upload, refusal).await);
     }
     upload.publish(&digest).await?;
@@ -128,7 +133,7 @@ pub(super) async fn end(
 /// PUT of a manifest by tag or digest.
 pub(super) async fn manifest(
     service: &Service,
-    writer: &Writer,
+    writer: &Caller,
     access: Access,
     repository: &Repository,
     reference: Reference,
@@ -137,7 +142,7 @@ pub(super) async fn manifest(
 ) -> Result<Response, Refusal> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
-    check_length(headers, 0, MANIFEST_LIMIT)?;
+    Bound { bytes: MANIFEST_LIMIT, organisation: None }.check_length(headers, 0)?;
     let limit = usize::try_from(MANIFEST_LIMIT).unwrap_or(usize::MAX);
     let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
         let too_long =
@@ -172,7 +177,7 @@ pub(super) async fn manifest(
             }
             tracing::info!(%repository, policy = %found, writer = %writer.name(), "release policy in force");
         }
-        (Some(tag), Access::Confidential { owner: _ } | Access::Public) => {
+        (Some(tag), _) => {
             put(Point::Tag(tag)).await?;
             tracing::info!(%repository, %tag, digest = %found, writer = %writer.name(), "tagged");
         }
@@ -192,12 +197,12 @@ async fn slot(service: &Service) -> Result<SemaphorePermit<'_>, Refusal> {
 }
 
 /// Takes a body, chunk by chunk.
-async fn receive(upload: &mut Upload<'_>, body: Body, limit: u64) -> Result<(), Refusal> {
+async fn receive(upload: &mut Upload<'_>, body: Body, bound: &Bound) -> Result<(), Refusal> {
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::Interrupted)?;
-        if upload.size().saturating_add(chunk.len() as u64) > limit {
-            return Err(Refusal::TooLong { limit });
+        if upload.size().saturating_add(chunk.len() as u64) > bound.bytes {
+            return Err(bound.refusal());
         }
         upload.write(&chunk).await?;
     }
@@ -224,10 +229,32 @@ fn check_order(headers: &HeaderMap, at: u64) -> Result<(), Refusal> {
     if said == Some(at) { Ok(()) } else { Err(Refusal::OutOfOrder { at }) }
 }
 
-/// Who says beforehand that it is too much need not send it.
-fn check_length(headers: &HeaderMap, at: u64, limit: u64) -> Result<(), Refusal> {
-    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    if at.saturating_add(said) > limit { Err(Refusal::TooLong { limit }) } else { Ok(()) }
+/// How long what is sent may be, and whether it is the organisation's space that says so.
+struct Bound {
+    bytes: u64,
+    organisation: Option<Organisation>,
+}
+
+impl Bound {
+    /// Of a blob of which so many bytes are here.
+    async fn new(service: &Service, repository: &Repository, at: u64) -> Result<Self, Refusal> {
+        let (limit, room) = (service.limits.blob, at.saturating_add(service.store.room(repository).await?));
+        let organisation = (room < limit).then(|| Organisation::of(repository));
+        Ok(Self { bytes: limit.min(room), organisation })
+    }
+
+    /// Who says beforehand that it is too much need not send it.
+    fn check_length(&self, headers: &HeaderMap, at: u64) -> Result<(), Refusal> {
+        let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+        if at.saturating_add(said) > self.bytes { Err(self.refusal()) } else { Ok(()) }
+    }
+
+    fn refusal(&self) -> Refusal {
+        match &self.organisation {
+            Some(organisation) => Refusal::NoRoom { organisation: organisation.clone(), room: self.bytes },
+            None => Refusal::TooLong { limit: self.bytes },
+        }
+    }
 }
 
 fn standing(status: StatusCode, repository: &Repository, id: &str, size: u64) -> Response {

@@ -2,17 +2,17 @@
 //!
 //! Owns their form, a JWT (RFC 7519) as the token authentication of Distribution has it ("Docker Registry v2 Bearer token
 //! specification"), with HS256 under a key that all Drawbridges of one store share. Refuses what is for another service, of
-//! another time, signed by another key or in another way. Invariant: one is never longer-lived than [`LIFETIME`], and never says
-//! more than the login it was given for.
+//! another time, signed by another key or in another way. Invariant: one is never longer-lived than [`LIFETIME`]. It says whom it
+//! was given to and what for; whether he may, is asked when he does it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
-use workload::names::{Authority, Name, Repository};
+use workload::names::{Authority, Repository};
 
-use super::{BadLogin, Grants, Secret, Writer};
+use super::Secret;
 
 /// How long one is good, in seconds.
 pub(crate) const LIFETIME: u64 = 300;
@@ -58,7 +58,7 @@ struct Claims {
     iss: String,
     aud: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub: Option<Name>,
+    sub: Option<String>,
     iat: u64,
     nbf: u64,
     exp: u64,
@@ -100,17 +100,23 @@ impl AccessTokens {
 
     pub(super) fn issue(
         &self,
-        name: Option<&Name>,
+        sub: Option<String>,
         service: &Authority,
         access: Vec<Wanted>,
         now: u64,
     ) -> Option<Secret> {
-        let (iss, aud, sub) = (ISSUER.to_owned(), service.to_string(), name.cloned());
+        let (iss, aud) = (ISSUER.to_owned(), service.to_string());
         let claims = Claims { iss, aud, sub, iat: now, nbf: now, exp: now.saturating_add(LIFETIME), access };
         encode(&Header::new(Algorithm::HS256), &claims, &self.signing).ok().map(Secret::new)
     }
 
-    pub(super) fn verify(&self, token: &Secret, service: &Authority, now: u64) -> Result<Option<Writer>, BadLogin> {
+    /// Whom it was given to, and for what; `None`: it is not one, or not for this, or not now.
+    pub(super) fn verify(
+        &self,
+        token: &Secret,
+        service: &Authority,
+        now: u64,
+    ) -> Option<(Option<String>, Vec<Wanted>)> {
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[service.as_str()]);
@@ -118,11 +124,8 @@ impl AccessTokens {
         // Its own look at the clock is not ours.
         rules.validate_exp = false;
         let Claims { iss: _, aud: _, sub, iat: _, nbf, exp, access } =
-            decode(token.expose(), &self.verifying, &rules).map_err(|_| BadLogin)?.claims;
-        if now >= exp || now.saturating_add(SKEW) < nbf {
-            return Err(BadLogin);
-        }
-        Ok(sub.map(|name| Writer { name, grants: Grants::Access(access) }))
+            decode(token.expose(), &self.verifying, &rules).ok()?.claims;
+        (now < exp && now.saturating_add(SKEW) >= nbf).then_some((sub, access))
     }
 }
 

@@ -1,22 +1,23 @@
-//! API tokens, of which only the SHA-256 is kept.
+//! The operator's API tokens, of which only the SHA-256 is kept.
 //!
 //! Owns the tokens file. Refuses two entries with one name or one token. Invariant: a token is compared by its digest, with all
 //! entries and in constant time, and is printed by nothing here.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use workload::Digest;
 use workload::names::{Name, Repository};
 use workload::settings::{self, SettingsError};
 use zeroize::Zeroizing;
 
-use super::{Grants, Writer};
+use super::Caller;
 
 /// A bearer token in clear. Its `Debug` shows nothing and it has no `Display`.
 #[derive(Clone)]
@@ -64,8 +65,8 @@ impl fmt::Debug for Secret {
 pub struct NoRandomness;
 
 /// Which repositories a token may write to: `*`, `team/*` (everything below `team/`) or one name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Scope {
     /// `*`
     All,
@@ -95,6 +96,12 @@ impl TryFrom<String> for Scope {
     }
 }
 
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.to_string()
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -115,10 +122,17 @@ impl Scope {
     }
 }
 
-/// Everybody who may write. Empty = nobody.
+/// The operator's tokens. Empty = nobody's.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
-    entries: Vec<(Digest, Writer)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    sha256: Digest,
+    name: Name,
+    scopes: Arc<[Scope]>,
 }
 
 /// Why a tokens file is refused.
@@ -167,21 +181,21 @@ impl Tokens {
         #[serde(deny_unknown_fields)]
         struct File {
             #[serde(default)]
-            token: Vec<Entry>,
+            token: Vec<Raw>,
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Entry {
+        struct Raw {
             name: Name,
             sha256: Digest,
             repositories: Vec<Scope>,
         }
         let File { token } = settings::parse(what, text)?;
-        token.into_iter().try_fold(Self::default(), |mut tokens, Entry { name, sha256, repositories }| {
-            if tokens.entries.iter().any(|(digest, writer)| *digest == sha256 || writer.name == name) {
+        token.into_iter().try_fold(Self::default(), |mut tokens, Raw { name, sha256, repositories }| {
+            if tokens.entries.iter().any(|entry| entry.sha256 == sha256 || entry.name == name) {
                 return Err(TokensError::Twice { what: what.to_owned(), name });
             }
-            tokens.entries.push((sha256, Writer { name, grants: Grants::Scopes(repositories.into()) }));
+            tokens.entries.push(Entry { sha256, name, scopes: repositories.into() });
             Ok(tokens)
         })
     }
@@ -195,29 +209,33 @@ impl Tokens {
     }
 
     /// Whose token this is.
-    pub(super) fn find(&self, token: &Secret) -> Option<Writer> {
+    pub(super) fn find(&self, token: &Secret) -> Option<Caller> {
         let shown = token.digest();
         // No early exit: neither which entry matched nor how far may show in the time.
         let mut found = None;
-        for (digest, writer) in &self.entries {
-            if verify_slices_are_equal(digest.as_bytes(), shown.as_bytes()).is_ok() {
-                found = Some(writer);
+        for entry in &self.entries {
+            if verify_slices_are_equal(entry.sha256.as_bytes(), shown.as_bytes()).is_ok() {
+                found = Some(entry);
             }
         }
-        found.cloned()
+        found.map(Entry::caller)
+    }
+
+    /// The bearer of the token with this name.
+    pub(super) fn named(&self, name: &str) -> Option<Caller> {
+        self.entries.iter().find(|entry| entry.name == *name).map(Entry::caller)
+    }
+}
+
+impl Entry {
+    fn caller(&self) -> Caller {
+        Caller::operators(&self.name, Arc::clone(&self.scopes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tokens(scopes: &[&str]) -> (Secret, Tokens) {
-        let token = Secret::generate().unwrap();
-        let scopes: Vec<Scope> = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
-        let file = Tokens::entry(&"ci".parse().unwrap(), &token, &scopes);
-        (token, Tokens::parse("tokens.toml", &file).unwrap())
-    }
 
     #[test]
     fn scopes() {
@@ -231,9 +249,8 @@ mod tests {
             ("acme/shop", "acme/shop/web", false),
             ("acme/shop", "acme/shopping", false),
         ] {
-            let (token, tokens) = tokens(&[scope]);
-            let writer = tokens.find(&token).unwrap();
-            assert_eq!(writer.may(&repository.parse().unwrap()), expected, "{scope} {repository}");
+            let scope: Scope = scope.parse().unwrap();
+            assert_eq!(scope.covers(&repository.parse().unwrap()), expected, "{scope} {repository}");
         }
         assert!("Acme/*".parse::<Scope>().is_err());
         assert!("a*".parse::<Scope>().is_err());

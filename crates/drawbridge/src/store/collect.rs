@@ -8,7 +8,7 @@
 
 use super::content::{Object, Segments};
 use super::uploads::{LEASE, discard};
-use super::{Store, StoreError, is_foreign_key, signed};
+use super::{Store, StoreError, credit, is_foreign_key, signed};
 
 /// How many rows one look takes.
 const BATCH: i64 = 1000;
@@ -97,7 +97,11 @@ impl Store {
                     Ok(_) => {}
                 }
                 let sql = "DELETE FROM pushed WHERE repository = $1 AND digest = $2";
-                sqlx::query(sql).bind(repository).bind(digest).execute(&mut *transaction).await?;
+                let pushed = sqlx::query(sql).bind(repository.as_str()).bind(digest.as_str());
+                pushed.execute(&mut *transaction).await?;
+                let size = sqlx::query_as("SELECT size FROM blobs WHERE digest = $1").bind(digest.as_str());
+                let (size,): (i64,) = size.fetch_one(&mut *transaction).await?;
+                credit(&mut transaction, &repository, size).await?;
                 transaction.commit().await?;
                 count = count.saturating_add(1);
             }

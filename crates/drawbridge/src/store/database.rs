@@ -14,9 +14,9 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor as _, Row as _, 
 
 use super::StoreError;
 
-/// The version of the schema, as it stands in the database.
-const FORMAT: i64 = 1;
-const SCHEMA: &str = include_str!("schema.sql");
+/// What each version of the schema adds to the one before; the last one's number stands in the database. Never changed once
+/// it was released, only added to.
+const SCHEMA: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// Two processes that begin at once make the schema one after the other: the number of the lock, of no meaning.
 const SCHEMA_LOCK: i64 = 0x646f_6e6a_6f6e;
 /// How many may read at once, or, of PostgreSQL, be connected. More would only wait for the same two processors.
@@ -52,16 +52,23 @@ pub enum DatabaseError {
     #[error("{0}")]
     Engine(#[from] sqlx::Error),
     /// A newer program has written to it.
-    #[error("the database has format {found}, this program knows {FORMAT}")]
+    #[error("the database has format {found}, this program knows {known}")]
     Format {
         /// What it says.
         found: i64,
+        /// The last one that this program knows.
+        known: usize,
     },
 }
 
 impl Database {
-    /// Connects, and makes the schema if there is none.
+    /// Connects, and brings the schema to the version of this program.
     pub(crate) async fn open(at: &At) -> Result<Self, DatabaseError> {
+        Self::open_as(at, SCHEMA.len()).await
+    }
+
+    /// The same, as the program of another version does.
+    pub(super) async fn open_as(at: &At, format: usize) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let options = || AnyPoolOptions::new().acquire_timeout(PATIENCE).test_before_acquire(false);
         let database = match at {
@@ -93,7 +100,7 @@ impl Database {
                 Self { readers, writers, begin: "BEGIN IMMEDIATE" }
             }
         };
-        database.make().await?;
+        database.make(format).await?;
         Ok(database)
     }
 
@@ -107,22 +114,30 @@ impl Database {
         Ok(self.writers.begin_with(self.begin).await?)
     }
 
-    async fn make(&self) -> Result<(), DatabaseError> {
+    async fn make(&self, format: usize) -> Result<(), DatabaseError> {
         let postgres = self.begin == "BEGIN";
         let mut transaction = self.writers.begin_with(self.begin).await?;
         if postgres {
             sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
         }
         transaction.execute("CREATE TABLE IF NOT EXISTS format (version BIGINT NOT NULL)").await?;
-        match version(&mut transaction).await? {
-            Some(FORMAT) => return Ok(()),
-            Some(found) => return Err(DatabaseError::Format { found }),
-            None => {}
+        let found = version(&mut transaction).await?;
+        let found = found.unwrap_or(0);
+        let missing = usize::try_from(found).ok().and_then(|found| SCHEMA.get(found..format));
+        let missing = missing.ok_or(DatabaseError::Format { found, known: format })?;
+        if missing.is_empty() {
+            return Ok(());
         }
         let (text, bytes) = if postgres { ("TEXT COLLATE \"C\"", "BYTEA") } else { ("TEXT", "BLOB") };
-        let schema = SCHEMA.replace("{TEXT}", text).replace("{BYTES}", bytes);
-        sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *transaction).await?;
-        sqlx::query("INSERT INTO format (version) VALUES ($1)").bind(FORMAT).execute(&mut *transaction).await?;
+        for step in missing {
+            let step = step.replace("{TEXT}", text).replace("{BYTES}", bytes);
+            sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *transaction).await?;
+        }
+        transaction.execute("DELETE FROM format").await?;
+        sqlx::query("INSERT INTO format (version) VALUES ($1)")
+            .bind(i64::try_from(format).unwrap_or(i64::MAX))
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
     }
 }

@@ -3,13 +3,15 @@
 //! Owns the order of what is written: bytes into objects ([`content`]), then one transaction ([`database`]) that gives them a
 //! name. So nobody ever sees half of anything, an answer leaves only after what it acknowledges is on the disk, and any number of
 //! Drawbridges work on one store: the transactions decide, nothing is remembered in a process. What nothing refers to any more is
-//! removed by [`collect`]; what something refers to cannot be, by the foreign keys of `schema.sql`.
+//! removed by [`collect`]; what something refers to cannot be, by the foreign keys of `schema/`.
 //! Refuses manifests that refer to what the repository has not got.
 //! Invariant: what has a name has exactly the bytes of its digest, completely.
 
 mod collect;
 mod content;
 mod database;
+mod organisations;
+mod people;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -32,6 +34,8 @@ pub(crate) use content::CHUNK;
 use content::{Bucket, Content, Segments};
 use database::Database;
 pub use database::DatabaseError;
+pub(crate) use organisations::{ChargeError, Space};
+use organisations::{charge, credit};
 pub(crate) use uploads::{Upload, UploadFault};
 
 use crate::digest::Digest;
@@ -204,6 +208,9 @@ pub(crate) enum PutError {
     /// Another policy was put in force meanwhile.
     #[error("another policy was put in force meanwhile")]
     Overtaken,
+    /// Its organisation keeps as much as it may.
+    #[error(transparent)]
+    Charge(#[from] ChargeError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -319,6 +326,11 @@ impl Store {
         Ok(fresh)
     }
 
+    /// A new name for something, of 128 random bits.
+    pub(crate) fn new_id(&self) -> Result<String, StoreError> {
+        Ok(content::Object::new()?.as_str().to_owned())
+    }
+
     /// Says that this repository exists.
     pub(crate) async fn declare(&self, repository: &Repository) -> Result<(), StoreError> {
         let sql = "INSERT INTO repositories (name) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -402,20 +414,15 @@ impl Store {
         digest: &Digest,
         to: &Repository,
         writer: &str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, ChargeError> {
         let mut transaction = self.database.begin().await?;
-        let sql = "INSERT INTO links (repository, digest, touched) \
-                   SELECT $1, digest, $2 FROM links WHERE repository = $3 AND digest = $4 \
-                   ON CONFLICT (repository, digest) DO UPDATE SET touched = excluded.touched";
-        let mounted = sqlx::query(sql)
-            .bind(to.as_str())
-            .bind(signed(now()))
-            .bind(from.as_str())
-            .bind(digest.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        if mounted.rows_affected() == 0 {
+        if size(&mut transaction, from, digest, Kind::Blob, None).await?.is_none() {
             return Ok(false);
+        }
+        match link(&mut transaction, to, digest).await {
+            // Collected since we looked.
+            Err(ChargeError::Store(StoreError::Database(error))) if is_foreign_key(&error) => return Ok(false),
+            linked => linked?,
         }
         push(&mut transaction, to, digest, writer).await?;
         transaction.commit().await?;
@@ -520,6 +527,9 @@ impl Store {
                 }
             }
         }
+        if new {
+            charge(&mut transaction, repository, bytes.len() as u64).await?;
+        }
         Ok(transaction.commit().await?)
     }
 
@@ -612,7 +622,7 @@ impl Store {
     /// Takes a tag away.
     pub(crate) async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<Deleted, StoreError> {
         let sql = "DELETE FROM tags WHERE repository = $1 AND tag = $2";
-        self.delete(sql, repository, tag.as_str()).await
+        self.delete(sql, repository, tag.as_str(), None).await
     }
 
     /// Takes a manifest away, and the tags that point at it; not while an index refers to it, or a release policy is in it.
@@ -622,17 +632,29 @@ impl Store {
         digest: &Digest,
     ) -> Result<Deleted, StoreError> {
         let sql = "DELETE FROM manifests WHERE repository = $1 AND digest = $2";
-        self.delete(sql, repository, &digest.to_string()).await
+        self.delete(sql, repository, &digest.to_string(), Some(Kind::Manifest)).await
     }
 
     /// Takes a blob away from this repository; not while a manifest refers to it.
     pub(crate) async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<Deleted, StoreError> {
         let sql = "DELETE FROM links WHERE repository = $1 AND digest = $2";
-        self.delete(sql, repository, &digest.to_string()).await
+        self.delete(sql, repository, &digest.to_string(), Some(Kind::Blob)).await
     }
 
-    async fn delete(&self, sql: &'static str, repository: &Repository, name: &str) -> Result<Deleted, StoreError> {
+    /// `frees`: what its bytes were counted as.
+    async fn delete(
+        &self,
+        sql: &'static str,
+        repository: &Repository,
+        name: &str,
+        frees: Option<Kind>,
+    ) -> Result<Deleted, StoreError> {
         let mut transaction = self.database.begin().await?;
+        let mut freed: Option<(i64,)> = None;
+        if let Some(kind) = frees {
+            let size = sqlx::query_as(kind.size()).bind(repository.as_str()).bind(name);
+            freed = size.fetch_optional(&mut *transaction).await?;
+        }
         match sqlx::query(sql).bind(repository.as_str()).bind(name).execute(&mut *transaction).await {
             Err(error) if is_foreign_key(&error) => return Ok(Deleted::Referenced),
             Err(error) => return Err(error.into()),
@@ -642,6 +664,9 @@ impl Store {
         // Of no tag, whose name no digest has.
         let sql = "DELETE FROM pushed WHERE repository = $1 AND digest = $2";
         sqlx::query(sql).bind(repository.as_str()).bind(name).execute(&mut *transaction).await?;
+        if let Some((bytes,)) = freed {
+            credit(&mut transaction, repository, bytes).await?;
+        }
         transaction.commit().await?;
         Ok(Deleted::Yes)
     }
@@ -717,6 +742,21 @@ async fn size(
     let found = sqlx::query_as(kind.size()).bind(repository.as_str()).bind(digest.to_string());
     let found: Option<(i64,)> = found.fetch_optional(connection).await?;
     found.map(|(size,)| unsigned(size)).transpose()
+}
+
+/// Says that this repository has this blob, from now on or still.
+async fn link(connection: &mut AnyConnection, repository: &Repository, digest: &Digest) -> Result<(), ChargeError> {
+    let (name, digest, now) = (repository.as_str(), digest.to_string(), signed(now()));
+    let sql = "INSERT INTO links (repository, digest, touched) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let new = sqlx::query(sql).bind(name).bind(digest.as_str()).bind(now).execute(&mut *connection).await?;
+    if new.rows_affected() == 0 {
+        let sql = "UPDATE links SET touched = $3 WHERE repository = $1 AND digest = $2";
+        sqlx::query(sql).bind(name).bind(digest).bind(now).execute(connection).await?;
+        return Ok(());
+    }
+    let size = sqlx::query_as("SELECT size FROM blobs WHERE digest = $1").bind(digest).fetch_one(&mut *connection);
+    let (size,): (i64,) = size.await?;
+    charge(connection, repository, unsigned(size)?).await
 }
 
 /// Says who pushed it.

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt as _;
 
 use super::content::PART;
 use super::*;
+use crate::people::Organisation;
 
 /// A root as we make them ourselves.
 fn directory() -> tempfile::TempDir {
@@ -76,11 +77,11 @@ fn nobody_else_on_the_host_enters_the_store() {
     let newer = runtime.block_on(async {
         let store = open_at(&root).await;
         let mut transaction = store.database.begin().await.unwrap();
-        sqlx::query("UPDATE format SET version = 2").execute(&mut *transaction).await.unwrap();
+        sqlx::query("UPDATE format SET version = 3").execute(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
         Store::open(&Storage::directory(root.clone()), 3).await
     });
-    assert!(matches!(newer, Err(OpenError::Database(DatabaseError::Format { found: 2 }))), "{newer:?}");
+    assert!(matches!(newer, Err(OpenError::Database(DatabaseError::Format { found: 3, .. }))), "{newer:?}");
 }
 
 async fn open_at(root: &FilePath) -> Store {
@@ -334,4 +335,74 @@ async fn what_is_acknowledged_is_synced() {
     assert!(format!("{:?}", store.content).contains("fsync: true"), "{:?}", store.content);
     let (synchronous,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(store.database.read()).await.unwrap();
     assert_eq!(synchronous, 2, "FULL");
+}
+
+#[tokio::test]
+async fn a_database_of_before_is_brought_up_to_date() {
+    let directory = directory();
+    let file = directory.path().join("store.sqlite");
+    let at = database::At::File(file.clone());
+    drop(Database::open_as(&at, 1).await.unwrap());
+    let old = Database::open_as(&at, 1).await.unwrap();
+    let mut transaction = old.begin().await.unwrap();
+    sqlx::query("INSERT INTO repositories (name) VALUES ('acme/shop')").execute(&mut *transaction).await.unwrap();
+    assert!(sqlx::query("SELECT * FROM people").fetch_all(&mut *transaction).await.is_err(), "control");
+    transaction.commit().await.unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let new = Database::open(&at).await.unwrap();
+        let names: Vec<(String, Option<String>)> =
+            sqlx::query_as("SELECT name, access FROM repositories").fetch_all(new.read()).await.unwrap();
+        assert_eq!(names, [("acme/shop".to_owned(), None)]);
+        assert!(sqlx::query("SELECT * FROM people").fetch_all(new.read()).await.is_ok());
+    }
+    assert!(matches!(Database::open_as(&at, 1).await, Err(DatabaseError::Format { found: 2, .. })), "an older program");
+}
+
+#[tokio::test]
+async fn an_organisation_keeps_what_it_may() {
+    let store = Store::open(&Storage::memory(), 3).await.unwrap();
+    let (shop, web): (Repository, Repository) = ("acme/shop".parse().unwrap(), "acme/web".parse().unwrap());
+    let acme: Organisation = "acme".parse().unwrap();
+    for repository in [&shop, &web] {
+        store.declare(repository).await.unwrap();
+    }
+    let put = async |repository: &Repository, bytes: &'static [u8]| {
+        let mut upload = store.single(repository, "w").unwrap();
+        upload.write(&Bytes::from_static(bytes)).await.unwrap();
+        upload.publish(&Digest::of(bytes)).await
+    };
+    let used = async || store.space(&acme).await.unwrap().unwrap().used;
+    // What was there before there was a count counts.
+    put(&shop, b"12345").await.unwrap();
+    store.declare_organisation(&acme, Some(10)).await.unwrap();
+    assert_eq!((used().await, store.room(&shop).await.unwrap()), (5, 5));
+    put(&shop, b"12345").await.unwrap();
+    assert_eq!(used().await, 5, "once in one repository");
+    assert!(store.mount(&shop, &Digest::of(b"12345"), &web, "w").await.unwrap());
+    assert_eq!(used().await, 10, "and once in each");
+    let full = put(&web, b"1").await.unwrap_err();
+    assert_eq!(full.to_string(), "organisation acme may keep 10 bytes and has 10");
+    assert_eq!(store.blob(&web, &Digest::of(b"1")).await.unwrap().map(|blob| blob.size), None);
+    assert_eq!(store.delete_blob(&web, &Digest::of(b"12345")).await.unwrap(), Deleted::Yes);
+    assert_eq!(store.delete_blob(&web, &Digest::of(b"12345")).await.unwrap(), Deleted::Absent);
+    assert_eq!(used().await, 5);
+    put(&web, b"1").await.unwrap();
+    // Uploads under way take room before they are anything.
+    let id = store.begin(&shop, "w").await.unwrap();
+    let mut upload = store.resume(&id, &shop, "w").await.unwrap();
+    upload.write(&Bytes::from_static(b"123")).await.unwrap();
+    upload.pause().await.unwrap();
+    assert_eq!((used().await, store.room(&web).await.unwrap()), (6, 1));
+    store.cancel(&id, &shop, "w").await.unwrap();
+    assert_eq!(store.room(&web).await.unwrap(), 4);
+    // What is collected is credited.
+    let at_once = Grace { upload: 0, blob: 0, object: 0 };
+    assert_eq!(store.collect(at_once, now() + 10).await.unwrap().links, 2);
+    assert_eq!(used().await, 0);
+    // Others' bytes are others'.
+    let other: Repository = "acme2/shop".parse().unwrap();
+    store.declare(&other).await.unwrap();
+    put(&other, b"0123456789012345").await.unwrap();
+    assert_eq!(used().await, 0);
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use workload::names::Repository;
 
 use super::content::{Object, Segment, Segments, Writing};
-use super::{Store, StoreError, is_foreign_key, push, signed, unsigned};
+use super::{ChargeError, Store, StoreError, is_foreign_key, link, push, signed, unsigned};
 use crate::digest::{Digest, Mismatch};
 use crate::now;
 
@@ -71,7 +71,18 @@ pub(crate) enum UploadFault {
     #[error("{0}")]
     Digest(Box<Mismatch>),
     #[error(transparent)]
+    Charge(ChargeError),
+    #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ChargeError> for UploadFault {
+    fn from(error: ChargeError) -> Self {
+        match error {
+            ChargeError::Store(error) => Self::Store(error),
+            full => Self::Charge(full),
+        }
+    }
 }
 
 impl Store {
@@ -201,12 +212,14 @@ impl<'a> Upload<'a> {
             }
         }
         // Once more if a blob that was there before was collected in between.
-        match self.name(expected, inline.as_deref()).await {
-            Err(UploadFault::Store(StoreError::Database(error))) if is_foreign_key(&error) => {
-                self.name(expected, inline.as_deref()).await
-            }
-            named => named,
+        let mut named = self.name(expected, inline.as_deref()).await;
+        if matches!(&named, Err(UploadFault::Store(StoreError::Database(error))) if is_foreign_key(error)) {
+            named = self.name(expected, inline.as_deref()).await;
         }
+        if matches!(named, Err(UploadFault::Charge(_))) {
+            self.abandon().await?;
+        }
+        named
     }
 
     /// Leaves the upload as it was before this request.
@@ -332,10 +345,7 @@ impl<'a> Upload<'a> {
             let objects: Vec<_> = self.segments.clone().into_objects().collect();
             discard(&mut transaction, &objects).await?;
         }
-        let sql = "INSERT INTO links (repository, digest, touched) VALUES ($1, $2, $3) \
-                   ON CONFLICT (repository, digest) DO UPDATE SET touched = excluded.touched";
-        let link = sqlx::query(sql).bind(self.repository.as_str()).bind(digest.to_string()).bind(signed(now()));
-        link.execute(&mut *transaction).await.map_err(StoreError::from)?;
+        link(&mut transaction, &self.repository, digest).await?;
         push(&mut transaction, &self.repository, digest, &self.writer).await.map_err(StoreError::from)?;
         if let Some(row) = &self.row {
             end(&mut transaction, row).await?;

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use drawbridge::{Access, Handle, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve};
+use drawbridge::{
+    Access, Declared, Handle, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -66,11 +68,14 @@ impl World {
             store: Storage::directory(home.join("store")),
             tokens: Tokens::parse("tokens.toml", &Tokens::entry(&"all".parse().unwrap(), &token, &[Scope::All]))
                 .unwrap(),
-            repositories: Repositories::default()
-                .with(name("open/a"), Access::Public)
-                .with(name("open/b"), Access::Public)
-                .with(name("secret/a"), Access::Confidential { owner: Digest::of(b"somebody's key") }),
-            steward: None,
+            declared: Declared {
+                repositories: Repositories::default()
+                    .with(name("open/a"), Access::Public)
+                    .with(name("open/b"), Access::Public)
+                    .with(name("ours/a"), Access::Private)
+                    .with(name("secret/a"), Access::Confidential { owner: Digest::of(b"somebody's key") }),
+                ..Declared::default()
+            },
             limits: Limits::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

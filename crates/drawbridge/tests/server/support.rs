@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use bytes::Bytes;
-use drawbridge::{Access, Handle, Hint, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve};
+use drawbridge::{
+    Access, Declared, Handle, Hint, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -227,15 +229,18 @@ pub(crate) fn settings(
         tls: Tls::self_made(&["127.0.0.1".to_owned()]).unwrap(),
         store,
         tokens: Tokens::parse("tokens.toml", &tokens).unwrap(),
-        repositories: Repositories::default()
-            .with(repository("open/a"), Access::Public)
-            .with(repository("open/b"), Access::Public)
-            .with(repository("secret/a"), secret)
-            .with(repository("secret/b"), secret),
-        steward: Some(Hint {
-            url: "https://steward.example.org".to_owned(),
-            anchors: vec![key_digest(steward.spki())],
-        }),
+        declared: Declared {
+            repositories: Repositories::default()
+                .with(repository("open/a"), Access::Public)
+                .with(repository("open/b"), Access::Public)
+                .with(repository("secret/a"), secret)
+                .with(repository("secret/b"), secret),
+            steward: Some(Hint {
+                url: "https://steward.example.org".to_owned(),
+                anchors: vec![key_digest(steward.spki())],
+            }),
+            ..Declared::default()
+        },
         limits,
     }
 }

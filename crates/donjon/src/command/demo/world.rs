@@ -357,7 +357,7 @@ async fn drawbridge(
     let settings = write(
         dir,
         "drawbridge.toml",
-        &format!("[repository.\"{repository}\"]\nowner = \"{}\"\nconfidential = true\n", owner.digest()),
+        &format!("[repository.\"{repository}\"]\nowner = \"{}\"\naccess = \"confidential\"\n", owner.digest()),
     )?;
     let scope: Scope = parse(repository.as_ref())?;
     let entry = Tokens::entry(&parse("demo")?, token, &[scope]);
@@ -365,16 +365,14 @@ async fn drawbridge(
         .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?;
     let text = std::fs::read_to_string(&settings)
         .map_err(|error| Failure::caused(format_args!("cannot read {}", settings.display()), &error))?;
-    let (repositories, _) =
-        drawbridge::read("drawbridge.toml", &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
+    let declared = drawbridge::read("drawbridge.toml", &text).map_err(|error| Failure::hinted(&error, error.hint()))?;
     let tls = Tls::self_made(&["localhost".to_owned()])
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("TLS"))?;
     let settings = drawbridge::Settings {
         tls,
         store: Storage::directory(dir.join("store")),
         tokens,
-        repositories,
-        steward: Some(hint),
+        declared: drawbridge::Declared { steward: Some(hint), ..declared },
         limits: Limits::default(),
     };
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
