@@ -73,7 +73,11 @@ pub(crate) async fn deploy(
         .well_known()
         .await
         .map_err(|error| at(2)(Failure::from_client("the Drawbridge does not name a Steward", &error)))?;
-    step(2, &format_args!("{}, {} anchor(s)", hint.url, hint.anchors.len()));
+    let steward = hint.steward.ok_or_else(|| {
+        let failure = Failure::new("the Drawbridge names no Steward");
+        at(2)(failure.hint("its operator names one in the settings, [steward]"))
+    })?;
+    step(2, &format_args!("{steward}, {} anchor(s)", hint.anchors.len()));
 
     let workload = digest(&client, &request, deployment.as_ref(), &named.role).await.map_err(at(3))?;
     step(3, &workload);
@@ -84,7 +88,7 @@ pub(crate) async fn deploy(
     env.sort();
     let brief = Brief {
         trust_domain: named.trust_domain,
-        steward: Some(StewardRef { url: hint.url, anchors, tls: request.steward_pins.clone() }),
+        steward: Some(StewardRef { url: steward, anchors, tls: request.steward_pins.clone() }),
         source: Source::Drawbridge {
             authority: authority.to_string(),
             repository: repository.to_string(),
@@ -237,7 +241,17 @@ async fn digest(
         (None, None, Some(tag)) => {
             let reference = Reference::Tag(tag.clone());
             let found = client.manifest(&request.location.repository, &reference).await;
-            found.map_err(|error| Failure::from_client(format_args!("cannot resolve the tag `{tag}`"), &error))?.0
+            let failed = |error| {
+                let failure = Failure::from_client(format_args!("cannot resolve the tag `{tag}`"), &error);
+                match error {
+                    ClientError::Unauthorized { .. } => failure.hint(
+                        "nobody sees the tags of what is private or confidential: name the workload by its digest, \
+                         HOST/REPOSITORY@sha256:…, or give the owner's Deployment with --deployment",
+                    ),
+                    _ => failure,
+                }
+            };
+            found.map_err(failed)?.0
         }
         (None, None, None) => {
             return Err(Failure::new(format_args!("{} names no workload", request.location))

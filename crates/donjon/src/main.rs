@@ -17,6 +17,7 @@ mod deploy;
 mod failure;
 mod owner;
 mod project;
+mod registry;
 mod signed;
 mod steps;
 
@@ -39,6 +40,15 @@ enum Command {
     Init(command::init::Init),
     Pack(command::pack::Pack),
     Push(command::push::Push),
+    Login(command::account::Login),
+    Logout(command::account::Logout),
+    Whoami(command::account::Whoami),
+    #[command(subcommand)]
+    Token(command::token::Token),
+    #[command(subcommand)]
+    Member(command::organisation::Member),
+    #[command(subcommand)]
+    Repository(command::organisation::Repository),
     Deploy(command::deploy::Deploy),
     #[command(subcommand)]
     Steward(command::steward::Steward),
@@ -73,6 +83,12 @@ fn main() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Pack(pack) => pack.run(),
         Command::Push(push) => push.run(),
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
+        Command::Whoami(whoami) => whoami.run(),
+        Command::Token(token) => token.run(),
+        Command::Member(member) => member.run(),
+        Command::Repository(repository) => repository.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Steward(steward) => steward.run(),
         Command::Drawbridge(drawbridge) => drawbridge.run(),

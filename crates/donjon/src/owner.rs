@@ -32,6 +32,15 @@ pub(crate) struct Owner {
     key: Key,
 }
 
+/// The folder of what belongs to this user.
+pub(crate) fn home() -> Result<PathBuf, Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("DONJON_HOME")
+        .or_else(|| set("XDG_CONFIG_HOME").map(|dir| dir.join("donjon")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".config/donjon")));
+    home.ok_or_else(|| Failure::new("there is no place for keys and logins").hint("set HOME or DONJON_HOME"))
+}
+
 impl Owner {
     /// Reads the key, or makes it; tells which.
     pub(crate) fn open(file: &Path) -> Result<(Self, bool), Failure> {
@@ -59,13 +68,9 @@ impl Owner {
 
     /// Where the key lies unless another place is named.
     pub(crate) fn home() -> Result<PathBuf, Failure> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = set("DONJON_HOME")
-            .or_else(|| set("XDG_CONFIG_HOME").map(|dir| dir.join("donjon")))
-            .or_else(|| set("HOME").map(|dir| dir.join(".config/donjon")));
-        home.map(|dir| dir.join("owner.pem")).ok_or_else(|| {
-            Failure::new("there is no place for the owner key").hint("set HOME, or name the file with --owner-key")
-        })
+        home()
+            .map(|dir| dir.join("owner.pem"))
+            .map_err(|failure| failure.hint("set HOME, or name the file with --owner-key"))
     }
 
     /// Signs a document of this owner.

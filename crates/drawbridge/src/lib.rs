@@ -47,6 +47,7 @@ mod serve;
 mod settings;
 mod store;
 mod tls;
+pub mod wire;
 
 pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError};
 pub use people::{Known, NoRole, Organisation, Role, Somebody};

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 pub(crate) enum Drawbridge {
     /// Serve until Ctrl-C.
     Serve(Serve),
-    /// Make a token for pushes: the token goes to standard output, the entry for the tokens file to standard error.
+    /// Make a token of the operator's: the token goes to standard output, the entry for the tokens file to standard error.
     Token(Token),
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct Serve {
     /// The repositories and who owns them, TOML.
     #[arg(long, value_name = "FILE")]
     settings: PathBuf,
-    /// The tokens that may push, TOML.
+    /// The operator's own tokens, TOML; people and organisations have theirs in the database.
     #[arg(long, value_name = "FILE")]
-    tokens: PathBuf,
+    tokens: Option<PathBuf>,
     /// Where blobs are kept: a folder (made if it is not there), or s3://BUCKET[/PREFIX], where the environment says who and
     /// where (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL).
     #[arg(long, value_name = "PLACE")]
@@ -72,9 +72,11 @@ impl Serve {
         log();
         let shown = self.settings.display().to_string();
         let declared = read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
-        let shown = self.tokens.display().to_string();
-        let tokens = Tokens::parse(&shown, &text(&self.tokens)?)
-            .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?;
+        let tokens = match &self.tokens {
+            Some(file) => Tokens::parse(&file.display().to_string(), &text(file)?)
+                .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?,
+            None => Tokens::default(),
+        };
         let tls = match (&self.tls_certificates, &self.tls_key) {
             (Some(certificates), Some(key)) => Tls::from_pem(text(certificates)?.as_bytes(), text(key)?.as_bytes()),
             _ => Tls::self_made(&self.tls_self_made),

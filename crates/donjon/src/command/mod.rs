@@ -1,5 +1,6 @@
 //! One file a command: its arguments, and what it does with them.
 
+pub(crate) mod account;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod attack;
 pub(crate) mod collateral;
@@ -10,12 +11,14 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod manifest;
 pub(crate) mod measure;
+pub(crate) mod organisation;
 pub(crate) mod pack;
 pub(crate) mod platform;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod steward;
 mod templates;
+pub(crate) mod token;
 pub(crate) mod verify;
 
 use std::io::Write;

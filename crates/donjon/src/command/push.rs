@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use drawbridge::client::{Client, ClientError, Progress, Trust};
-use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG, Secret};
+use drawbridge::client::{Client, ClientError, Progress};
+use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 use identity::release::RELEASE_MEDIA_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
 use workload::Digest;
 use workload::names::{Name, Repository};
 use workload::package::Built;
 use workload::reference::Location;
-use zeroize::Zeroizing;
 
 use crate::command::deploy::Platform;
 use crate::command::runtime;
 use crate::failure::Failure;
 use crate::owner::{Owner, PLAN, Plan, Sealed};
 use crate::project::Project;
+use crate::registry::Registry;
 use crate::signed::{Follow, Places, Staged};
 
 /// Push a program and its manifest to a registry; prints the workload's digest.
@@ -33,12 +33,8 @@ pub(crate) struct Push {
     /// A program (WebAssembly or static-PIE ELF), a Donjon.toml, or a folder that has one.
     #[arg(default_value = ".")]
     project: PathBuf,
-    /// A file with the token for this registry; `DONJON_TOKEN` holds the token itself.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// The registry's key (sha256:… of its SPKI), for one without a public certificate.
-    #[arg(long = "pin", value_name = "DIGEST")]
-    pins: Vec<Digest>,
+    #[command(flatten)]
+    registry: Registry,
     /// Which role of Deployment.toml the workload plays.
     #[arg(long, default_value = "main")]
     role: Name,
@@ -75,12 +71,7 @@ impl Push {
             staged = Some((Staged::new(&places.deployment, deployment)?, release));
         }
 
-        let client = Client::new(self.location.authority.clone(), Trust::of(&self.pins))
-            .map_err(|error| Failure::from_client("cannot speak to the registry", &error))?;
-        let client = match self.token()? {
-            Some(token) => client.with_token(token),
-            None => client,
-        };
+        let client = self.registry.client(&self.location.authority)?;
         let bar = ProgressBar::new(built.blobs.iter().map(|(descriptor, _)| descriptor.size).sum());
         bar.set_style(
             ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}")
@@ -115,19 +106,6 @@ impl Push {
         let plan = Plan::read(&dir.join(PLAN))?;
         let before = places.before(&owner, self.continue_from, self.revoked.clone())?;
         plan.seal(&owner, &self.role, built.digest, &self.location.repository, &images, &before)
-    }
-
-    fn token(&self) -> Result<Option<Secret>, Failure> {
-        let text = match &self.token_file {
-            Some(file) => std::fs::read_to_string(file)
-                .map(Zeroizing::new)
-                .map_err(|error| Failure::caused(format_args!("cannot read {}", file.display()), &error))?,
-            None => match std::env::var("DONJON_TOKEN") {
-                Ok(text) => Zeroizing::new(text),
-                Err(_) => return Ok(None),
-            },
-        };
-        Ok(Some(Secret::new(text.trim().to_owned())))
     }
 }
 

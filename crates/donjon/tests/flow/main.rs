@@ -42,10 +42,10 @@ fn push_and_deploy_and_the_mistakes_on_the_way() {
     assert_eq!(code, Some(7), "{err}");
     assert!(err.contains("step 13"), "{err}");
 
-    // A certificate that is not the owner's Keep's, or none at all, finds nothing: the repository looks absent.
+    // A certificate that is not the owner's Keep's finds nothing, and who shows none is told to log in: the repository looks absent.
     let tagged = format!("{}:latest", site.location);
     let absent = fails(&words(&site.deploy(&tagged, &["--trust-domain", "test.internal"])));
-    assert!(absent.contains("not found"), "{absent}");
+    assert!(absent.contains("nobody sees the tags of what is private or confidential"), "{absent}");
     let anonymous = format!("{}@{digest}", site.location);
     let denied = fails(&words(&site.deploy(&anonymous, &["--trust-domain", "test.internal"])));
     assert!(denied.contains("step 10") || denied.contains("drawbridge.denied"), "{denied}");
@@ -411,7 +411,7 @@ fn services_say_what_is_wrong_with_their_settings() {
     let in_use = fails(&["steward", "serve", "--policy", &good.display().to_string(), "--listen", &address]);
     assert!(in_use.contains(&address), "{in_use}");
 
-    let secrecy = file("drawbridge.toml", "[repository.\"a/b\"]\nconfidental = true\n");
+    let secrecy = file("drawbridge.toml", "[repository.\"a/b\"]\nacess = \"public\"\n");
     let tokens = file("tokens.toml", "");
     let store = dir.path().join("store").display().to_string();
     let unknown = fails(&[
@@ -428,7 +428,7 @@ fn services_say_what_is_wrong_with_their_settings() {
         "--tls-self-made",
         "localhost",
     ]);
-    assert!(unknown.contains("`confidential`"), "{unknown}");
+    assert!(unknown.contains("`access`"), "{unknown}");
 
     let open = file("open.toml", "[repository.\"a/b\"]\naccess = \"public\"\n").display().to_string();
     let drawbridge = |tokens: &str| {

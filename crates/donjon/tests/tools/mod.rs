@@ -4,6 +4,8 @@
 //! Everything they install, fetch and compile stays below `target/tmp/tools`: the second run needs no network. Refuses
 //! settings of the test's own cargo, which would change what a project builds and where.
 
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -6,6 +6,7 @@
 use std::io;
 
 use http::StatusCode;
+use identity::problem::Problem;
 use serde::Deserialize;
 use workload::Digest;
 use workload::names::Authority;
@@ -54,10 +55,12 @@ pub enum ClientError {
     #[error("the client certificate cannot be used: {0}")]
     OwnCertificate(rustls::Error),
     /// 401.
-    #[error("{what}: the registry wants {}", if *.shown { "another token" } else { "a token" })]
+    #[error("{what}: the registry wants {}: {message}", if *.shown { "another token" } else { "a token" })]
     Unauthorized {
         /// Method and path.
         what: String,
+        /// Its words.
+        message: String,
         /// Whether a token was sent.
         shown: bool,
     },
@@ -171,15 +174,15 @@ impl ClientError {
                 (Some("TLS 1.3".to_owned()), Some(error.to_string()), Some("a Drawbridge speaks HTTPS only"))
             }
             Self::OwnCertificate(_) => (None, None, Some("certificate and key must belong together")),
-            Self::Unauthorized { what: _, shown: false } => (
+            Self::Unauthorized { shown: false, .. } => (
                 Some("a token".to_owned()),
                 Some("none".to_owned()),
-                Some("give the token that the operator put into the Drawbridge's tokens file"),
+                Some("log in with `donjon login`, or give a token by DONJON_TOKEN or --token-file"),
             ),
-            Self::Unauthorized { what: _, shown: true } => (
-                Some("a token of the tokens file".to_owned()),
-                Some("an unknown one".to_owned()),
-                Some("ask the operator for a new token"),
+            Self::Unauthorized { shown: true, .. } => (
+                Some("a token that is good here and now".to_owned()),
+                Some("one that is unknown, or has ended".to_owned()),
+                Some("log in anew with `donjon login`, or get another token"),
             ),
             Self::Denied { what: _, message: _ } => {
                 (None, None, Some("the token's scope or the owner's key does not allow this"))
@@ -237,8 +240,9 @@ impl ClientError {
             detail: Option<serde_json::Value>,
         }
         let first = serde_json::from_slice::<Errors>(body).ok().and_then(|errors| errors.errors.into_iter().next());
-        let none = One { code: String::new(), message: String::new(), detail: None };
-        let One { code, message, detail } = first.unwrap_or(none);
+        let problem = || serde_json::from_slice::<Problem>(body).unwrap_or_default();
+        let One { code, message, detail } =
+            first.unwrap_or_else(|| One { code: String::new(), message: problem().detail, detail: None });
         let detail = detail.unwrap_or_default();
         if let (StatusCode::BAD_REQUEST, "DIGEST_INVALID") = (status, code.as_str())
             && let Ok(Digests { expected, found }) = Digests::deserialize(&detail)
@@ -253,7 +257,7 @@ impl ClientError {
             return Self::OutOfOrder { what, message, version, digest };
         }
         match status {
-            StatusCode::UNAUTHORIZED => Self::Unauthorized { what, shown },
+            StatusCode::UNAUTHORIZED => Self::Unauthorized { what, message, shown },
             StatusCode::FORBIDDEN => Self::Denied { what, message },
             StatusCode::NOT_FOUND => Self::Absent { what, message },
             _ => Self::Refused { what, status: status.as_u16(), code, message },

@@ -4,6 +4,7 @@
 //! ever sees half a package. Refuses bytes whose digest is not the one asked for. It speaks to any registry, not only to a
 //! Drawbridge. Invariant: what a push returns is a digest computed here, never one the registry told us.
 
+mod account;
 mod connection;
 mod error;
 
@@ -17,12 +18,12 @@ use workload::names::{Authority, Repository, Tag};
 use workload::package::{Built, Descriptor, MANIFEST, MANIFEST_LIMIT};
 use workload::reference::Reference;
 
+pub use account::{Device, DeviceError};
 pub use connection::Trust;
 pub use error::{ClientError, Explanation};
 
 use crate::http::CONTENT_DIGEST;
 use crate::login::Secret;
-use crate::settings::Hint;
 use connection::{Answer, Connection, Payload};
 
 /// The longest answer to anything but a manifest or blob.
@@ -91,18 +92,6 @@ impl Client {
     #[must_use]
     pub fn with_token(self, token: Secret) -> Self {
         Self { token: Some(token), ..self }
-    }
-
-    /// The Steward this Drawbridge names: a hint.
-    ///
-    /// # Errors
-    /// See [`ClientError`]; [`ClientError::Absent`] if it names none.
-    pub async fn well_known(&self) -> Result<Hint, ClientError> {
-        let answer = self.get("/.well-known/donjon", "application/json", SMALL).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| ClientError::Broken {
-            what: "GET /.well-known/donjon".to_owned(),
-            text: format!("not the answer of a Drawbridge: {error}"),
-        })
     }
 
     /// Pushes a package: its blobs, those that are missing, then its manifest, under this tag if one is given.

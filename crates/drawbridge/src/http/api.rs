@@ -16,17 +16,20 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use identity::problem::{PROBLEM_MEDIA_TYPE, Problem};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use workload::Digest;
-use workload::names::{Name, Repository};
+use workload::names::Repository;
 
 use super::{Refusal, Service};
 use crate::login::{Caller, Scope, Secret};
 use crate::now;
 use crate::people::{ApiToken, Holder, Organisation, Role, Somebody};
-use crate::settings::Access;
+use crate::settings::{Access, Hint, Login};
 use crate::store::Space;
+use crate::wire::{
+    Announced, Credentials, Me, Member, Members, Membership, NewToken, Offer, OrganisationInfo, RepositoryInfo,
+    RepositoryList, TokenInfo, TokenWanted, Tokens,
+};
 
 /// The longest body, in bytes.
 const BODY: usize = 64 * 1024;
@@ -79,43 +82,26 @@ pub(super) fn router() -> Router<Arc<Service>> {
         .route("/api/v1/repositories/{*repository}", put(make_repository))
 }
 
-/// What a Drawbridge says of itself.
-#[derive(Serialize)]
-struct Announced<'a> {
-    #[serde(flatten)]
-    steward: Option<&'a crate::settings::Hint>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    logins: Vec<AnnouncedLogin<'a>>,
-}
-
-#[derive(Serialize)]
-struct AnnouncedLogin<'a> {
-    name: &'a Name,
-    issuer: &'a str,
-    client: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_secret: Option<&'a str>,
-}
-
 async fn announced(State(service): State<Arc<Service>>) -> Response {
-    let steward = service.declared.steward.as_ref();
-    let logins = service.logins.issuers.logins().map(|(name, login)| AnnouncedLogin {
-        name,
-        issuer: &login.issuer,
-        client: &login.client,
-        client_secret: login.client_secret.as_deref(),
+    let (steward, anchors) = match &service.declared.steward {
+        Some(Hint { url, anchors }) => (Some(url.clone()), anchors.clone()),
+        None => (None, Vec::new()),
+    };
+    let logins = service.logins.issuers.logins().map(|(name, login)| {
+        let Login { issuer, client, client_secret, session_hours: _ } = login.clone();
+        Offer { name: name.clone(), issuer, client, client_secret }
     });
-    let announced = Announced { steward, logins: logins.collect() };
-    if announced.steward.is_none() && announced.logins.is_empty() {
+    let announced = Announced { steward, anchors, logins: logins.collect() };
+    if announced == Announced::default() {
         return StatusCode::NOT_FOUND.into_response();
     }
     Json(announced).into_response()
 }
 
 /// Who shows a token of his own.
-struct Login(Caller);
+struct Shown(Caller);
 
-impl FromRequestParts<Arc<Service>> for Login {
+impl FromRequestParts<Arc<Service>> for Shown {
     type Rejection = Problematic;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problematic> {
@@ -137,43 +123,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Given<T> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Credentials {
-    login: Name,
-    id_token: String,
-}
-
-/// A token that was just made: the one time that it is shown.
-#[derive(Serialize)]
-struct Made<'a> {
-    token: &'a str,
-    #[serde(flatten)]
-    told: Told<'a>,
-}
-
-/// A token, for who owns it.
-#[derive(Serialize)]
-struct Told<'a> {
-    id: &'a str,
-    name: &'a str,
-    session: bool,
-    role: Role,
-    scopes: &'a [Scope],
-    created: u64,
-    expires: u64,
-}
-
-impl<'a> From<&'a ApiToken> for Told<'a> {
-    fn from(token: &'a ApiToken) -> Self {
-        let ApiToken { id, holder: _, name, session, role, scopes, created, expires } = token;
-        Self { id, name, session: *session, role: *role, scopes, created: *created, expires: *expires }
+impl From<&ApiToken> for TokenInfo {
+    fn from(token: &ApiToken) -> Self {
+        let ApiToken { id, holder: _, name, session, role, scopes, created, expires } = token.clone();
+        Self { id, name, session, role, scopes, created, expires }
     }
 }
 
 async fn login(State(service): State<Arc<Service>>, Given(given): Given<Credentials>) -> Answer {
     let Credentials { login, id_token } = given;
-    let (id_token, now) = (Secret::new(id_token), now());
+    let now = now();
     let said = service.logins.issuers.verify(&login, &id_token, now).await?;
     // Longer than it is good: another clock may be behind ours.
     if !service.store.spend(&id_token.digest(), said.expires.saturating_add(HOUR), now).await? {
@@ -201,33 +160,13 @@ async fn keep(service: &Service, token: &ApiToken) -> Answer {
     if !service.store.keep_token(token, &secret.digest(), now()).await? {
         return Err(Refusal::TooMany("tokens").into());
     }
-    let made = Made { token: secret.expose(), told: token.into() };
+    let made = NewToken { token: secret, info: token.into() };
     let mut response = (StatusCode::CREATED, Json(made)).into_response();
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct Me<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    login: Option<&'a Name>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<Told<'a>>,
-    organisations: Vec<Membership>,
-}
-
-#[derive(Serialize)]
-struct Membership {
-    organisation: Organisation,
-    role: Role,
-}
-
-async fn me(State(service): State<Arc<Service>>, Login(caller): Login) -> Answer {
+async fn me(State(service): State<Arc<Service>>, Shown(caller): Shown) -> Answer {
     let logins = &service.logins;
     let (mut person, mut organisations) = (None, Vec::new());
     match caller.api_token().map(|token| &token.holder) {
@@ -251,11 +190,11 @@ async fn me(State(service): State<Arc<Service>>, Login(caller): Login) -> Answer
         }
     }
     let me = Me {
-        name: caller.name(),
-        login: person.and_then(|person| logins.issuers.name_of(&person.issuer)),
-        subject: person.map(|person| person.subject.as_str()),
-        email: person.and_then(|person| person.email.as_deref()),
-        token: caller.api_token().map(Told::from),
+        name: caller.name().to_owned(),
+        login: person.and_then(|person| logins.issuers.name_of(&person.issuer).cloned()),
+        subject: person.map(|person| person.subject.clone()),
+        email: person.and_then(|person| person.email.clone()),
+        token: caller.api_token().map(TokenInfo::from),
         organisations: memberships,
     };
     Ok(Json(me).into_response())
@@ -284,28 +223,17 @@ async fn holder(service: &Service, caller: &Caller, whose: Option<Organisation>)
 
 async fn tokens(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Query(Whose { organisation }): Query<Whose>,
 ) -> Answer {
     let holder = holder(&service, &caller, organisation).await?;
     let tokens = service.store.tokens(&holder, now()).await?;
-    let tokens: Vec<Told<'_>> = tokens.iter().map(Told::from).collect();
-    Ok(Json(serde_json::json!({ "tokens": tokens })).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenWanted {
-    name: String,
-    organisation: Option<Organisation>,
-    role: Role,
-    scopes: Vec<Scope>,
-    days: Option<u64>,
+    Ok(Json(Tokens { tokens: tokens.iter().map(TokenInfo::from).collect() }).into_response())
 }
 
 async fn make_token(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Given(wanted): Given<TokenWanted>,
 ) -> Answer {
     let TokenWanted { name, organisation, role, scopes, days } = wanted;
@@ -332,7 +260,7 @@ async fn make_token(
 
 async fn revoke(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(id): Path<String>,
     Query(Whose { organisation }): Query<Whose>,
 ) -> Answer {
@@ -364,40 +292,29 @@ async fn owner(service: &Service, caller: &Caller, organisation: &Organisation) 
 
 async fn organisation(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(organisation): Path<Organisation>,
 ) -> Answer {
     let role = role(&service, &caller, &organisation).await?;
     let Space { quota, used } = service.store.space(&organisation).await?.ok_or(Refusal::Absent("organisation"))?;
-    let told = serde_json::json!({
-        "organisation": organisation, "role": role, "quota_bytes": quota, "used_bytes": used,
-    });
-    Ok(Json(told).into_response())
-}
-
-#[derive(Serialize, Deserialize)]
-struct Member {
-    #[serde(flatten)]
-    somebody: Somebody,
-    role: Role,
+    Ok(Json(OrganisationInfo { organisation, role, quota_bytes: quota, used_bytes: used }).into_response())
 }
 
 async fn members(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(organisation): Path<Organisation>,
 ) -> Answer {
     role(&service, &caller, &organisation).await?;
     let named = service.logins.organisations.get(&organisation).into_iter().flat_map(|terms| &terms.owners);
-    let mut members: Vec<_> = named
-        .map(|somebody| serde_json::json!({ "somebody": somebody, "role": Role::Owner, "settings": true }))
-        .collect();
+    let mut members: Vec<_> =
+        named.map(|somebody| Member { somebody: somebody.clone(), role: Role::Owner, settings: true }).collect();
     for (issuer, known, role) in service.store.members(&organisation).await? {
         // Of an issuer that the settings no longer have nobody comes.
         let Some(login) = service.logins.issuers.name_of(&issuer).cloned() else { continue };
-        members.push(serde_json::json!({ "somebody": Somebody { login, known }, "role": role, "settings": false }));
+        members.push(Member { somebody: Somebody { login, known }, role, settings: false });
     }
-    Ok(Json(serde_json::json!({ "members": members })).into_response())
+    Ok(Json(Members { members }).into_response())
 }
 
 /// The issuer through which somebody comes.
@@ -408,9 +325,9 @@ fn issuer<'a>(service: &'a Service, somebody: &Somebody) -> Result<&'a str, Refu
 
 async fn set_member(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(organisation): Path<Organisation>,
-    Given(Member { somebody, role }): Given<Member>,
+    Given(Member { somebody, role, settings: _ }): Given<Member>,
 ) -> Answer {
     owner(&service, &caller, &organisation).await?;
     let issuer = issuer(&service, &somebody)?;
@@ -423,7 +340,7 @@ async fn set_member(
 
 async fn remove_member(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(organisation): Path<Organisation>,
     Query(somebody): Query<Somebody>,
 ) -> Answer {
@@ -436,16 +353,9 @@ async fn remove_member(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Serialize)]
-struct Listed {
-    repository: Repository,
-    #[serde(flatten)]
-    access: Access,
-}
-
 async fn repositories(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(organisation): Path<Organisation>,
 ) -> Answer {
     role(&service, &caller, &organisation).await?;
@@ -456,30 +366,17 @@ async fn repositories(
     // What the operator says of one counts.
     all.extend(made.into_iter().filter(|(name, _)| service.declared.repositories.access(name).is_none()));
     all.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let all: Vec<_> = all.into_iter().map(|(repository, access)| Listed { repository, access }).collect();
-    Ok(Json(serde_json::json!({ "repositories": all })).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "access", rename_all = "lowercase", deny_unknown_fields)]
-enum AccessWanted {
-    Public,
-    Private,
-    Confidential { owner: Digest },
+    let repositories = all.into_iter().map(|(repository, access)| RepositoryInfo { repository, access }).collect();
+    Ok(Json(RepositoryList { repositories }).into_response())
 }
 
 async fn make_repository(
     State(service): State<Arc<Service>>,
-    Login(caller): Login,
+    Shown(caller): Shown,
     Path(repository): Path<Repository>,
-    Given(wanted): Given<AccessWanted>,
+    Given(access): Given<Access>,
 ) -> Answer {
     owner(&service, &caller, &Organisation::of(&repository)).await?;
-    let access = match wanted {
-        AccessWanted::Public => Access::Public,
-        AccessWanted::Private => Access::Private,
-        AccessWanted::Confidential { owner } => Access::Confidential { owner },
-    };
     let declared = service.declared.repositories.access(&repository).is_some();
     if !declared && service.store.create(&repository, access).await? {
         tracing::info!(by = caller.name(), %repository, ?access, "repository made");

@@ -23,7 +23,7 @@ use crate::settings::Login;
 /// How long an issuer's keys are taken for its own without asking.
 const FRESH: Duration = Duration::from_secs(3600);
 /// How long after one question the next may follow.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(5);
 /// The oldest ID token that one may log in with, in seconds; and how far clocks may be apart.
 const AGE: i64 = 600;
 const SKEW: i64 = 60;
@@ -127,7 +127,7 @@ impl Issuers {
 
 impl Keys {
     async fn ask(&mut self, http: &Http, login: &Login) -> Result<(), IdTokenError> {
-        if self.metadata.is_none() && self.asked.is_some_and(|asked| asked.elapsed() < PAUSE / 10) {
+        if self.metadata.is_none() && self.asked.is_some_and(|asked| asked.elapsed() < PAUSE / 5) {
             return Err(IdTokenError::Issuer("it did not answer a moment ago".to_owned()));
         }
         self.asked = Some(Instant::now());

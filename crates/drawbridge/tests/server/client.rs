@@ -53,7 +53,7 @@ async fn push_sends_what_is_missing_and_says_how_far_it_is() {
     assert_eq!(by_tag, (built.digest, built.manifest.clone()));
     assert_eq!(client.blob(&open, &built.blobs[1].0).await.as_ref(), Ok(&built.blobs[1].1));
     let hint = client.well_known().await.unwrap();
-    assert_eq!(hint.url, "https://steward.example.org");
+    assert_eq!(hint.steward.as_deref(), Some("https://steward.example.org"));
     assert_eq!(hint.anchors, [identity::keys::key_digest(identity::Signer::spki(&world.steward))]);
 }
 
