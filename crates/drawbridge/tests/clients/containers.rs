@@ -73,6 +73,11 @@ fn skopeo_copies_lists_inspects_and_deletes() {
     let hidden = ["inspect", "--cert-dir", &ca, "--creds", &right, &docker("secret/a:one")];
     skopeo(&hidden).refused(&["manifest unknown", "not found"]);
 
+    // Private: for who logs in.
+    push(&right, &layout.oci("one"), "ours/a:one").good();
+    skopeo(&["inspect", "--cert-dir", &ca, &docker("ours/a:one")]).refused(&REFUSED);
+    skopeo(&["inspect", "--cert-dir", &ca, "--creds", &right, &docker("ours/a:one")]).good();
+
     skopeo(&["delete", "--cert-dir", &ca, "--creds", WRONG, &docker("open/a:one")]).refused(&REFUSED);
     skopeo(&["delete", "--cert-dir", &ca, "--creds", &right, &docker("open/b:docker")]).good();
     skopeo(&["inspect", "--cert-dir", &ca, &docker("open/b:docker")]).refused(&["manifest unknown", "not found"]);

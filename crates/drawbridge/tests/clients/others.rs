@@ -62,6 +62,7 @@ fn containerd_pushes_and_pulls() {
     };
     push(WRONG, "open/a:one").refused(&["unauthorized", "401", "authorization failed"]);
     push(&right, "open/a:one").good();
+    push(&right, "ours/a:one").good();
     ctr(&["images", "remove", "made:one", "made:many"]).good();
     let pull =
         |from: &str| ctr(&["images", "pull", "--hosts-dir", &hosts, "--snapshotter", "native", &world.name(from)]);
@@ -70,6 +71,12 @@ fn containerd_pushes_and_pulls() {
     let listed = ctr(&["images", "list"]).good();
     assert!(listed.contains(&layout.one.to_string()), "{listed}");
     ctr(&["images", "check", "--snapshotter", "native"]).good();
+    // Private: told to log in, and what is not there as well.
+    for private in ["ours/a:one", "absent/a:one"] {
+        pull(private).refused(&["unauthorized", "401", "authorization failed"]);
+    }
+    let ours = ["images", "pull", "--hosts-dir", &hosts, "--snapshotter", "native", "--user", &right];
+    ctr(&[&ours[..], &[&world.name("ours/a:one")]].concat()).good();
 }
 
 #[test]
