@@ -46,6 +46,8 @@ enum Command {
     #[command(subcommand)]
     Token(command::token::Token),
     #[command(subcommand)]
+    Secret(command::secret::Secret),
+    #[command(subcommand)]
     Member(command::organisation::Member),
     #[command(subcommand)]
     Repository(command::organisation::Repository),
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Logout(logout) => logout.run(),
         Command::Whoami(whoami) => whoami.run(),
         Command::Token(token) => token.run(),
+        Command::Secret(secret) => secret.run(),
         Command::Member(member) => member.run(),
         Command::Repository(repository) => repository.run(),
         Command::Deploy(deploy) => deploy.run(),

@@ -123,6 +123,9 @@ struct PlannedRole {
     peers: BTreeSet<Name>,
     #[serde(default)]
     workloads: BTreeSet<Digest>,
+    /// Secrets of the repository that its workloads may have.
+    #[serde(default)]
+    secrets: BTreeSet<Name>,
 }
 
 /// Who may fetch.
@@ -179,6 +182,12 @@ impl Plan {
         let spki = owner.key.spki().to_vec();
         let roles = self.roles(role, workload, before)?;
         let workloads = roles.values().flat_map(|role| role.workloads.iter().copied()).collect();
+        let mut secrets: BTreeMap<Name, BTreeSet<Digest>> = BTreeMap::new();
+        for (name, role) in &roles {
+            for secret in self.role.get(name).into_iter().flat_map(|planned| &planned.secrets) {
+                secrets.entry(secret.clone()).or_default().extend(&role.workloads);
+            }
+        }
 
         let deployment = Deployment {
             id: self.deployment.clone(),
@@ -214,6 +223,7 @@ impl Plan {
             deployments: Allowed::Only(BTreeSet::from([self.deployment.clone()])),
             policies: Allowed::Any,
             maximum_age: *maximum_age,
+            secrets,
         };
         Ok(Sealed {
             deployment: next(deployment, owner, before.deployment.as_ref())?,
@@ -230,7 +240,7 @@ impl Plan {
                 .hint(format_args!("add `[role.{pushed}]` to {PLAN}, or name another with --role")));
         }
         let mut roles: BTreeMap<Name, Role> = BTreeMap::new();
-        for (name, PlannedRole { names, peers, workloads }) in &self.role {
+        for (name, PlannedRole { names, peers, workloads, secrets: _ }) in &self.role {
             let mut workloads = workloads.clone();
             if name == pushed {
                 workloads.insert(workload);

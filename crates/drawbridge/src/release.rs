@@ -6,11 +6,13 @@
 //! Tokens are not looked at: writers and owners see nothing either.
 //! Invariant: content of a confidential repository leaves through a [`Sight::Granted`], and after [`Sight::record`].
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
 use identity::chain::{ChainError, verify_chain};
 use identity::release::{RELEASE_MEDIA_TYPE, ReleasePolicy};
 use identity::{Algorithm, OwnerSigned, Verifier};
-use workload::names::Repository;
+use workload::names::{Name, Repository};
 
 use crate::digest::Digest;
 use crate::http::Refusal;
@@ -90,12 +92,24 @@ impl Sight {
 
     /// Writes down that these bytes are released; before the first of them leaves. When this returns, it is on the disk.
     pub(crate) async fn record(&self, store: &Store, what: &'static str, digest: &Digest) -> Result<(), StoreError> {
-        let Self::Granted(Release { repository, workload, serial, keep, policy, until: _ }) = self else {
-            return Ok(());
-        };
+        match self {
+            Self::Granted(release) => release.record(store, what, digest).await,
+            Self::Open | Self::Nothing => Ok(()),
+        }
+    }
+}
+
+impl Release {
+    async fn record(&self, store: &Store, what: &str, digest: &Digest) -> Result<(), StoreError> {
+        let Self { repository, workload, serial, keep, policy, until: _ } = self;
         store.record(&Record { repository, workload, what, digest, serial, keep, policy: *policy }).await?;
         tracing::info!(target: "drawbridge::release", %repository, %workload, what, %digest, serial, keep, policy, "released");
         Ok(())
+    }
+
+    /// Writes down that this version of a secret is released, for the workload.
+    pub(crate) async fn record_secret(&self, store: &Store, name: &Name, version: u64) -> Result<(), StoreError> {
+        self.record(store, &format!("secret {name} {version}"), &Digest::from(self.workload)).await
     }
 }
 
@@ -110,12 +124,38 @@ pub(crate) async fn sight(
     if peer.0.is_empty() {
         return Sight::Nothing;
     }
-    match release(store, repository, owner, peer, now).await {
-        Ok(release) => Sight::Granted(release),
+    release(store, repository, owner, peer, None, now).await.map_or(Sight::Nothing, Sight::Granted)
+}
+
+/// Leave for a peer to have these secrets of a confidential repository with this owner, at `now` (Unix seconds).
+pub(crate) async fn secrets(
+    store: &Store,
+    repository: &Repository,
+    owner: &workload::Digest,
+    peer: &Peer,
+    names: &BTreeSet<Name>,
+    now: u64,
+) -> Option<Release> {
+    if peer.0.is_empty() {
+        return None;
+    }
+    release(store, repository, owner, peer, Some(names), now).await
+}
+
+async fn release(
+    store: &Store,
+    repository: &Repository,
+    owner: &workload::Digest,
+    peer: &Peer,
+    secrets: Option<&BTreeSet<Name>>,
+    now: u64,
+) -> Option<Release> {
+    match decide(store, repository, owner, peer, secrets, now).await {
+        Ok(release) => Some(release),
         // The operator may know why; the peer may not even know that there was something to be refused.
         Err(refused) => {
             tracing::warn!(target: "drawbridge::release", %repository, %refused, "not released");
-            Sight::Nothing
+            None
         }
     }
 }
@@ -137,11 +177,12 @@ enum Refused {
     Store(#[from] StoreError),
 }
 
-async fn release(
+async fn decide(
     store: &Store,
     repository: &Repository,
     owner: &workload::Digest,
     peer: &Peer,
+    secrets: Option<&BTreeSet<Name>>,
     now: u64,
 ) -> Result<Release, Refused> {
     let (_, policy) = in_force(store, repository).await?.ok_or(Refused::NoPolicy)?;
@@ -152,7 +193,11 @@ async fn release(
     let keep = verify_chain(&peer.0, &anchors, now, &AwsLc)?;
     // A Keep asks for the workload it was launched for; the policy says whether it may have it.
     let workload = keep.ear.workload;
-    let grant = policy.decide(&keep, &workload, now).map_err(Refused::Decision)?;
+    let decided = match secrets {
+        None => policy.decide(&keep, &workload, now),
+        Some(names) => policy.decide_secrets(&keep, &workload, names, now),
+    };
+    let grant = decided.map_err(Refused::Decision)?;
     let manifest = Digest::from(workload);
     if !store.is_of(repository, &manifest, &manifest, Kind::Manifest).await? {
         return Err(Refused::NoWorkload(workload));

@@ -28,6 +28,7 @@ use workload::Digest;
 use crate::http::{Service, router};
 use crate::login::{AccessTokens, Issuers, Logins};
 use crate::now;
+use crate::secrets::{KeyError, Vault};
 use crate::settings::{Limits, Settings};
 use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store, StoreError};
 use crate::tls::Peer;
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// The store cannot be written to.
     #[error("the store failed: {0}")]
     Store(Box<dyn std::error::Error + Send + Sync>),
+    /// The key of secrets is of no use.
+    #[error("the key of secrets: {0}")]
+    Key(#[from] KeyError),
     /// Issuers of ID tokens cannot be asked.
     #[error("cannot speak HTTPS to issuers: {0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
@@ -78,9 +82,12 @@ impl ServeError {
                 Some("a newer donjon made it: use that one")
             }
             Self::Open(OpenError::Database(_)) => Some("it must be running, and its URL must name user and database"),
+            Self::Key(KeyError::File { .. }) => Some("`donjon drawbridge secrets-key FILE` makes one, once"),
+            Self::Key(KeyError::Open { .. }) => Some("take the others' access away with `chmod 600` on it"),
             Self::Open(OpenError::Engine { path: _, source: _ } | OpenError::Stopped)
             | Self::Store(_)
             | Self::Http(_)
+            | Self::Key(_)
             | Self::Socket(_) => None,
         }
     }
@@ -116,7 +123,8 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
     let issuers = Issuers::new(declared.logins.clone()).map_err(|error| ServeError::Http(error.into()))?;
     let logins = Logins::new(tokens, AccessTokens::new(&key), issuers, declared.organisations.clone());
     let acceptor = TlsAcceptor::from(tls.config);
-    let service = Arc::new(Service::new(store, logins, declared, limits.clone()));
+    let vault = declared.secrets.as_ref().map(Vault::open).transpose()?;
+    let service = Arc::new(Service::new(store, logins, declared, vault, limits.clone()));
     let (stop, stopped) = watch::channel(false);
     let collecting = collect(Arc::clone(&service), limits.clone());
     let task = tokio::spawn(async move {

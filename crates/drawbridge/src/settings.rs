@@ -15,6 +15,7 @@ use workload::settings::{self, SettingsError};
 use crate::login::Tokens;
 use crate::oidc;
 use crate::people::{Organisation, Somebody};
+use crate::secrets::SecretsKey;
 use crate::store::Storage;
 use crate::tls::Tls;
 
@@ -84,6 +85,8 @@ pub struct Declared {
     pub logins: BTreeMap<Name, Login>,
     /// Whose repositories begin with which name.
     pub organisations: BTreeMap<Organisation, Terms>,
+    /// The key of secrets, where there are some.
+    pub secrets: Option<SecretsKey>,
 }
 
 /// An issuer of ID tokens (OpenID Connect), and what it knows us as.
@@ -122,6 +125,7 @@ struct File {
     login: BTreeMap<Name, Login>,
     #[serde(default)]
     organisation: BTreeMap<Organisation, Terms>,
+    secrets: Option<SecretsKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -236,12 +240,17 @@ impl ReadError {
 /// [organisation.acme]
 /// quota_bytes = 100_000_000_000
 /// owners = [{ login = "corp", email = "ada@example.org" }]
+///
+/// [secrets]                          # where secrets are kept: the key that seals them
+/// file = "secrets.key"               # `donjon drawbridge secrets-key` makes it; or
+/// # openbao = { url = "https://bao.example.org:8200", key = "drawbridge", token_file = "bao.token" }
 /// ```
 ///
 /// # Errors
 /// See [`ReadError`]. `what` is what messages call the file.
 pub fn read(what: &str, text: &str) -> Result<Declared, ReadError> {
-    let File { steward, repository, login: logins, organisation: organisations } = settings::parse(what, text)?;
+    let File { steward, repository, login: logins, organisation: organisations, secrets } =
+        settings::parse(what, text)?;
     let what = || what.to_owned();
     let mut repositories = Repositories::default();
     for (name, Entry { owner, access }) in repository {
@@ -264,7 +273,7 @@ pub fn read(what: &str, text: &str) -> Result<Declared, ReadError> {
             return Err(ReadError::NoLogin { what: what(), organisation, login });
         }
     }
-    Ok(Declared { steward, repositories, logins, organisations })
+    Ok(Declared { steward, repositories, logins, organisations, secrets })
 }
 
 impl Login {

@@ -9,6 +9,7 @@ use workload::names::{Name, Repository};
 
 use crate::login::{Scope, Secret};
 use crate::people::{Organisation, Role, Somebody};
+use crate::secrets::Kind;
 use crate::settings::Access;
 
 /// What a Drawbridge says of itself.
@@ -179,6 +180,57 @@ pub struct RepositoryInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RepositoryList {
     pub(crate) repositories: Vec<RepositoryInfo>,
+}
+
+/// A secret that is to be set: its value, or how to make one that nobody sees.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretGiven {
+    /// In base64.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "expose_some",
+        deserialize_with = "hide_some"
+    )]
+    pub(crate) value: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generate: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) overlap_seconds: Option<u64>,
+}
+
+/// A version of a secret, as writers are told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretInfo {
+    /// Its name.
+    pub name: Name,
+    /// Counts from 1.
+    pub version: u64,
+    /// How it came to be.
+    pub kind: Kind,
+    /// The public half, SPKI in PEM, of a key pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<String>,
+    /// When, Unix seconds.
+    pub created: u64,
+    /// Until when it is delivered beside the next version, Unix seconds; the version in use has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// Several secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SecretList {
+    pub(crate) secrets: Vec<SecretInfo>,
+}
+
+fn expose_some<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(to)
+}
+
+fn hide_some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Secret::new))
 }
 
 fn expose<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {

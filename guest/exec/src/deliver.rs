@@ -1,7 +1,8 @@
-//! How a workload comes into the Keep: from the host by digest, or from a Drawbridge with the Keep's certificate.
+//! How a workload comes into the Keep: from the host by digest, or from a Drawbridge with the Keep's certificate; and from there,
+//! once it is known to be the right one, its secrets.
 //!
 //! Owns the transport only; what is fetched, in which order, and that every byte is checked before anything reads it, is
-//! [`workload::pull`]'s. Both ways use the same machine, so neither can be laxer.
+//! [`workload::pull`]'s. Both ways use the same machine, so neither can be laxer. Invariant: no secret comes from the host.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use workload::brief::Brief;
 use workload::digest::Digest;
 use workload::names::Repository;
 use workload::pull::{Fetch, Pull, PullError, Step as Next, Workload};
+use workload::secrets::{self, RELEASED_LIMIT, Released, Wanted};
 
 use crate::connect::{Answer, Connection, Endpoint};
 use crate::enrol::Identity;
@@ -52,7 +54,7 @@ pub(crate) fn from_host(platform: &mut Platform, brief: &Brief, mut spares: impl
     pull.into_workload().map_err(defect)
 }
 
-/// Takes the workload of the brief from the Drawbridge it names.
+/// Takes the workload of the brief from the Drawbridge it names, and the secrets that its manifest names.
 pub(crate) async fn from_drawbridge(
     platform: &mut Platform,
     brief: &Brief,
@@ -61,7 +63,7 @@ pub(crate) async fn from_drawbridge(
     pins: &[Digest],
     identity: Option<&Arc<Identity>>,
     mut spares: impl Spares,
-) -> Result<Workload, Refusal> {
+) -> Result<(Workload, Released), Refusal> {
     let repository: Repository = repository.parse().map_err(|error| {
         Refusal::new(Step::Launch, "brief.invalid", error, "launch with a brief that this version of Donjon made")
     })?;
@@ -98,7 +100,46 @@ pub(crate) async fn from_drawbridge(
     platform.milestone(Step::Delivery, &format!("{blobs} blobs, {bytes} bytes"))?;
     let workload = pull.into_workload().map_err(defect)?;
     platform.milestone(Step::Digest, &workload.digest.to_string())?;
-    Ok(workload)
+    let wanted = Wanted { secrets: workload.manifest.secrets() };
+    let released = if wanted.secrets.is_empty() {
+        Released::default()
+    } else {
+        released(platform, &mut connection, &repository, wanted).await?
+    };
+    Ok((workload, released))
+}
+
+/// Asks for secrets, with the certificate that the workload came by.
+async fn released(
+    platform: &mut Platform,
+    connection: &mut Connection,
+    repository: &Repository,
+    wanted: Wanted,
+) -> Result<Released, Refusal> {
+    let headers = [("content-type".to_owned(), "application/json".to_owned())];
+    let answer = connection.send("POST", &secrets::path(repository), &headers, wanted.to_json()).await?;
+    let status = answer.status();
+    if status != 200 {
+        let names = wanted.secrets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Refusal::new(
+            Step::Release,
+            "secrets.denied",
+            format_args!("the Drawbridge answers {status} for the secrets {names} of {repository}"),
+            "either one is not there, or the release policy does not give it to this workload, or the certificate is too old: \
+             the Drawbridge's log has the reason",
+        ));
+    }
+    let answer = answer.whole(RELEASED_LIMIT).await?;
+    let released = Released::parse(&answer, &wanted.secrets).map_err(|error| {
+        Refusal::new(
+            Step::Release,
+            "secrets.invalid",
+            error,
+            "this is not what the protocol allows: check whom the brief names",
+        )
+    })?;
+    platform.milestone(Step::Release, &format!("{} secrets", wanted.secrets.len()))?;
+    Ok(released)
 }
 
 /// A Drawbridge answers to the unentitled as if there were nothing, so the refusal names both reasons.

@@ -50,9 +50,10 @@ use std::sync::Arc;
 use gate::end::Signal;
 use gate::message::Outcome;
 use workload::brief::{Brief, Source};
-use workload::manifest::{Kind, Manifest};
+use workload::manifest::{AbsentVariable, Kind, Manifest};
 use workload::package::Program;
 use workload::pull::{Fetch, Workload};
+use workload::secrets::Released;
 
 use crate::cache::Cache;
 use crate::enrol::Identity;
@@ -134,22 +135,43 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         kept = cache.as_ref().map(|cache| engine::Program::kept(platform, cache)).transpose()?.flatten();
         Ok(kept.is_some())
     };
-    let workload = match &brief.source {
-        Source::Host => deliver::from_host(platform, &brief, spares)?,
+    let (workload, secrets) = match &brief.source {
+        Source::Host => (deliver::from_host(platform, &brief, spares)?, Released::default()),
         // A brief that names a Drawbridge names a Steward too, so there is a certificate to show.
         Source::Drawbridge { authority, repository, tls } => {
             deliver::from_drawbridge(platform, &brief, authority, repository, tls, identity.as_ref(), spares).await?
         }
     };
 
-    let environment = workload.manifest.environment(&brief).map_err(|absent| {
-        Refusal::new(
-            Step::Program,
-            "env.absent",
-            &absent,
-            format_args!("launch with `--env {}=VALUE`, or give it a `default` in the manifest", absent.name),
-        )
+    let environment = workload.manifest.environment(&brief, &secrets).map_err(|absent| {
+        let (code, hint) = match &absent {
+            AbsentVariable::NoText { secret, .. } => ("secrets.text", format!("make `{secret}` a file, by [[secret]]")),
+            AbsentVariable::Secret { name, .. } => (
+                "secrets.absent",
+                format!(
+                    "deploy it from a Drawbridge; to try it out without a Steward, launch with `--env {name}=VALUE`"
+                ),
+            ),
+            AbsentVariable::Host { name, .. } => {
+                ("env.absent", format!("launch with `--env {name}=VALUE`, or give it a `default` in the manifest"))
+            }
+            _ => ("env.absent", String::new()),
+        };
+        Refusal::new(Step::Program, code, &absent, hint)
     })?;
+    let mut given = Vec::new();
+    for file in &workload.manifest.secret {
+        let secret = secrets.get(&file.name).ok_or_else(|| {
+            Refusal::new(
+                Step::Program,
+                "secrets.absent",
+                format_args!("the manifest wants the secret `{}` as {}, and nobody delivered it", file.name, file.path),
+                "deploy it from a Drawbridge: nobody else has secrets",
+            )
+        })?;
+        given.push((file.path.clone(), secret.current.clone()));
+        given.extend(file.previous.clone().zip(secret.previous.clone()));
+    }
     if let Some(identity) = &identity {
         identity.require(&workload.manifest.identity.names)?;
     }
@@ -168,7 +190,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
             tokio::task::yield_now().await;
             let Workload { manifest, files, .. } = &workload;
             let brief = (&brief, brief_bytes.as_slice());
-            match native::run(platform, brief, manifest, environment, elf, files, identity.as_deref())? {}
+            match native::run(platform, brief, manifest, environment, elf, (files, &given), identity.as_deref())? {}
         }
         (None, None) => {
             let why = "a program was spared, and is not kept";
@@ -184,7 +206,9 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
     }
     let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
     let folders = folder::all(platform, &workload.manifest.mount)?;
-    let world = World::new(&brief, &workload.manifest, environment, workload.files, folders, network, own);
+    let files = workload.manifest.file.iter().map(|file| file.path.clone()).zip(workload.files);
+    let files = files.chain(given).collect();
+    let world = World::new(&brief, &workload.manifest, environment, files, folders, network, own);
     let world = world.map_err(|fault| {
         Refusal::new(
             Step::Program,

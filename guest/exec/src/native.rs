@@ -16,7 +16,7 @@ use gate::message::CHUNK;
 use gate::program::{ALL_FILES, FILE, FILES, PATH, Path, STACK, Streams, Texts, join};
 use identity::pem;
 use workload::brief::Brief;
-use workload::manifest::{self, IDENTITY_FILES, Manifest, Stdio};
+use workload::manifest::{self, IDENTITY_FILES, Manifest, Place, Stdio};
 
 use crate::enrol::Identity;
 use crate::platform::Platform;
@@ -34,7 +34,7 @@ pub(crate) fn run(
     manifest: &Manifest,
     environment: BTreeMap<String, String>,
     program: &[u8],
-    files: &[Vec<u8>],
+    (files, secrets): (&[Vec<u8>], &[(Place, Vec<u8>)]),
     identity: Option<&Identity>,
 ) -> Result<Infallible, Refusal> {
     no_webassembly(manifest)?;
@@ -64,7 +64,8 @@ pub(crate) fn run(
     let own = own_files(manifest, brief_bytes, identity)?;
     let own = own.iter().map(|(path, content)| (path.as_str(), &content[..]));
     let given = manifest.file.iter().zip(files).map(|(file, content)| (file.path.as_str(), content.as_slice()));
-    for (path, content) in fitting(own.chain(given).collect())? {
+    let secrets = secrets.iter().map(|(path, content)| (path.as_str(), content.as_slice()));
+    for (path, content) in fitting(own.chain(given).chain(secrets).collect())? {
         // An empty file is one too.
         let parts = content.chunks(CHUNK).chain(content.is_empty().then_some(content));
         for part in parts {
@@ -228,7 +229,7 @@ mod tests {
     }
 
     fn given(brief: &Brief, manifest: &Manifest) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
-        texts(brief, manifest, &manifest.environment(brief).unwrap())
+        texts(brief, manifest, &manifest.environment(brief, &workload::secrets::Released::default()).unwrap())
     }
 
     fn code(refusal: &Refusal) -> (u8, String, String) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use drawbridge::{Limits, Scope, Secret, Settings, Storage, Tls, Tokens, read, serve};
+use drawbridge::{Limits, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens, read, serve};
 use workload::names::Name;
 
 use crate::command::{interrupted, listen, log, runtime, say};
@@ -17,6 +17,14 @@ pub(crate) enum Drawbridge {
     Serve(Serve),
     /// Make a token of the operator's: the token goes to standard output, the entry for the tokens file to standard error.
     Token(Token),
+    /// Make the key that seals secrets, in a new file. Keep a copy: without it every secret is lost.
+    SecretsKey(SecretsKeyFile),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SecretsKeyFile {
+    /// The file.
+    file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +71,10 @@ impl Drawbridge {
         match self {
             Self::Serve(serve) => serve.run(),
             Self::Token(token) => token.run(),
+            Self::SecretsKey(SecretsKeyFile { file }) => {
+                SecretsKey::make(&file).map_err(|error| Failure::caused("cannot make the key", &error))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

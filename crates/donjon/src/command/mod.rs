@@ -16,6 +16,7 @@ pub(crate) mod pack;
 pub(crate) mod platform;
 pub(crate) mod push;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod steward;
 mod templates;
 pub(crate) mod token;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use openidconnect::core::{
@@ -24,10 +26,11 @@ use super::{Client, ClientError, Payload, SMALL};
 use crate::login::Secret;
 use crate::oidc::{self, Http};
 use crate::people::{Known, Organisation, Somebody};
+use crate::secrets::Kind;
 use crate::settings::Access;
 use crate::wire::{
     Announced, Credentials, Me, Member, Members, NewToken, Offer, OrganisationInfo, RepositoryInfo, RepositoryList,
-    TokenInfo, TokenWanted, Tokens,
+    SecretGiven, SecretInfo, SecretList, TokenInfo, TokenWanted, Tokens,
 };
 
 /// A list of an organisation's members or repositories may be this long, in bytes.
@@ -296,6 +299,68 @@ impl Client {
     pub async fn make_repository(&self, repository: &Repository, access: &Access) -> Result<bool, ClientError> {
         let path = format!("/api/v1/repositories/{repository}");
         Ok(self.put(&path, access).await? == StatusCode::CREATED)
+    }
+
+    /// Sets a secret of a repository; the version before is delivered beside it for so many seconds, or as long as is usual.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_secret(
+        &self,
+        repository: &Repository,
+        name: &Name,
+        value: &[u8],
+        overlap_seconds: Option<u64>,
+    ) -> Result<SecretInfo, ClientError> {
+        let value = Secret::new(BASE64_STANDARD.encode(value));
+        let given = SecretGiven { value: Some(value), generate: None, overlap_seconds };
+        self.give(Method::PUT, &format!("/api/v1/secret/{name}/{repository}"), &given).await
+    }
+
+    /// Has the Drawbridge make a secret that nobody sees.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn generate_secret(
+        &self,
+        repository: &Repository,
+        name: &Name,
+        kind: Kind,
+        overlap_seconds: Option<u64>,
+    ) -> Result<SecretInfo, ClientError> {
+        let given = SecretGiven { value: None, generate: Some(kind), overlap_seconds };
+        self.give(Method::PUT, &format!("/api/v1/secret/{name}/{repository}"), &given).await
+    }
+
+    /// Has the Drawbridge make the next version of a secret that it made before.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rotate_secret(
+        &self,
+        repository: &Repository,
+        name: &Name,
+        overlap_seconds: Option<u64>,
+    ) -> Result<SecretInfo, ClientError> {
+        let query = overlap_seconds.map(|seconds| format!("?overlap_seconds={seconds}")).unwrap_or_default();
+        self.ask(Method::POST, &format!("/api/v1/secret/{name}/{repository}{query}"), SMALL).await
+    }
+
+    /// The secrets of a repository, without their values.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn secrets(&self, repository: &Repository) -> Result<Vec<SecretInfo>, ClientError> {
+        let path = format!("/api/v1/secrets/{repository}");
+        self.ask(Method::GET, &path, LIST).await.map(|SecretList { secrets }| secrets)
+    }
+
+    /// Deletes a secret, all versions.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_secret(&self, repository: &Repository, name: &Name) -> Result<(), ClientError> {
+        self.done(Method::DELETE, &format!("/api/v1/secret/{name}/{repository}")).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, limit: u64) -> Result<T, ClientError> {

@@ -31,8 +31,8 @@ use crate::wire::{
     RepositoryList, TokenInfo, TokenWanted, Tokens,
 };
 
-/// The longest body, in bytes.
-const BODY: usize = 64 * 1024;
+/// The longest body, in bytes: a secret in base64, and room.
+const BODY: usize = 128 * 1024;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 /// How long a token is good, in days, if nobody says, and at most.
@@ -42,7 +42,7 @@ const LONGEST: u64 = 366;
 const NAME: usize = 64;
 const SCOPES: usize = 64;
 
-type Answer = Result<Response, Problematic>;
+pub(super) type Answer = Result<Response, Problematic>;
 
 /// A refusal as problem details.
 pub(super) struct Problematic(Refusal);
@@ -99,7 +99,7 @@ async fn announced(State(service): State<Arc<Service>>) -> Response {
 }
 
 /// Who shows a token of his own.
-struct Shown(Caller);
+pub(super) struct Shown(pub(super) Caller);
 
 impl FromRequestParts<Arc<Service>> for Shown {
     type Rejection = Problematic;
@@ -111,7 +111,7 @@ impl FromRequestParts<Arc<Service>> for Shown {
 }
 
 /// A JSON body.
-struct Given<T>(T);
+pub(super) struct Given<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Given<T> {
     type Rejection = Problematic;

@@ -10,6 +10,7 @@ mod api;
 mod delete;
 mod read;
 mod refusal;
+mod secrets;
 mod write;
 
 use std::mem::take;
@@ -33,6 +34,7 @@ use crate::digest::{Digest, Reference};
 use crate::login::{Action, Caller, LIFETIME, Logins, MOST, Wanted};
 use crate::people::Role;
 use crate::release::{self, Sight};
+use crate::secrets::Vault;
 use crate::settings::{Access, Declared, Limits};
 use crate::store::{Store, StoreError};
 use crate::tls::Peer;
@@ -52,15 +54,17 @@ pub(crate) struct Service {
     pub(crate) store: Store,
     logins: Logins,
     declared: Declared,
+    /// If the operator has a key for secrets.
+    vault: Option<Vault>,
     limits: Limits,
     /// Bodies of blobs that may be taken at once.
     bodies: Semaphore,
 }
 
 impl Service {
-    pub(crate) fn new(store: Store, logins: Logins, declared: Declared, limits: Limits) -> Self {
+    pub(crate) fn new(store: Store, logins: Logins, declared: Declared, vault: Option<Vault>, limits: Limits) -> Self {
         let bodies = Semaphore::new(limits.uploads);
-        Self { store, logins, declared, limits, bodies }
+        Self { store, logins, declared, vault, limits, bodies }
     }
 
     /// Who may read a repository; `None`: there is none.
@@ -123,6 +127,7 @@ impl Service {
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .merge(api::router())
+        .merge(secrets::router())
         .route("/token", get(token))
         .route("/v2/{*path}", any(dispatch))
         .route("/v2/", any(dispatch))

@@ -113,6 +113,9 @@ pub(crate) enum Refusal {
     Spent,
     #[error("{0}")]
     IdToken(IdTokenError),
+    /// Why, for the log only.
+    #[error("secrets cannot be sealed or opened now; the server's log says more")]
+    Vault(String),
     #[error("the server failed; its log says more")]
     Store(#[from] StoreError),
 }
@@ -208,6 +211,7 @@ impl Refusal {
             Self::TooMany(_) => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
             Self::Wish(_) | Self::Json(_) => (S::BAD_REQUEST, "UNSUPPORTED"),
             Self::Settled(_) => (S::CONFLICT, "DENIED"),
+            Self::Vault(_) => (S::SERVICE_UNAVAILABLE, "UNKNOWN"),
             Self::IdToken(IdTokenError::Issuer(_)) => (S::BAD_GATEWAY, "UNKNOWN"),
             Self::Spent | Self::IdToken(_) => (S::UNAUTHORIZED, "UNAUTHORIZED"),
             Self::Unsupported => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
@@ -220,6 +224,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match &self {
             Self::Store(error) => tracing::error!(%error, "the store failed"),
+            Self::Vault(error) => tracing::error!(error, "secrets cannot be sealed or opened"),
             Self::IdToken(IdTokenError::Issuer(error)) => tracing::warn!(error, "an issuer does not answer"),
             _ => {}
         }

@@ -16,7 +16,7 @@ use super::StoreError;
 
 /// What each version of the schema adds to the one before; the last one's number stands in the database. Never changed once
 /// it was released, only added to.
-const SCHEMA: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const SCHEMA: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 /// Two processes that begin at once make the schema one after the other: the number of the lock, of no meaning.
 const SCHEMA_LOCK: i64 = 0x646f_6e6a_6f6e;
 /// How many may read at once, or, of PostgreSQL, be connected. More would only wait for the same two processors.

@@ -12,6 +12,7 @@ mod content;
 mod database;
 mod organisations;
 mod people;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -36,6 +37,7 @@ use database::Database;
 pub use database::DatabaseError;
 pub(crate) use organisations::{ChargeError, Space};
 use organisations::{charge, credit};
+pub(crate) use secrets::{Kept, SecretRow};
 pub(crate) use uploads::{Upload, UploadFault};
 
 use crate::digest::Digest;
@@ -230,7 +232,7 @@ pub(crate) enum Deleted {
 pub(crate) struct Record<'a> {
     pub(crate) repository: &'a Repository,
     pub(crate) workload: &'a workload::Digest,
-    pub(crate) what: &'static str,
+    pub(crate) what: &'a str,
     pub(crate) digest: &'a Digest,
     pub(crate) serial: &'a str,
     pub(crate) keep: &'a str,

@@ -13,7 +13,7 @@ use workload::package::{Built, Descriptor, MANIFEST};
 use crate::support::{Answer, Keep, Key, World, now, package, request};
 
 /// Pushes a signed policy under the tag `release`.
-async fn put(world: &World, repository: &str, envelope: &[u8]) -> Answer {
+pub(crate) async fn put(world: &World, repository: &str, envelope: &[u8]) -> Answer {
     let (config, layer) =
         (Descriptor::of("application/vnd.oci.empty.v1+json", b"{}"), Descriptor::of(RELEASE_MEDIA_TYPE, envelope));
     world.blob(&world.token, repository, b"{}").await;
@@ -24,7 +24,7 @@ async fn put(world: &World, repository: &str, envelope: &[u8]) -> Answer {
     world.manifest(repository, RELEASE_TAG, manifest.to_string().as_bytes()).await
 }
 
-async fn enforce(world: &World, policy: &ReleasePolicy) -> Answer {
+pub(crate) async fn enforce(world: &World, policy: &ReleasePolicy) -> Answer {
     put(world, &policy.repository, &policy.seal(&world.owner).unwrap()).await
 }
 

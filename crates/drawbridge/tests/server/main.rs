@@ -9,5 +9,6 @@ mod conformance;
 mod crash;
 mod oci;
 mod places;
+mod secrets;
 mod support;
 mod together;

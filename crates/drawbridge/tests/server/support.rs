@@ -3,7 +3,7 @@
 //! Raw requests go over hyper without our client, so that each side of the protocol is tested against somebody else.
 //! Invariant: nothing here leaves the loopback; directories go with the values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use bytes::Bytes;
 use drawbridge::{
-    Access, Declared, Handle, Hint, Limits, Repositories, Scope, Secret, Settings, Storage, Tls, Tokens, serve,
+    Access, Declared, Handle, Hint, Limits, Repositories, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens,
+    serve,
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -91,12 +92,24 @@ impl World {
         Self { directory, ..Self::at(storage, limits).await }
     }
 
+    /// One that keeps secrets too.
+    pub(crate) async fn with_secrets(limits: Limits, key: SecretsKey) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::directory(directory.path().join("store"));
+        Self { directory, ..Self::of(storage, limits, Some(key)).await }
+    }
+
     /// One that keeps things elsewhere.
     pub(crate) async fn at(storage: Storage, limits: Limits) -> Self {
+        Self::of(storage, limits, None).await
+    }
+
+    async fn of(storage: Storage, limits: Limits, secrets: Option<SecretsKey>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (owner, steward) = (Key::new(), Key::new());
         let tokens = [(); 3].map(|()| Secret::generate().unwrap());
-        let settings = settings(storage, &owner, &steward, &tokens, limits);
+        let mut settings = settings(storage, &owner, &steward, &tokens, limits);
+        settings.declared.secrets = secrets;
         let server = serve(settings, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
         let [token, second, narrow] = tokens;
         Self { directory, server, owner, steward, token, second, narrow }
@@ -172,6 +185,7 @@ impl World {
             deployments: Allowed::Only(BTreeSet::from(["shop".parse().unwrap()])),
             policies: Allowed::Any,
             maximum_age: None,
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -207,7 +221,12 @@ impl World {
 
     /// A Keep with these facts, certified by this world's Steward.
     pub(crate) fn keep(&self, facts: Ear) -> Keep {
-        Keep::new(facts, &self.steward, now() - 60, now() + 3600)
+        self.keep_since(facts, now() - 60)
+    }
+
+    /// One whose certificate began at this time.
+    pub(crate) fn keep_since(&self, facts: Ear, since: u64) -> Keep {
+        Keep::new(facts, &self.steward, since, now() + 3600)
     }
 }
 

@@ -7,7 +7,8 @@
 //! workload only software vouches for. What else a policy does not say is not asked; what it cannot say yet is in
 //! `spec/trust.md`.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -54,9 +55,15 @@ pub struct ReleasePolicy {
     pub deployments: Allowed<Name>,
     /// The Steward policies (`policy` of the EAR) under which the Keep may have been judged (trust rule 19).
     pub policies: Allowed<Digest>,
-    /// The oldest certificate, in seconds since its `notBefore`; `None` = as long as it is valid.
+    /// The oldest certificate, in seconds since its `notBefore`; `None` = as long as it is valid, and [`SECRETS_AGE`] where
+    /// secrets are asked for.
     pub maximum_age: Option<u64>,
+    /// Which workloads may have which secrets of the repository; nobody else has any.
+    pub secrets: BTreeMap<Name, BTreeSet<Digest>>,
 }
+
+/// How old a certificate may be, in seconds, that opens secrets of a policy without an age of its own (trust rule 16).
+pub const SECRETS_AGE: u64 = 900;
 
 /// Leave to fetch one workload from one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +82,7 @@ pub struct Grant {
 }
 
 /// All ids of refusals, with one line each.
-pub const REFUSALS: [(&str, &str); 13] = [
+pub const REFUSALS: [(&str, &str); 14] = [
     ("release.anchor", "the certificate chains to a Steward root the policy names"),
     ("release.validity", "the certificate is valid now"),
     ("release.age", "the certificate is young enough"),
@@ -95,6 +102,7 @@ pub const REFUSALS: [(&str, &str); 13] = [
     ("release.deployment", "the Keep's deployment may fetch from this repository"),
     ("release.workload", "the workload asked for is the one the Keep was launched for"),
     ("release.workload_allowed", "the workload may be fetched from this repository"),
+    ("release.secret", "the workload may have each secret that is asked for"),
 ];
 
 impl ReleasePolicy {
@@ -121,6 +129,31 @@ impl OwnerSigned<ReleasePolicy> {
     /// # Errors
     /// Every fact that does not satisfy the policy, in the order of [`REFUSALS`].
     pub fn decide(&self, keep: &VerifiedKeep, workload: &Digest, now: u64) -> Result<Grant, Vec<Refusal>> {
+        self.decided(keep, workload, self.maximum_age, None, now)
+    }
+
+    /// Whether this Keep may have these secrets for `workload`, which it must also be allowed to have, at `now`.
+    ///
+    /// # Errors
+    /// Every fact that does not satisfy the policy, in the order of [`REFUSALS`].
+    pub fn decide_secrets(
+        &self,
+        keep: &VerifiedKeep,
+        workload: &Digest,
+        names: &BTreeSet<Name>,
+        now: u64,
+    ) -> Result<Grant, Vec<Refusal>> {
+        self.decided(keep, workload, Some(self.maximum_age.unwrap_or(SECRETS_AGE)), Some(names), now)
+    }
+
+    fn decided(
+        &self,
+        keep: &VerifiedKeep,
+        workload: &Digest,
+        age: Option<u64>,
+        asked: Option<&BTreeSet<Name>>,
+        now: u64,
+    ) -> Result<Grant, Vec<Refusal>> {
         // Destructured in full: a field added to the policy must be decided about here.
         let ReleasePolicy {
             repository,
@@ -134,7 +167,8 @@ impl OwnerSigned<ReleasePolicy> {
             workloads,
             deployments,
             policies,
-            maximum_age,
+            maximum_age: _,
+            secrets,
         } = &**self;
         let insecure = *class == Class::Insecure;
         let mut demands = Demands::new(trust_domain.clone(), anchors.clone(), policies.clone());
@@ -143,7 +177,7 @@ impl OwnerSigned<ReleasePolicy> {
         demands.measurements = Allowed::Only(measurements.clone());
         demands.deployments = deployments.clone();
         demands.workloads = [*workload].into();
-        demands.maximum_age = *maximum_age;
+        demands.maximum_age = age;
         // Whoever chose the class insecure has chosen less than either.
         demands.insecure_software_binding = insecure;
         if insecure {
@@ -157,6 +191,12 @@ impl OwnerSigned<ReleasePolicy> {
         if !workloads.contains(workload) {
             let (expected, found) = (workloads.to_string(), workload.to_string());
             refusals.push(Refusal { id: "release.workload_allowed", expected, found });
+        }
+        for name in asked.into_iter().flatten() {
+            if secrets.get(name).is_none_or(|allowed| !allowed.contains(workload)) {
+                let expected = format!("secret `{name}` for this workload");
+                refusals.push(Refusal { id: "release.secret", expected, found: "no such grant".to_string() });
+            }
         }
         if !refusals.is_empty() {
             return Err(refusals);
@@ -206,8 +246,10 @@ impl Document for ReleasePolicy {
             deployments,
             policies,
             maximum_age,
+            secrets,
         } = self;
-        let optional = [previous.is_some(), maximum_age.is_some()].into_iter().filter(|there| *there).count();
+        let optional = [previous.is_some(), maximum_age.is_some(), !secrets.is_empty()];
+        let optional = optional.into_iter().filter(|there| *there).count();
         let mut out = Writer::default();
         out.map(optional.saturating_add(11));
         out.uint(0).uint(FORMAT).uint(1).text(repository).uint(2).uint(*version);
@@ -237,6 +279,18 @@ impl Document for ReleasePolicy {
         });
         if let Some(age) = maximum_age {
             out.uint(12).uint(*age);
+        }
+        if !secrets.is_empty() {
+            out.uint(13).map(secrets.len());
+            // Text keys in the order of their encodings: shorter first.
+            let mut sorted: Vec<_> = secrets.iter().collect();
+            sorted.sort_by_key(|(name, _)| (name.len(), *name));
+            for (name, allowed) in sorted {
+                out.text(name).array(allowed.len());
+                for workload in allowed {
+                    out.bytes(workload.as_bytes());
+                }
+            }
         }
         out.finish()
     }
@@ -283,12 +337,21 @@ impl Document for ReleasePolicy {
         key(&mut reader, 11, "key 11")?;
         let policies = read_allowed(&mut reader, "Steward policies", digest)?;
         // How many keys the map claims and how many there are is compared when it is encoded again.
-        let maximum_age = if keys == if previous.is_some() { 13 } else { 12 } {
-            key(&mut reader, 12, "key 12")?;
-            Some(reader.uint("maximum age")?)
-        } else {
-            None
-        };
+        let mut left = keys.saturating_sub(if previous.is_some() { 12 } else { 11 });
+        let (mut maximum_age, mut secrets) = (None, BTreeMap::new());
+        while left > 0 {
+            left = left.saturating_sub(1);
+            match reader.uint("key 12 or 13")? {
+                12 => maximum_age = Some(reader.uint("maximum age")?),
+                13 => {
+                    for _ in 0..reader.map("secrets")? {
+                        let secret = name(&mut reader, "a secret's name")?;
+                        secrets.insert(secret, set(&mut reader, "a secret's workloads", digest)?);
+                    }
+                }
+                _ => return Err(DocumentError::Malformed("key 12 or 13")),
+            }
+        }
         reader.done("end of the document")?;
         let policy = Self {
             repository,
@@ -303,6 +366,7 @@ impl Document for ReleasePolicy {
             deployments,
             policies,
             maximum_age,
+            secrets,
         };
         policy.consistent()?;
         if policy.encode() != bytes {
@@ -323,6 +387,9 @@ impl ReleasePolicy {
         }
         if self.measurements.is_empty() {
             return Err(DocumentError::Empty("measurements"));
+        }
+        if self.secrets.values().any(BTreeSet::is_empty) {
+            return Err(DocumentError::Empty("a secret's workloads"));
         }
         Ok(())
     }
@@ -351,8 +418,6 @@ fn read_allowed<T: Ord>(
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
-
     use super::*;
     use crate::chain::verify_chain;
     use crate::ear::{Ear, WorkloadBinding};
@@ -375,6 +440,7 @@ mod tests {
             deployments: Allowed::Only(["shop".parse().unwrap()].into()),
             policies: Allowed::Only([Digest::of(b"policy")].into()),
             maximum_age: None,
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -487,6 +553,41 @@ mod tests {
     }
 
     #[test]
+    fn rule_16_secrets_are_for_workloads_that_are_named_and_for_young_certificates() {
+        let steward = P256::new(3);
+        let secrets: BTreeMap<Name, BTreeSet<Digest>> = [
+            ("db".parse().unwrap(), [Digest::of(b"workload")].into()),
+            ("tls".parse().unwrap(), [Digest::of(b"o")].into()),
+        ]
+        .into();
+        let policy = ReleasePolicy { secrets, workloads: Allowed::Any, ..policy() };
+        let asked = |policy: &ReleasePolicy, keep: &VerifiedKeep, names: &[&str], now| {
+            let signed = ReleasePolicy::open(&policy.seal(&P256::new(1)).unwrap(), &Software).unwrap();
+            let names = names.iter().map(|name| name.parse().unwrap()).collect();
+            let decided = signed.decide_secrets(keep, &Digest::of(b"workload"), &names, now);
+            decided.map(|grant| grant.until).map_err(|all| all.iter().map(|refusal| refusal.id).collect::<Vec<_>>())
+        };
+        let keep = |change: fn(&mut Ear)| keep(change, &steward);
+        let right = keep(|_| {});
+        assert_eq!(asked(&policy, &right, &["db"], NOW), Ok(NOW + 840), "notBefore is 60 seconds before NOW");
+        for others in [&["tls"][..], &["db", "tls"], &["absent"]] {
+            assert_eq!(asked(&policy, &right, others, NOW).unwrap_err(), ["release.secret"], "{others:?}");
+        }
+        assert_eq!(asked(&policy, &right, &["tls", "absent"], NOW).unwrap_err(), ["release.secret"; 2]);
+        assert_eq!(asked(&policy, &right, &["db"], NOW + 841).unwrap_err(), ["release.age"]);
+        assert!(decide(&policy, &right, b"workload", NOW + 841).is_ok(), "control: of the workload nobody wants that");
+        let older = ReleasePolicy { maximum_age: Some(1800), ..policy.clone() };
+        assert!(asked(&older, &right, &["db"], NOW + 841).is_ok());
+        // Whatever the workload needs, its secrets need too.
+        let insecure = keep(|ear| ear.class = Class::Insecure);
+        assert_eq!(asked(&policy, &insecure, &["db"], NOW).unwrap_err(), ["release.class"]);
+        let none = ReleasePolicy { workloads: Allowed::Only(BTreeSet::new()), ..policy };
+        assert_eq!(asked(&none, &right, &["db"], NOW).unwrap_err(), ["release.workload_allowed"]);
+        let empty = ReleasePolicy { secrets: [("db".parse().unwrap(), BTreeSet::new())].into(), ..none };
+        assert!(empty.seal(&P256::new(1)).is_err(), "for nobody");
+    }
+
+    #[test]
     fn all_ids_are_listed() {
         let source = include_str!("release.rs").split("#[cfg(test)]").next().unwrap();
         for (id, _) in REFUSALS {
@@ -514,7 +615,14 @@ mod tests {
             class: Class::Insecure,
             ..policy()
         };
-        for policy in [policy(), next, aged, both, any] {
+        let secrets: BTreeMap<Name, BTreeSet<Digest>> = [
+            ("longest".parse().unwrap(), [Digest::of(b"a"), Digest::of(b"b")].into()),
+            ("short".parse().unwrap(), [Digest::of(b"a")].into()),
+        ]
+        .into();
+        let secret = ReleasePolicy { secrets: secrets.clone(), ..policy() };
+        let all = ReleasePolicy { secrets, ..both.clone() };
+        for policy in [policy(), next, aged, both, any, secret, all] {
             let bytes = policy.encode();
             assert_eq!(ReleasePolicy::decode(&bytes), Ok(policy.clone()));
             for length in 0..bytes.len() {

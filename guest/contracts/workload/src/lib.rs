@@ -29,6 +29,7 @@ pub mod names;
 pub mod package;
 pub mod pull;
 pub mod reference;
+pub mod secrets;
 #[cfg(feature = "settings")]
 pub mod settings;
 

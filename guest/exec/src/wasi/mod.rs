@@ -70,7 +70,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder};
 use workload::brief::Brief;
@@ -104,12 +103,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `files`: in the manifest's order. `folders`: of the host, by their mounts.
+    /// `files`: of the package and of the Drawbridge. `folders`: of the host, by their mounts.
     pub(crate) fn new(
         brief: &Brief,
         manifest: &Manifest,
         environment: BTreeMap<String, String>,
-        files: Vec<Vec<u8>>,
+        files: Vec<(Place, Vec<u8>)>,
         folders: BTreeMap<Place, Node>,
         network: Network,
         own: Arc<Own>,
@@ -218,7 +217,7 @@ impl HostWallClock for Wall {
 /// The root, if anything is in it, and every mount; a mount is also where it is in what is above it.
 fn directories(
     manifest: &Manifest,
-    files: Vec<Vec<u8>>,
+    files: Vec<(Place, Vec<u8>)>,
     mut folders: BTreeMap<Place, Node>,
 ) -> Result<Vec<(String, Node)>> {
     let mut mounts: Vec<&Mount> = manifest.mount.iter().collect();
@@ -240,9 +239,8 @@ fn directories(
         }
         all.push((path.to_string(), node));
     }
-    for (file, bytes) in manifest.file.iter().zip(files) {
-        let bytes = Bytes::from(bytes);
-        place(&all, file.path.as_str(), |above, below| above.place(below, bytes))?;
+    for (path, bytes) in files {
+        place(&all, path.as_str(), |above, below| above.place(below, bytes.into()))?;
     }
     Ok(all)
 }

@@ -4,8 +4,8 @@
 //! cannot be forgotten here.
 
 use workload::manifest::{
-    ARG0, Connect, Debug, FromHost, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, MountKind, Network,
-    Resolver, ResolverProof, Stdio, Trust, Variable,
+    ARG0, Connect, Debug, FromHost, FromSecret, Identity, Kind, Limits, Listen, MOUNT_SIZE, Manifest, Mount, MountKind,
+    Network, Resolver, ResolverProof, SecretFile, Stdio, Trust, Variable,
 };
 use workload::names::Name;
 
@@ -42,6 +42,7 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         stderr,
         file,
         mount,
+        secret,
         listen,
         connect,
         network,
@@ -86,6 +87,9 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
                 );
                 format!("{name} is what `--env` says, under run also the host's {host}; {without}")
             }
+            Variable::Secret(FromSecret { secret }) => {
+                format!("deploy: {name} is the Drawbridge's secret {secret}; run: what `--env` says, or nothing starts")
+            }
         };
         text.line("variable", &value);
     }
@@ -129,6 +133,11 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
         text.line("mount", &format!("{path} {what}"));
     }
     text.unsaid("mount", mount.is_empty());
+    for SecretFile { name, path, previous } in secret {
+        let before = previous.as_ref().map(|path| format!(", the version before {path}")).unwrap_or_default();
+        text.line("secret", &format!("deploy: {name} of the Drawbridge is {path}{before}; not under run"));
+    }
+    text.unsaid("secret", secret.is_empty());
 
     let Limits { memory, elements, descriptors, time, cpu, requests } = limits;
     for (what, most) in [

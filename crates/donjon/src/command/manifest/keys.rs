@@ -156,7 +156,7 @@ pub(crate) const KEYS: &[Key] = &[
         "Environment variables. A text is fixed: where the launcher supplies the same name, the text wins, so what must not be \
          chosen by whoever launches the workload is said here. { host = \"NAME\" } is the variable of the launcher's host \
          that has this name, or what `--env VARIABLE=…` says; if there is neither, `default`, and without one the program \
-         does not start.",
+         does not start. { secret = \"NAME\" } is a secret of the Drawbridge that the workload comes from.",
         "no variables but the launcher's",
     ),
     key(
@@ -217,6 +217,20 @@ pub(crate) const KEYS: &[Key] = &[
         "How much it may hold: bytes, or a text with `KiB`, `MiB` or `GiB`. Files take pages of 16 KiB, each name 256 bytes \
          and its own; files of a host take their length when they are first read.",
         "64 MiB",
+    ),
+    key(
+        "secret",
+        Form::Sections(64),
+        "A secret of the Drawbridge that the workload comes from, as a file. The release policy says which workloads get it.",
+        "no files but those of the package",
+    ),
+    required("secret.name", Form::Text(NAME), "What the Drawbridge calls it."),
+    required("secret.path", Form::Text(PATH), "Where the program finds it: a path as of a file, and no file's."),
+    key(
+        "secret.previous",
+        Form::Text(PATH),
+        "Where it finds the version before, as long as others may still use that; there is no such file otherwise.",
+        "the version before is nowhere",
     ),
     key(
         "listen",
@@ -428,7 +442,9 @@ impl Key {
             Form::Text(_) => "a text".to_owned(),
             Form::Texts(_, None) => "a list of texts".to_owned(),
             Form::Texts(_, Some(most)) => format!("a list of at most {most} texts"),
-            Form::Variables => "a table of texts, or { host = \"NAME\", default = \"text\" }".to_owned(),
+            Form::Variables => {
+                "a table of texts, { host = \"NAME\", default = \"text\" } or { secret = \"NAME\" }".to_owned()
+            }
             Form::OneOf(values) => values.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(" or "),
             Form::Flag => "true or false".to_owned(),
             Form::Number(most) => format!("a number from 0 to {most}"),
@@ -485,6 +501,11 @@ fn property(key: &Key) -> Value {
                     "type": "object",
                     "properties": { "host": text(VARIABLE), "default": text(ANY) },
                     "required": ["host"],
+                    "additionalProperties": false,
+                }, {
+                    "type": "object",
+                    "properties": { "secret": text(NAME) },
+                    "required": ["secret"],
                     "additionalProperties": false,
                 }],
             },

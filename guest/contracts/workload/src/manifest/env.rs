@@ -1,7 +1,8 @@
-//! Environment variables: texts that the publisher fixes, and names of what the launcher's host is to give.
+//! Environment variables: texts that the publisher fixes, names of what the launcher's host is to give, and secrets.
 //!
-//! Owns the two forms of a value. Refuses unknown keys, and secrets, which nobody delivers yet.
-//! Invariant: a value of the host reaches a program by the brief alone, so it is measured.
+//! Owns the three forms of a value. Refuses unknown keys.
+//! Invariant: a value of the host reaches a program by the brief alone, so it is measured; a secret never does, but for
+//! what nobody protects from the host anyway.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -11,6 +12,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::names::Name;
+
 /// Where a variable's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
@@ -18,6 +21,15 @@ pub enum Variable {
     Text(String),
     /// A variable of the launcher's host.
     Host(FromHost),
+    /// A secret of the Drawbridge that the workload comes from.
+    Secret(FromSecret),
+}
+
+/// A secret, by its name at the Drawbridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FromSecret {
+    /// The name.
+    pub secret: Name,
 }
 
 /// A variable of the launcher's host, and what holds without it.
@@ -30,14 +42,34 @@ pub struct FromHost {
     pub default: Option<String>,
 }
 
-/// A variable without a value: the brief has none, and the manifest no default.
+/// A variable without a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the manifest wants the variable `{name}` from the host's `{host}`, and the launcher gave none")]
-pub struct AbsentVariable {
-    /// What the program calls it.
-    pub name: String,
-    /// What the host calls it.
-    pub host: String,
+#[non_exhaustive]
+pub enum AbsentVariable {
+    /// The brief has none, and the manifest no default.
+    #[error("the manifest wants the variable `{name}` from the host's `{host}`, and the launcher gave none")]
+    Host {
+        /// What the program calls it.
+        name: String,
+        /// What the host calls it.
+        host: String,
+    },
+    /// Nobody delivered the secret.
+    #[error("the manifest wants the variable `{name}` from the secret `{secret}`, and nobody delivered it")]
+    Secret {
+        /// What the program calls it.
+        name: String,
+        /// What the Drawbridge calls it.
+        secret: Name,
+    },
+    /// The secret is nothing that a variable could be.
+    #[error("the secret `{secret}` cannot be the variable `{name}`: it is not UTF-8, or has a NUL character")]
+    NoText {
+        /// What the program calls it.
+        name: String,
+        /// What the Drawbridge calls it.
+        secret: Name,
+    },
 }
 
 impl From<String> for Variable {
@@ -51,6 +83,7 @@ impl Serialize for Variable {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Host(host) => host.serialize(serializer),
+            Self::Secret(secret) => secret.serialize(serializer),
         }
     }
 }
@@ -68,7 +101,7 @@ impl<'de> Visitor<'de> for Either {
     type Value = Variable;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a text, or { host = \"NAME\", default = \"text\" }")
+        out.write_str("a text, { host = \"NAME\", default = \"text\" } or { secret = \"NAME\" }")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Variable, E> {
@@ -81,11 +114,12 @@ impl<'de> Visitor<'de> for Either {
         struct Table {
             host: Option<String>,
             default: Option<String>,
-            secret: Option<String>,
+            secret: Option<Name>,
         }
         match Table::deserialize(MapAccessDeserializer::new(map))? {
+            Table { secret: Some(secret), host: None, default: None } => Ok(Variable::Secret(FromSecret { secret })),
             Table { secret: Some(_), .. } => {
-                Err(A::Error::custom("`secret` is kept for secrets of a Drawbridge, which this version does not have"))
+                Err(A::Error::custom("`secret` stands alone: the host has no part in it, and there is no default"))
             }
             Table { host: Some(host), default, secret: None } => Ok(Variable::Host(FromHost { host, default })),
             Table { host: None, .. } => Err(A::Error::missing_field("host")),
@@ -101,9 +135,10 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::brief::{Brief, Source};
+    use crate::brief::{Brief, Source, StewardRef};
     use crate::digest::Digest;
     use crate::manifest::{Manifest, ManifestError};
+    use crate::secrets::{Released, Secret};
 
     const BOTH: &str = r#"{"env":{"A":"fixed","B":{"host":"HB"},"C":{"host":"HC","default":"c"}}}"#;
 
@@ -132,10 +167,12 @@ mod tests {
         {
             assert!(matches!(one(value), Err(ManifestError::Variable { .. })), "{value}");
         }
-        for value in [r#"{"secret":"S"}"#, r#"{"host":"H","secret":"S"}"#] {
+        assert!(one(r#"{"secret":"S"}"#).is_ok());
+        for value in [r#"{"host":"H","secret":"S"}"#, r#"{"secret":"S","default":"d"}"#] {
             let Err(ManifestError::Json { message, .. }) = one(value) else { panic!("{value}") };
-            assert!(message.contains("`secret` is kept for"), "{message}");
+            assert!(message.contains("`secret` stands alone"), "{message}");
         }
+        assert!(matches!(one(r#"{"secret":"../S"}"#), Err(ManifestError::Json { .. })), "not a name");
     }
 
     #[test]
@@ -153,16 +190,50 @@ mod tests {
                 args: Vec::new(),
                 env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             };
-            manifest.environment(&brief)
+            manifest.environment(&brief, &Released::default())
         };
         let is = |all: &[(&str, &str)]| -> BTreeMap<_, _> {
             all.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
         };
         assert_eq!(given(&[("A", "x"), ("B", "1")]), Ok(is(&[("A", "fixed"), ("B", "1"), ("C", "c")])));
         assert_eq!(given(&[("B", ""), ("C", "2")]), Ok(is(&[("A", "fixed"), ("B", ""), ("C", "2")])));
-        let absent = AbsentVariable { name: "B".to_owned(), host: "HB".to_owned() };
+        let absent = AbsentVariable::Host { name: "B".to_owned(), host: "HB".to_owned() };
         assert_eq!(given(&[("C", "2")]), Err(absent.clone()));
         assert_eq!(given(&[("HB", "1")]), Err(absent), "the brief has it by the program's name, not the host's");
+    }
+
+    #[test]
+    fn a_secret_is_the_drawbridges_alone() {
+        let manifest = read(r#"{"env":{"A":{"secret":"s"}}}"#).unwrap();
+        let environment = |steward: bool, given: Option<&[u8]>| {
+            let brief = Brief {
+                trust_domain: "example.org".parse().unwrap(),
+                steward: steward.then(|| StewardRef {
+                    url: "http://s".to_owned(),
+                    anchors: alloc::vec![Digest::of(b"root")],
+                    tls: Vec::new(),
+                }),
+                source: Source::Host,
+                owner: None,
+                deployment: "d".parse().unwrap(),
+                role: "r".parse().unwrap(),
+                workload: Digest::of(b"w"),
+                args: Vec::new(),
+                env: [("A".to_owned(), "of the host".to_owned())].into(),
+            };
+            let secret = |current: &[u8]| Secret { current: current.to_vec(), previous: None };
+            let secrets = given.map(|given| ("s".parse().unwrap(), secret(given)));
+            let all = manifest.environment(&brief, &Released::new(secrets.into_iter().collect()))?;
+            Ok(all["A"].clone())
+        };
+        let (name, secret): (_, Name) = ("A".to_owned(), "s".parse().unwrap());
+        assert_eq!(environment(true, Some(b"hush")), Ok("hush".to_owned()));
+        assert_eq!(environment(true, None), Err(AbsentVariable::Secret { name: name.clone(), secret: secret.clone() }));
+        for odd in [b"\xff".as_slice(), b"a\0"] {
+            let expected = AbsentVariable::NoText { name: name.clone(), secret: secret.clone() };
+            assert_eq!(environment(true, Some(odd)), Err(expected));
+        }
+        assert_eq!(environment(false, None), Ok("of the host".to_owned()), "nothing is protected from the host there");
     }
 
     #[cfg(feature = "settings")]
@@ -178,8 +249,8 @@ mod tests {
             (error.to_string().as_str(), error.hint().as_deref()),
             ("a:2:7: unknown key `hots`", Some("did you mean `host`?"))
         );
-        let error = toml("[env]\nA = { secret = \"S\" }\n").unwrap_err().to_string();
-        assert!(error.starts_with("a:2:5: `secret` is kept for secrets of a Drawbridge"), "{error}");
+        let error = toml("[env]\nA = { secret = \"S\", default = \"d\" }\n").unwrap_err().to_string();
+        assert!(error.starts_with("a:2:5: `secret` stands alone"), "{error}");
         let error = toml("[env]\nA = { default = \"S\" }\n").unwrap_err();
         assert_eq!(error.to_string(), "a:2:5: the key `host` is missing");
         let error = toml("[env]\nA = { host = \"A=B\" }\n").unwrap_err().to_string();

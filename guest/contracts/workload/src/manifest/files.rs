@@ -1,4 +1,4 @@
-//! What a program finds in its file system: files that came with the package, and places to write to.
+//! What a program finds in its file system: files that came with the package, secrets, and places to write to.
 //!
 //! Owns the paths of a Keep ([`Place`]). Refuses paths that could be written in another way, and mounts
 //! of kinds this version does not have.
@@ -12,6 +12,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{ManifestError, Size};
+use crate::names::Name;
 
 /// The most files of a package.
 pub const FILES: usize = 4096;
@@ -55,6 +56,26 @@ pub enum MountKind {
     Memory,
     /// A folder of the host, as it is when the program starts; nothing of it is believed.
     Host,
+}
+
+/// A secret of the Drawbridge that is a file, which no package has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretFile {
+    /// What the Drawbridge calls it.
+    pub name: Name,
+    /// Where the program finds it.
+    pub path: Place,
+    /// Where it finds the version before, as long as others may still use that; there is no such file otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Place>,
+}
+
+impl SecretFile {
+    /// Both paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Place> {
+        [&self.path].into_iter().chain(&self.previous)
+    }
 }
 
 /// An absolute path in the one way in which it can be written: `/` alone, or `/` and names.
@@ -118,14 +139,15 @@ impl fmt::Display for Place {
 }
 
 /// The rules between files and mounts. What has a `source` may be a folder, of which nothing is known yet.
-pub(super) fn consistent(file: &[File], mount: &[Mount]) -> Result<(), ManifestError> {
+pub(super) fn consistent(file: &[File], mount: &[Mount], secret: &[SecretFile]) -> Result<(), ManifestError> {
     for (what, found, limit) in [("file", file.len(), FILES), ("mount", mount.len(), MOUNTS)] {
         if found > limit {
             return Err(ManifestError::TooMany { what, limit, found });
         }
     }
     let mut paths = BTreeSet::new();
-    for File { path, source: _ } in file.iter().filter(|file| file.source.is_none()) {
+    let layers = file.iter().filter(|file| file.source.is_none()).map(|File { path, source: _ }| path);
+    for path in layers.chain(secret.iter().flat_map(SecretFile::paths)) {
         if path.as_str() == "/" {
             return Err(ManifestError::Root);
         }

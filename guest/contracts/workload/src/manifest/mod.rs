@@ -12,7 +12,7 @@ mod resolver;
 #[cfg(feature = "settings")]
 mod toml;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::brief::{Brief, is_argument, is_variable};
 use crate::names::{DnsName, Name};
 use crate::package::Object;
-pub use env::{AbsentVariable, FromHost, Variable};
-pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError};
+use crate::secrets::{Released, SECRETS};
+pub use env::{AbsentVariable, FromHost, FromSecret, Variable};
+pub use files::{FILE_LIMIT, FILES, File, MOUNT_SIZE, MOUNTS, Mount, MountKind, Place, PlaceError, SecretFile};
 pub use limits::{Limits, Size, SizeError, Span, SpanError};
 pub use network::{Connect, Destination, Host, Listen, Network, NetworkError, Ports, Protocol, Trust};
 pub use resolver::{Resolver, ResolverProof};
@@ -74,6 +75,9 @@ pub struct Manifest {
     /// What else there is in the file system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mount: Vec<Mount>,
+    /// Secrets of the Drawbridge that are files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret: Vec<SecretFile>,
     /// Where the workload is reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<Listen>,
@@ -125,7 +129,7 @@ impl Identity {
     }
 
     /// Its directory is nobody else's.
-    fn consistent(&self, file: &[File], mount: &[Mount]) -> Result<(), ManifestError> {
+    fn consistent(&self, file: &[File], mount: &[Mount], secret: &[SecretFile]) -> Result<(), ManifestError> {
         let Self { names, lifetime, files } = self;
         if names.len() > IDENTITY_NAMES {
             let found = names.len();
@@ -138,8 +142,9 @@ impl Identity {
         let within = |path: &&Place| path.below(&own).is_some();
         // A file is no directory that it could lie in; what has a `source` may be one.
         let above = file.iter().filter(|file| file.source.is_none()).map(|file| &file.path);
-        let above = above.filter(|path| own.below(path).is_some());
+        let above = above.chain(secret.iter().flat_map(SecretFile::paths)).filter(|path| own.below(path).is_some());
         let paths = file.iter().map(|file| &file.path).chain(mount.iter().map(|mount| &mount.path));
+        let paths = paths.chain(secret.iter().flat_map(SecretFile::paths));
         match paths.filter(within).chain(above).next() {
             Some(path) if *files => Err(ManifestError::Reserved { path: path.clone() }),
             _ => Ok(()),
@@ -376,7 +381,7 @@ impl ManifestError {
             Self::Invoke { .. } => Some("remove `invoke`, or `kind` and [[listen]]"),
             Self::Name => Some("remove it, and the program is called main.wasm"),
             Self::Argument { .. } => Some("remove it: to many programs a NUL is the end of a text"),
-            Self::Variable { .. } => Some("write NAME = \"value\", or NAME = { host = \"NAME\" }"),
+            Self::Variable { .. } => Some("write NAME = \"value\", { host = \"NAME\" } or { secret = \"NAME\" }"),
             Self::ListenerOfCommand { .. } => Some("say protocol \"tcp\" or \"tls\", or remove `kind`"),
             Self::NoListener => Some("add: [[listen]] name = \"web\", port = 8443, protocol = \"https\""),
             Self::Listeners { .. } => Some("keep one `[[listen]]` section; sockets are for commands"),
@@ -456,24 +461,43 @@ impl Manifest {
         self.args.iter().chain(&brief.args).cloned().collect()
     }
 
-    /// The program's environment: what the publisher fixed wins over what the launcher supplies, and that over a default.
+    /// The program's environment: what the publisher fixed, and secrets, win over what the launcher supplies, and that over a
+    /// default. `secrets`: what the Drawbridge delivered.
     ///
     /// # Errors
-    /// A variable that the host was to give, and did not, without a default.
-    pub fn environment(&self, brief: &Brief) -> Result<BTreeMap<String, String>, AbsentVariable> {
+    /// A variable that the host was to give, and did not, without a default; a secret that did not come, or is no text.
+    pub fn environment(&self, brief: &Brief, secrets: &Released) -> Result<BTreeMap<String, String>, AbsentVariable> {
         let mut all: BTreeMap<_, _> = brief.env.iter().cloned().collect();
         for (name, value) in &self.env {
             let value = match value {
-                Variable::Text(text) => text,
+                Variable::Text(text) => text.clone(),
                 Variable::Host(_) if all.contains_key(name) => continue,
-                Variable::Host(FromHost { default: Some(default), .. }) => default,
+                Variable::Host(FromHost { default: Some(default), .. }) => default.clone(),
                 Variable::Host(FromHost { host, default: None }) => {
-                    return Err(AbsentVariable { name: name.clone(), host: host.clone() });
+                    return Err(AbsentVariable::Host { name: name.clone(), host: host.clone() });
+                }
+                // Without a Steward nothing is protected from the host, who tries the program out.
+                Variable::Secret(_) if brief.steward.is_none() && all.contains_key(name) => continue,
+                Variable::Secret(FromSecret { secret }) => {
+                    let (name, secret) = (name.clone(), secret.clone());
+                    let Some(value) = secrets.get(&secret) else { return Err(AbsentVariable::Secret { name, secret }) };
+                    let text = String::from_utf8(value.current.clone()).ok().filter(|text| !text.contains('\0'));
+                    text.ok_or(AbsentVariable::NoText { name, secret })?
                 }
             };
-            all.insert(name.clone(), value.clone());
+            all.insert(name.clone(), value);
         }
         Ok(all)
+    }
+
+    /// All secrets that it wants, as variables or as files.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeSet<Name> {
+        let variables = self.env.values().filter_map(|value| match value {
+            Variable::Secret(FromSecret { secret }) => Some(secret),
+            Variable::Text(_) | Variable::Host(_) => None,
+        });
+        variables.chain(self.secret.iter().map(|file| &file.name)).cloned().collect()
     }
 
     /// Where the streams lead. What is not said leads to the host when the Keep has no Steward (`donjon run`, where there
@@ -518,6 +542,7 @@ impl Manifest {
             stderr: _,
             file,
             mount,
+            secret,
             listen,
             connect,
             network,
@@ -534,7 +559,11 @@ impl Manifest {
                 (Kind::Auto | Kind::Command, None, _) => {}
             }
         }
-        files::consistent(file, mount)?;
+        files::consistent(file, mount, secret)?;
+        let found = self.secrets().len();
+        if found > SECRETS {
+            return Err(ManifestError::TooMany { what: "secret", limit: SECRETS, found });
+        }
         if arg0.as_ref().is_some_and(|name| name.is_empty() || !is_argument(name)) {
             return Err(ManifestError::Name);
         }
@@ -546,13 +575,14 @@ impl Manifest {
             Variable::Host(FromHost { host, default }) => {
                 is_variable(name, default.as_deref().unwrap_or_default()) && is_variable(host, "")
             }
+            Variable::Secret(_) => is_variable(name, ""),
         };
         if let Some((name, _)) = env.iter().find(|variable| !right(variable)) {
             return Err(ManifestError::Variable { name: name.clone() });
         }
         network::consistent(listen, connect, network, file)?;
         limits.consistent()?;
-        identity.consistent(file, mount)?;
+        identity.consistent(file, mount, secret)?;
         match (kind, http.and_then(|index| Some((index, listen.get(index)?.protocol)))) {
             (Kind::Command, Some((index, protocol))) => Err(ManifestError::ListenerOfCommand { index, protocol }),
             (Kind::Http, None) if listen.is_empty() => Err(ManifestError::NoListener),
@@ -587,7 +617,6 @@ pub use self::toml::ManifestFileError;
 #[cfg(test)]
 mod tests {
     use alloc::borrow::ToOwned;
-    use alloc::string::ToString;
     use alloc::vec;
 
     use super::*;
@@ -790,7 +819,7 @@ mod tests {
     fn the_publisher_wins() {
         let manifest = read(FULL).unwrap();
         assert_eq!(manifest.arguments(&brief(false)), ["serve", "--name=\"x\"", "launcher"]);
-        let environment = manifest.environment(&brief(false)).unwrap();
+        let environment = manifest.environment(&brief(false), &Released::default()).unwrap();
         let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "ü"), ("C", "launcher")]);
     }
