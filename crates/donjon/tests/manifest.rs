@@ -419,6 +419,7 @@ Nobody said, therefore:
   arg0      `main.wasm`, of a native program `program`
   stdin     `run`: from the host; `deploy`: empty
   stderr    `run`: to the host; `deploy`: dropped
+  secret    no files but those of the package
   network.resolver the host is asked
 "#;
     manifest(dir.path(), &["explain"]).assert(0, words, "");

@@ -135,10 +135,12 @@ impl Site {
         let token = donjon(&["drawbridge", "token", "ci", "team/*"]).output().unwrap();
         std::fs::write(at("token"), &token.stdout).unwrap();
         std::fs::write(at("tokens.toml"), &token.stderr).unwrap();
+        done(&["drawbridge", "secrets-key", &at("secrets.key")]);
         let drawbridge = format!(
-            "[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\naccess = \"confidential\"\n\
+            "[secrets]\nfile = \"{}\"\n[steward]\nurl = \"{}\"\nanchors = [\"{}\"]\n\n[repository.\"team/exit\"]\nowner = \"{owner}\"\naccess = \"confidential\"\n\
              [repository.\"team/second\"]\nowner = \"{owner}\"\naccess = \"confidential\"\n\
              [repository.\"team/open\"]\naccess = \"public\"\n",
+            at("secrets.key"),
             steward.fact("url"),
             steward.fact("anchor")
         );

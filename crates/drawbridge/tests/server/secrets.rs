@@ -30,7 +30,11 @@ impl Site {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("secrets.key");
         SecretsKey::make(&key).unwrap();
-        let world = World::with_secrets(Limits::default(), SecretsKey::File(key)).await;
+        Self::with(SecretsKey::File(key)).await
+    }
+
+    async fn with(key: SecretsKey) -> Self {
+        let world = World::with_secrets(Limits::default(), key).await;
         let built = package("with secrets");
         world.package("secret/a", "v1", &built).await;
         let workloads = || [built.digest].into();
@@ -239,4 +243,79 @@ async fn nothing_of_a_secret_lies_on_the_disk() {
             assert!(!bytes.windows(needle.len()).any(|part| part == needle), "{file}");
         }
     }
+}
+
+/// A process that ends with this value.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skip must be seen")]
+async fn an_openbao_seals_and_keeps_its_key() {
+    use std::process::{Command, Stdio};
+
+    if Command::new("bao").arg("version").output().is_err() {
+        assert!(!std::env::var("DONJON_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "bao")), "no bao");
+        eprintln!("skipped: bao: there is no such command");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = directory.path();
+    let mut server = Command::new("bao");
+    server.args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=opensesame-root-token"]);
+    server.arg(format!("-dev-listen-address={free}")).env("HOME", home);
+    let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let process = Process(server);
+    let bao = |arguments: &[&str]| {
+        let mut command = Command::new("bao");
+        command.args(arguments).env("HOME", home).env("BAO_TOKEN", "opensesame-root-token").stdin(Stdio::null());
+        let output = command.env("BAO_ADDR", format!("http://{free}")).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // Only ends a test that has failed anyway.
+    let up = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        bao(&["status"]).0
+    });
+    assert!(up, "the OpenBao does not answer");
+    assert!(bao(&["secrets", "enable", "transit"]).0 && bao(&["write", "-f", "transit/keys/drawbridge"]).0);
+    // A token that may do this much, and no more.
+    let rules = "path \"transit/encrypt/drawbridge\" { capabilities = [\"update\"] }\n\
+                 path \"transit/decrypt/drawbridge\" { capabilities = [\"update\"] }\n";
+    std::fs::write(home.join("rules.hcl"), rules).unwrap();
+    assert!(bao(&["policy", "write", "drawbridge", &home.join("rules.hcl").display().to_string()]).0);
+    let (_, token) = bao(&["token", "create", "-policy=drawbridge", "-field=token"]);
+    let token_file = home.join("token");
+    std::fs::write(&token_file, &token).unwrap();
+    let of = drawbridge::OpenBao {
+        url: format!("http://{free}"),
+        key: "drawbridge".to_owned(),
+        mount: "transit".to_owned(),
+        token_file: token_file.clone(),
+    };
+    let site = Site::with(SecretsKey::OpenBao(of)).await;
+    let keep = site.keep();
+    assert_eq!(site.value("db", HUSH, 60).await.status, StatusCode::CREATED);
+    assert_eq!(site.got(&keep, "db").await.0, HUSH);
+    // Its key is changed over there, and what was sealed before is still opened.
+    assert!(bao(&["write", "-f", "transit/keys/drawbridge/rotate"]).0);
+    assert_eq!(site.got(&keep, "db").await.0, HUSH);
+    assert_eq!(site.value("db", "another", 60).await.status, StatusCode::CREATED);
+    assert_eq!(site.got(&keep, "db").await, ("another".to_owned(), Some(HUSH.to_owned())));
+    // Without it nothing opens, and why is the operator's to know.
+    std::fs::write(&token_file, "wrong").unwrap();
+    let closed = site.ask(Some(&keep), "secret/a", &["db"]).await;
+    assert_eq!(closed.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!String::from_utf8_lossy(&closed.body).contains("403"), "{}", String::from_utf8_lossy(&closed.body));
+    std::fs::write(&token_file, &token).unwrap();
+    assert_eq!(site.got(&keep, "db").await.0, "another", "control");
+    drop(process);
+    assert_eq!(site.ask(Some(&keep), "secret/a", &["db"]).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
