@@ -15,6 +15,7 @@ mod code;
 mod command;
 mod deploy;
 mod failure;
+mod layout;
 mod owner;
 mod project;
 mod registry;
@@ -40,6 +41,10 @@ enum Command {
     Init(command::init::Init),
     Pack(command::pack::Pack),
     Push(command::push::Push),
+    Pull(command::remote::Pull),
+    Tag(command::remote::Tag),
+    List(command::remote::List),
+    Delete(command::remote::Delete),
     Login(command::account::Login),
     Logout(command::account::Logout),
     Whoami(command::account::Whoami),
@@ -85,6 +90,10 @@ fn main() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Pack(pack) => pack.run(),
         Command::Push(push) => push.run(),
+        Command::Pull(pull) => pull.run(),
+        Command::Tag(tag) => tag.run(),
+        Command::List(list) => list.run(),
+        Command::Delete(delete) => delete.run(),
         Command::Login(login) => login.run(),
         Command::Logout(logout) => logout.run(),
         Command::Whoami(whoami) => whoami.run(),

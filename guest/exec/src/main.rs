@@ -52,7 +52,7 @@ use gate::message::Outcome;
 use workload::brief::{Brief, Source};
 use workload::manifest::{AbsentVariable, Kind, Manifest};
 use workload::package::Program;
-use workload::pull::{Fetch, Workload};
+use workload::pull::Fetch;
 use workload::secrets::Released;
 
 use crate::cache::Cache;
@@ -135,7 +135,7 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         kept = cache.as_ref().map(|cache| engine::Program::kept(platform, cache)).transpose()?.flatten();
         Ok(kept.is_some())
     };
-    let (workload, secrets) = match &brief.source {
+    let (mut workload, secrets) = match &brief.source {
         Source::Host => (deliver::from_host(platform, &brief, spares)?, Released::default()),
         // A brief that names a Drawbridge names a Steward too, so there is a certificate to show.
         Source::Drawbridge { authority, repository, tls } => {
@@ -159,7 +159,8 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         };
         Refusal::new(Step::Program, code, &absent, hint)
     })?;
-    let mut given = Vec::new();
+    let places = workload.manifest.file.iter().map(|file| file.path.clone());
+    let mut files: Vec<_> = places.zip(std::mem::take(&mut workload.files)).collect();
     for file in &workload.manifest.secret {
         let secret = secrets.get(&file.name).ok_or_else(|| {
             Refusal::new(
@@ -169,8 +170,8 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
                 "deploy it from a Drawbridge: nobody else has secrets",
             )
         })?;
-        given.push((file.path.clone(), secret.current.clone()));
-        given.extend(file.previous.clone().zip(secret.previous.clone()));
+        files.push((file.path.clone(), secret.current.clone()));
+        files.extend(file.previous.clone().zip(secret.previous.clone()));
     }
     if let Some(identity) = &identity {
         identity.require(&workload.manifest.identity.names)?;
@@ -188,9 +189,8 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         (None, Some(Program::Elf(elf))) => {
             // It will not hear what came meanwhile.
             tokio::task::yield_now().await;
-            let Workload { manifest, files, .. } = &workload;
-            let brief = (&brief, brief_bytes.as_slice());
-            match native::run(platform, brief, manifest, environment, elf, (files, &given), identity.as_deref())? {}
+            let (brief, manifest) = ((&brief, brief_bytes.as_slice()), &workload.manifest);
+            match native::run(platform, brief, manifest, environment, elf, &files, identity.as_deref())? {}
         }
         (None, None) => {
             let why = "a program was spared, and is not kept";
@@ -204,10 +204,8 @@ async fn prepare(platform: &mut Platform) -> Result<Ready, Refusal> {
         }
         tokio::spawn(renew::keep(Arc::clone(identity), platform.clone(), brief_bytes, steward.clone()));
     }
-    let network = Network::new(platform.clone(), &brief, &workload.manifest, &workload.files, identity.as_ref())?;
+    let network = Network::new(platform.clone(), &brief, &workload.manifest, &files, &secrets, identity.as_ref())?;
     let folders = folder::all(platform, &workload.manifest.mount)?;
-    let files = workload.manifest.file.iter().map(|file| file.path.clone()).zip(workload.files);
-    let files = files.chain(given).collect();
     let world = World::new(&brief, &workload.manifest, environment, files, folders, network, own);
     let world = world.map_err(|fault| {
         Refusal::new(

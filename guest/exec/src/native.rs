@@ -34,7 +34,7 @@ pub(crate) fn run(
     manifest: &Manifest,
     environment: BTreeMap<String, String>,
     program: &[u8],
-    (files, secrets): (&[Vec<u8>], &[(Place, Vec<u8>)]),
+    files: &[(Place, Vec<u8>)],
     identity: Option<&Identity>,
 ) -> Result<Infallible, Refusal> {
     no_webassembly(manifest)?;
@@ -63,9 +63,8 @@ pub(crate) fn run(
     }
     let own = own_files(manifest, brief_bytes, identity)?;
     let own = own.iter().map(|(path, content)| (path.as_str(), &content[..]));
-    let given = manifest.file.iter().zip(files).map(|(file, content)| (file.path.as_str(), content.as_slice()));
-    let secrets = secrets.iter().map(|(path, content)| (path.as_str(), content.as_slice()));
-    for (path, content) in fitting(own.chain(given).chain(secrets).collect())? {
+    let given = files.iter().map(|(path, content)| (path.as_str(), content.as_slice()));
+    for (path, content) in fitting(own.chain(given).collect())? {
         // An empty file is one too.
         let parts = content.chunks(CHUNK).chain(content.is_empty().then_some(content));
         for part in parts {

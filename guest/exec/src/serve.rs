@@ -89,7 +89,7 @@ pub(crate) async fn serve(
                 // A plain artifact run locally: without a Steward there is no certificate to serve it with.
                 listen.protocol = Protocol::Http;
             }
-            Arc::new(network::Service::new(listen, identity, None)?)
+            Arc::new(network::Service::new(listen, identity, None, None)?)
         }
     };
     let tls = listener.tls();

@@ -17,10 +17,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
@@ -38,9 +38,10 @@ use crate::refusal::{Refusal, Step};
 /// HTTP by ALPN, the better one first.
 pub(crate) const HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// A server that shows the Keep's certificate, to clients who bring `proof` if one is asked for.
+/// A server that shows the Keep's certificate, or another that it was given, to clients who bring `proof` if one is asked for.
 pub(crate) fn server(
     identity: &Arc<Identity>,
+    given: Option<CertifiedKey>,
     proof: Option<Proof>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Refusal> {
@@ -51,7 +52,11 @@ pub(crate) fn server(
         Some(proof) => builder.with_client_cert_verifier(Arc::new(proof)),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(identity))));
+    let shown: Arc<dyn ResolvesServerCert> = match given {
+        Some(given) => Arc::new(SingleCertAndKey::from(given)),
+        None => Arc::new(Shown(Arc::clone(identity))),
+    };
+    let mut config = builder.with_cert_resolver(shown);
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Tickets end with the certificate (trust.md rule 16): there are none.
     config.send_tls13_tickets = 0;
@@ -76,6 +81,25 @@ pub(crate) fn client(
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// A chain and its key, of a secret in PEM.
+pub(crate) fn given(name: &Name, pem: &[u8]) -> Result<CertifiedKey, Refusal> {
+    // What is wrong is said without it.
+    let bad = |what: &str| {
+        Refusal::new(
+            Step::Program,
+            "listen.certificate",
+            format_args!("the secret `{name}` is nothing that a listener could show: {what}"),
+            "it has its certificate first, then those above it, and the key, PKCS#8, all in PEM",
+        )
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| bad("not PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| bad("there is no key"))?;
+    if chain.is_empty() {
+        return Err(bad("there is no certificate"));
+    }
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|_| bad("key and certificate do not belong together"))
 }
 
 /// A key and its chain, Keep first, root last.

@@ -12,17 +12,23 @@ use gate::elf::{Elf, Kind};
 use serde::Serialize;
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use workload::package::Program;
+use workload::reference::Location;
 
+use crate::command::remote;
 use crate::failure::Failure;
+use crate::registry::Registry;
 
 /// Show what a program imports, how it is entered, what its manifest must grant, and whether a Keep runs it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
-    /// A program: a WebAssembly module or component, or a static-PIE ELF file.
+    /// A program: a WebAssembly module or component, or a static-PIE ELF file. Or, where there is no such file, a location in a
+    /// registry, HOST:PORT/REPOSITORY:TAG or @sha256:…: what its manifest says, and what is about it.
     program: PathBuf,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    registry: Registry,
 }
 
 /// What is known of a program by looking at it.
@@ -57,6 +63,9 @@ pub(crate) struct Inspection {
 impl Inspect {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let shown = self.program.display().to_string();
+        if let (false, Ok(location)) = (self.program.exists(), shown.parse::<Location>()) {
+            return remote::show(&location, &self.registry, self.json);
+        }
         let bytes = std::fs::read(&self.program)
             .map_err(|error| Failure::caused(format_args!("cannot read the program {shown}"), &error).unusable())?;
         let inspection = inspect(bytes);

@@ -15,6 +15,7 @@ pub(crate) mod organisation;
 pub(crate) mod pack;
 pub(crate) mod platform;
 pub(crate) mod push;
+pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod steward;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use workload::package::{Built, MANIFEST};
 
 use crate::failure::Failure;
+use crate::layout::Layout;
 use crate::project::Project;
 
 /// Pack a program and its manifest; prints the workload's digest.
@@ -34,26 +35,14 @@ impl Pack {
     }
 }
 
-/// An OCI image layout (image-spec 1.1, image-layout.md): `oci-layout`, `index.json`, `blobs/sha256/…`.
 fn write(dir: &Path, built: &Built) -> std::io::Result<()> {
     if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the folder is not empty"));
     }
-    let blobs = dir.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs)?;
-    std::fs::write(blobs.join(built.digest.to_hex()), &built.manifest)?;
+    let layout = Layout::new(dir)?;
+    layout.put(&built.digest, &built.manifest)?;
     for (descriptor, bytes) in &built.blobs {
-        std::fs::write(blobs.join(descriptor.digest.to_hex()), bytes)?;
+        layout.put(&descriptor.digest, bytes)?;
     }
-    std::fs::write(dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{
-            "mediaType": MANIFEST,
-            "digest": built.digest.to_string(),
-            "size": built.manifest.len(),
-        }],
-    });
-    std::fs::write(dir.join("index.json"), index.to_string())
+    layout.end(MANIFEST, &built.digest, built.manifest.len())
 }

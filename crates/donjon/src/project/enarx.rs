@@ -278,6 +278,7 @@ impl Source<'_> {
             protocol: prot.protocol(),
             clients: Vec::new(),
             roles: Vec::new(),
+            certificate: None,
         };
         let note = file.addr.as_ref().map(|addr| {
             let bound = if addr.contains(':') { format!("[{addr}]:{port}") } else { format!("{addr}:{port}") };

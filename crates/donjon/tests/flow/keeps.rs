@@ -8,7 +8,7 @@ use identity::certificate::KeepCertificate;
 use identity::pem;
 use rustls::pki_types::CertificateDer;
 
-use crate::site::{Server, Site, done, donjon, words};
+use crate::site::{Server, Site, done, donjon, run, words};
 use crate::support;
 
 /// Keep to Keep by role ("Keep to Keep" in trust.md): both sides of a connection are Keeps of one owner, in the roles that
@@ -180,6 +180,43 @@ pub(crate) fn rule_16_a_certificate_is_renewed_before_its_end() {
     support::eventually("the old connection ends", || !kept.asks());
     let (_, mut last) = Caller::come(address);
     assert!(last.asks(), "the control: others go on");
+}
+
+/// A listener may show what a public authority has certified, with a key that comes as a secret; and nothing else in its place.
+#[test]
+pub(crate) fn a_listener_shows_a_secret() {
+    let site = Site::new(true);
+    let (token, pin) = (site.path("token"), site.drawbridge.fact("pin"));
+    let plan = std::fs::read_to_string(site.path("project/Deployment.toml")).unwrap();
+    site.write("project/Deployment.toml", plan.replace("[role.main]\n", "[role.main]\nsecrets = [\"web\"]\n"));
+    site.write("project/main.wasm", std::fs::read(env!("DONJON_GREETER")).unwrap());
+    let manifest = "program = \"main.wasm\"\n\
+                    [[listen]]\nname = \"web\"\nport = 0\nprotocol = \"https\"\ncertificate = \"web\"\n";
+    site.write("project/Donjon.toml", manifest);
+    done(&words(&site.push(&["--token-file", &token])));
+    let set = |value: &str| {
+        let file = site.write("value", value);
+        done(&["secret", "set", &site.location, "web", "--from-file", &file, "--token-file", &token, "--pin", pin]);
+    };
+    let deployment = site.path("project/deployment.cose");
+    let arguments = site.deploy(&site.location, &["--deployment", &deployment, "--listen", "web=127.0.0.1:0"]);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let certified = rcgen::CertificateParams::new(["shop.example.org".to_owned()]).unwrap().self_signed(&pair).unwrap();
+    let certificate = pem::encode(&[certified.der().to_vec()]);
+    for odd in [certificate.clone(), pem::encode_key(&pair.serialize_der()), "swordfish".to_owned()] {
+        set(&odd);
+        let (code, _, err) = run(&words(&arguments));
+        assert!(code == Some(125) && err.contains("the secret `web` is nothing that a listener could show"), "{err}");
+        assert!(!err.contains("swordfish"), "{err}");
+    }
+    set(&(certificate + &pem::encode_key(&pair.serialize_der())));
+    let mut child = donjon(&words(&arguments)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = said.find_map(|line| Some(line.strip_prefix("donjon: web listens on ")?.to_owned()));
+    let _server = Server { child, facts: Vec::new() };
+    std::thread::spawn(move || said.for_each(drop));
+    let (leaf, mut caller) = Caller::come(address.expect("it listens").parse().unwrap());
+    assert!(leaf == certified.der().to_vec() && caller.asks());
 }
 
 /// Who opens a file after a renewal finds what is new; who had it open keeps what he had.

@@ -69,6 +69,12 @@ pub(super) enum Payload<'a> {
     Watched(&'a [u8], &'a mut (dyn FnMut(u64) + Send)),
 }
 
+/// How an answer begins.
+pub(super) type Head = (StatusCode, HeaderMap);
+
+/// What is done with an answer as it comes: how it began, and its next bytes.
+pub(super) type Take<'a> = dyn FnMut(&Head, &[u8]) -> Result<(), ClientError> + Send + 'a;
+
 /// What came back, all of it.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -130,6 +136,24 @@ impl Connection {
         payload: Payload<'_>,
         limit: u64,
     ) -> Result<Answer, ClientError> {
+        let mut bytes = BytesMut::new();
+        let mut take = |_: &Head, chunk: &[u8]| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        };
+        let (status, headers) = self.exchange(what, request, payload, limit, &mut take).await?;
+        Ok(Answer { status, headers, body: bytes.freeze() })
+    }
+
+    /// Sends a request, and gives the answer away as it comes, at most `limit` bytes of it.
+    pub(super) async fn exchange(
+        &self,
+        what: &str,
+        request: http::request::Builder,
+        payload: Payload<'_>,
+        limit: u64,
+        take: &mut Take<'_>,
+    ) -> Result<Head, ClientError> {
         let broken = |text: String| ClientError::Broken { what: what.to_owned(), text };
         let mut open = self.open.lock().await;
         let mut kept = open.take();
@@ -171,16 +195,18 @@ impl Connection {
             () = feeding => response.await,
         };
         let (parts, mut body) = response.map_err(|error| broken(chain(&error)))?.into_parts();
-        let mut bytes = BytesMut::new();
+        let head = (parts.status, parts.headers);
+        let mut taken: u64 = 0;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|error| broken(chain(&error)))?.into_data() else { continue };
-            if (bytes.len() as u64).saturating_add(data.len() as u64) > limit {
+            taken = taken.saturating_add(data.len() as u64);
+            if taken > limit {
                 return Err(ClientError::TooLong { what: what.to_owned(), limit });
             }
-            bytes.extend_from_slice(&data);
+            take(&head, &data)?;
         }
         *open = Some(sender);
-        Ok(Answer { status: parts.status, headers: parts.headers, body: bytes.freeze() })
+        Ok(head)
     }
 
     async fn dial(&self) -> Result<SendRequest<Body>, ClientError> {

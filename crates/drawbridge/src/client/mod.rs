@@ -9,10 +9,12 @@ mod connection;
 mod error;
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LINK, LOCATION, RANGE};
 use http::{HeaderValue, Method, Request, StatusCode};
+use tokio::time::sleep;
 use workload::Digest;
 use workload::names::{Authority, Repository, Tag};
 use workload::package::{Built, Descriptor, MANIFEST, MANIFEST_LIMIT};
@@ -28,6 +30,12 @@ use connection::{Answer, Connection, Payload};
 
 /// The longest answer to anything but a manifest or blob.
 const SMALL: u64 = 64 * 1024;
+/// The longest page of a list, in bytes, and the most tags of all pages.
+const PAGE: u64 = 32 * 1024 * 1024;
+const TAGS: usize = 10_000_000;
+/// How long to wait before an upload that broke off goes on.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 /// The config of an artifact that has none (OCI image-spec 1.1, "Guidance for an Empty Descriptor").
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY: &[u8] = b"{}";
@@ -36,6 +44,23 @@ const EMPTY: &[u8] = b"{}";
 pub struct Client {
     connection: Connection,
     token: Option<Secret>,
+}
+
+/// An upload in flight, and how much of it is there.
+struct Begun {
+    path: String,
+    at: u64,
+}
+
+/// One line of what is about a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// Of its manifest.
+    pub digest: Digest,
+    /// What kind of thing it is.
+    #[serde(default)]
+    pub artifact_type: String,
 }
 
 /// What a push does, as it does it. Sizes in bytes.
@@ -222,19 +247,189 @@ impl Client {
                 return Err(ClientError::of_answer(format!("HEAD {path}"), status, &body, self.token.is_some()));
             }
         }
-        let path = format!("/v2/{repository}/blobs/uploads/");
-        let what = format!("POST {path}");
-        let request = self.build(&Method::POST, &path).header(CONTENT_LENGTH, 0);
-        let answer = self.success(what.clone(), request, Payload::Nothing, SMALL).await?;
-        let location = answer.headers.get(LOCATION).and_then(|location| self.own_path(location.to_str().ok()?));
-        let location = location.ok_or(ClientError::Broken { what, text: "no Location of this registry".to_owned() })?;
-        let path = format!("{location}{}digest={digest}", if location.contains('?') { '&' } else { '?' });
-        let request = self
+        let mut upload: Option<Begun> = None;
+        for pause in PAUSES.map(Some).into_iter().chain([None]) {
+            let sent = self.send_blob(repository, digest, bytes, &mut upload, progress).await;
+            match (sent, pause) {
+                // What came over stays there: the next attempt goes on after it.
+                (Err(ClientError::Broken { .. } | ClientError::Unreachable { .. }), Some(pause)) => sleep(pause).await,
+                (sent, _) => return sent,
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins an upload, or goes on with one.
+    async fn send_blob(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        bytes: &[u8],
+        upload: &mut Option<Begun>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), ClientError> {
+        let size = bytes.len() as u64;
+        let location = |answer: &Answer| {
+            let said = answer.headers.get(LOCATION).and_then(|location| self.own_path(location.to_str().ok()?));
+            said.map(str::to_owned)
+        };
+        if let Some(Begun { path, at }) = upload {
+            let what = format!("GET {path}");
+            let answer = self.send(&what, self.build(&Method::GET, path), Payload::Nothing, SMALL).await?;
+            match answer.status {
+                StatusCode::NO_CONTENT => {
+                    let range = answer.headers.get(RANGE).and_then(|range| range.to_str().ok()?.split_once('-'));
+                    let last = range.and_then(|(_, last)| last.parse::<u64>().ok());
+                    // Of nothing registries say 0-0 as well.
+                    *at = last.filter(|last| *last > 0 && *last < size).map_or(0, |last| last.saturating_add(1));
+                    *path = location(&answer).unwrap_or_else(|| path.clone());
+                }
+                // It still waits for what does not come any more.
+                StatusCode::CONFLICT => {
+                    return Err(ClientError::Broken { what, text: "the last attempt is not over there".to_owned() });
+                }
+                _ => *upload = None,
+            }
+        }
+        if upload.is_none() {
+            let path = format!("/v2/{repository}/blobs/uploads/");
+            let what = format!("POST {path}");
+            let request = self.build(&Method::POST, &path).header(CONTENT_LENGTH, 0);
+            let answer = self.success(what.clone(), request, Payload::Nothing, SMALL).await?;
+            let path = location(&answer);
+            let path = path.ok_or(ClientError::Broken { what, text: "no Location of this registry".to_owned() })?;
+            *upload = Some(Begun { path, at: 0 });
+        }
+        let Some(Begun { path, at }) = upload.as_ref() else { return Ok(()) };
+        let path = format!("{path}{}digest={digest}", if path.contains('?') { '&' } else { '?' });
+        let from = usize::try_from(*at).unwrap_or(usize::MAX).min(bytes.len());
+        let rest = bytes.get(from..).unwrap_or_default();
+        let mut request = self
             .build(&Method::PUT, &path)
             .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_LENGTH, bytes.len());
-        let mut watch = |sent| progress(Progress::Sent { digest, sent, size });
-        self.success(format!("PUT {path}"), request, Payload::Watched(bytes, &mut watch), SMALL).await.map(|_| ())
+            .header(CONTENT_LENGTH, rest.len());
+        if from > 0 {
+            request = request.header(CONTENT_RANGE, format!("{from}-{}", size.saturating_sub(1)));
+        }
+        let mut watch = |sent| progress(Progress::Sent { digest, sent: sent + from as u64, size });
+        self.success(format!("PUT {path}"), request, Payload::Watched(rest, &mut watch), SMALL).await.map(|_| ())
+    }
+
+    /// A part of a blob, from this byte on, as it comes: not checked, for the rest may come later. Gives how much came; an error
+    /// only if nothing did.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; what `sink` fails with.
+    pub async fn fetch(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        from: u64,
+        sink: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
+    ) -> Result<u64, ClientError> {
+        let Descriptor { media_type: _, digest, size } = descriptor;
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        let what = format!("GET {path}");
+        let mut request = self.build(&Method::GET, &path).header(ACCEPT, "*/*");
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        let (mut came, mut skip, mut refusal) = (0_u64, 0_u64, Vec::new());
+        let (mut begun, mut failed) = (false, None);
+        let mut take = |(status, _): &connection::Head, chunk: &[u8]| {
+            if !std::mem::replace(&mut begun, true) && *status == StatusCode::OK {
+                // It does not know ranges: what is here already comes again.
+                skip = from;
+            }
+            if !status.is_success() {
+                refusal.extend_from_slice(chunk);
+                return Ok(());
+            }
+            let over = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip = skip.saturating_sub(over as u64);
+            let new = chunk.get(over..).unwrap_or_default();
+            came = came.saturating_add(new.len() as u64);
+            sink(new).map_err(|error| {
+                let text = error.to_string();
+                failed = Some(error);
+                ClientError::Broken { what: what.clone(), text }
+            })
+        };
+        let ended = self.connection.exchange(&what, request, Payload::Nothing, (*size).max(SMALL), &mut take).await;
+        match ended {
+            Ok((status, _)) if !status.is_success() => {
+                Err(ClientError::of_answer(what, status, &refusal, self.token.is_some()))
+            }
+            Err(ClientError::Broken { .. }) if came > 0 && failed.is_none() => Ok(came),
+            ended => ended.map(|_| came),
+        }
+    }
+
+    /// All tags of a repository, in the registry's order.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<Tag>>,
+        }
+        let mut path = format!("/v2/{repository}/tags/list");
+        let mut all = Vec::new();
+        loop {
+            let answer = self.get(&path, "application/json", PAGE).await?;
+            let what = format!("GET {path}");
+            let page: Page = serde_json::from_slice(&answer.body).map_err(|error| ClientError::Broken {
+                what: what.clone(),
+                text: format!("no list of tags: {error}"),
+            })?;
+            let page = page.tags.unwrap_or_default();
+            let more = answer.headers.get(LINK).and_then(|link| self.next(link.to_str().ok()?));
+            // A list that goes on with nothing would never end.
+            let ended = page.is_empty();
+            all.extend(page);
+            match more {
+                Some(_) if ended || all.len() > TAGS => {
+                    return Err(ClientError::Broken { what, text: "the list of tags has no end".to_owned() });
+                }
+                Some(next) => path = next,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// What is about a manifest, such as its signatures.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Referrer>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            manifests: Vec<Referrer>,
+        }
+        let path = format!("/v2/{repository}/referrers/{digest}");
+        let answer = self.get(&path, "application/vnd.oci.image.index.v1+json", PAGE).await?;
+        let index: Index = serde_json::from_slice(&answer.body).map_err(|error| ClientError::Broken {
+            what: format!("GET {path}"),
+            text: format!("no list of referrers: {error}"),
+        })?;
+        Ok(index.manifests)
+    }
+
+    /// Deletes a tag, or a manifest by its digest, with the tags that point at it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] with status 405 if something refers to it.
+    pub async fn delete(&self, repository: &Repository, reference: &Reference) -> Result<(), ClientError> {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let request = self.build(&Method::DELETE, &path);
+        self.success(format!("DELETE {path}"), request, Payload::Nothing, SMALL).await.map(|_| ())
+    }
+
+    /// The path of a `Link` to the next page (RFC 8288).
+    fn next(&self, link: &str) -> Option<String> {
+        let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
+        rest.contains("rel=\"next\"").then(|| self.own_path(path).map(str::to_owned)).flatten()
     }
 
     /// The path of a `Location`, which may be absolute; never one on another host, for there our token would go too.

@@ -22,12 +22,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use workload::brief::Brief;
-use workload::manifest::{Connect, Listen, Manifest, Protocol, Stdio, Trust};
+use workload::manifest::{Connect, Listen, Manifest, Place, Protocol, Stdio, Trust};
 use workload::names::Name;
+use workload::secrets::Released;
 
 use crate::clock;
 use crate::enrol::Identity;
@@ -82,12 +84,13 @@ pub(crate) struct Target {
 }
 
 impl Network {
-    /// `files`: in the manifest's order.
+    /// `files`: of the package and of the Drawbridge.
     pub(crate) fn new(
         platform: Platform,
         brief: &Brief,
         manifest: &Manifest,
-        files: &[Vec<u8>],
+        files: &[(Place, Vec<u8>)],
+        secrets: &Released,
         identity: Option<&Arc<Identity>>,
     ) -> Result<Self, Refusal> {
         let proof = |name: &Name, trust: &[Trust], roles: &[Name]| {
@@ -98,9 +101,8 @@ impl Network {
                     Trust::Pin(key) => proof.pin(*key),
                     Trust::Steward => proof.keeps(Keeps::new(name, roles, brief, identity)?),
                     Trust::Pem(path) => {
-                        let at = manifest.file.iter().position(|file| file.path == *path);
-                        let pem = at.and_then(|at| files.get(at)).map(Vec::as_slice).unwrap_or_default();
-                        proof.pem(path.as_str(), pem)?
+                        let pem = files.iter().find(|(at, _)| at == path).map(|(_, pem)| pem.as_slice());
+                        proof.pem(path.as_str(), pem.unwrap_or_default())?
                     }
                 };
             }
@@ -113,7 +115,14 @@ impl Network {
             } else {
                 Some(proof(&section.name, &section.clients, &section.roles)?)
             };
-            listen.push(Arc::new(Service::new(section.clone(), identity, proof)?));
+            // Without an identity there is no TLS at all.
+            let given = section.certificate.as_ref().filter(|_| identity.is_some()).map(|name| {
+                // Never the Keep's own in its place: clients of the one do not know the other.
+                let secret = secrets.get(name).map(|secret| secret.current.as_slice());
+                tls::given(name, secret.unwrap_or_default())
+            });
+            let given = given.transpose()?;
+            listen.push(Arc::new(Service::new(section.clone(), identity, given, proof)?));
         }
         let mut connect = Vec::new();
         for section in &manifest.connect {
@@ -383,12 +392,18 @@ impl Network {
 }
 
 impl Service {
-    pub(crate) fn new(listen: Listen, identity: Option<&Arc<Identity>>, proof: Option<Proof>) -> Result<Self, Refusal> {
+    /// `given`: the certificate that the manifest has shown in the place of the Keep's.
+    pub(crate) fn new(
+        listen: Listen,
+        identity: Option<&Arc<Identity>>,
+        given: Option<CertifiedKey>,
+        proof: Option<Proof>,
+    ) -> Result<Self, Refusal> {
         let tls = match (listen.protocol.tls(), identity) {
             (false, _) => None,
             (true, Some(identity)) => {
                 let protocols = if listen.protocol.http() { &tls::HTTP[..] } else { &[] };
-                Some((TlsAcceptor::from(tls::server(identity, proof, protocols)?), Arc::clone(identity)))
+                Some((TlsAcceptor::from(tls::server(identity, given, proof, protocols)?), Arc::clone(identity)))
             }
             (true, None) => {
                 return Err(Refusal::new(

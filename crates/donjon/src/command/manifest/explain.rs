@@ -175,13 +175,13 @@ pub(super) fn project(project: &Project, kind: Kind, found: &Inspection) -> Stri
             &format!("`{}` at any free port: https and anybody under deploy, http under run", default.name),
         );
     }
-    for Listen { name, port, protocol, clients, roles } in listen {
+    for Listen { name, port, protocol, clients, roles, certificate } in listen {
         let port = if *port == 0 { "any free port".to_owned() } else { format!("port {port}") };
+        let shown =
+            certificate.as_ref().map_or("the Keep's certificate".to_owned(), |name| format!("the secret {name}"));
         let who = match (protocol.tls(), clients.as_slice()) {
-            (true, []) => "by the Keep's certificate, so not under run; anybody may come".to_owned(),
-            (true, _) => {
-                format!("by the Keep's certificate, so not under run; there may come {}", trusted(clients, roles))
-            }
+            (true, []) => format!("by {shown}, so not under run; anybody may come"),
+            (true, _) => format!("by {shown}, so not under run; there may come {}", trusted(clients, roles)),
             (false, _) => "in the clear: anybody may come, and the host reads along".to_owned(),
         };
         text.line("listens", &format!("`{name}` at {port}, {protocol} {who}"));

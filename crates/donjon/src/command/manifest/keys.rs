@@ -267,6 +267,13 @@ pub(crate) const KEYS: &[Key] = &[
         "no Keep comes as one",
     ),
     key(
+        "listen.certificate",
+        Form::Text(NAME),
+        "The secret of the Drawbridge, certificates and key in PEM, that is shown in the place of the Keep's certificate: for \
+         those who know a public authority and no Steward.",
+        "the Keep's certificate is shown",
+    ),
+    key(
         "connect",
         Form::Sections(64),
         "Whom the workload reaches, and by what it recognises them. With `tcp` and `tls` a module of WASI 0.1 begins with the \

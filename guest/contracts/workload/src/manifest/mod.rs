@@ -490,14 +490,15 @@ impl Manifest {
         Ok(all)
     }
 
-    /// All secrets that it wants, as variables or as files.
+    /// All secrets that it wants, as variables, as files or to be shown.
     #[must_use]
     pub fn secrets(&self) -> BTreeSet<Name> {
         let variables = self.env.values().filter_map(|value| match value {
             Variable::Secret(FromSecret { secret }) => Some(secret),
             Variable::Text(_) | Variable::Host(_) => None,
         });
-        variables.chain(self.secret.iter().map(|file| &file.name)).cloned().collect()
+        let certificates = self.listen.iter().filter_map(|listen| listen.certificate.as_ref());
+        variables.chain(self.secret.iter().map(|file| &file.name)).chain(certificates).cloned().collect()
     }
 
     /// Where the streams lead. What is not said leads to the host when the Keep has no Steward (`donjon run`, where there
@@ -523,6 +524,7 @@ impl Manifest {
             protocol: Protocol::Https,
             clients: Vec::new(),
             roles: Vec::new(),
+            certificate: None,
         };
         self.listen.first().cloned().unwrap_or_else(default)
     }
@@ -617,6 +619,8 @@ pub use self::toml::ManifestFileError;
 #[cfg(test)]
 mod tests {
     use alloc::borrow::ToOwned;
+    #[cfg(feature = "settings")]
+    use alloc::string::ToString;
     use alloc::vec;
 
     use super::*;

@@ -39,6 +39,9 @@ pub struct Listen {
     /// The roles of Keeps that may come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Name>,
+    /// The secret with the certificates and the key, in PEM, that are shown in the place of the Keep's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Name>,
 }
 
 /// One place that the workload reaches.
@@ -440,12 +443,15 @@ pub(super) fn consistent(
     }
     let mut names = BTreeSet::new();
     let mut ports = BTreeSet::new();
-    for (index, Listen { name, port, protocol, clients, roles }) in listen.iter().enumerate() {
+    for (index, Listen { name, port, protocol, clients, roles, certificate }) in listen.iter().enumerate() {
         if !names.insert(name) || (*port != 0 && !ports.insert(*port)) {
             return Err(ManifestError::ListenTwice { index });
         }
         if clients.contains(&Trust::Web) {
             return Err(ManifestError::WebClients { index });
+        }
+        if certificate.is_some() && !protocol.tls() {
+            return Err(ManifestError::Clear { what: "listen", index, key: "certificate", protocol: *protocol });
         }
         proof(Section { what: "listen", index, key: "clients" }, *protocol, clients, roles, files)?;
     }
