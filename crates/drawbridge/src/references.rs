@@ -2,14 +2,17 @@
 //!
 //! Owns the little that a registry must understand of image manifests, image indexes and their Docker ancestors. Refuses
 //! documents that are two of these at once (OCI image-spec advisory GHSA-77vh-xpmg-72qh) and a `mediaType` inside that
-//! differs from the one outside. A `subject` need not be there (distribution-spec 1.1, "Pushing Manifests with Subject"),
+//! differs from the one outside; and what readers take in more than one way: text that is no UTF-8, a field that is there twice,
+//! a list of values in the place of an object. A `subject` need not be there (distribution-spec 1.1, "Pushing Manifests with Subject"),
 //! and neither need layers that say of themselves that they are fetched from elsewhere. Platforms are nobody's business here.
 //! Invariant: a manifest is stored only after all it refers to was found, and a confidential blob is released only
 //! through a manifest that refers to it.
 
-use std::collections::BTreeMap;
+mod json;
 
 use serde::Deserialize;
+
+use json::{First, Object, Texts};
 
 use crate::digest::Digest;
 use crate::http::Refusal;
@@ -21,6 +24,8 @@ const INDEXES: [&str; 2] = [INDEX, "application/vnd.docker.distribution.manifest
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// More than anybody needs, and few enough to look each up.
 const MOST: usize = 1024;
+/// The longest `artifactType` (RFC 6838, section 4.2), which a list of referrers repeats too.
+const TYPE: usize = 255;
 /// The longest annotations of what has a subject, as JSON: a list of referrers repeats them.
 const ANNOTATIONS: usize = 256 * 1024;
 /// Layers of these types are not in registries (OCI image-spec 1.1, "Non-Distributable Layers", and Docker's foreign ones).
@@ -60,46 +65,61 @@ impl References {
             schema_version: u64,
             media_type: Option<String>,
             artifact_type: Option<String>,
-            subject: Option<Descriptor>,
-            annotations: Option<BTreeMap<String, String>>,
-            config: Option<Descriptor>,
-            layers: Option<Vec<Descriptor>>,
-            manifests: Option<Vec<Descriptor>>,
+            subject: Option<Object<Descriptor>>,
+            annotations: Option<Texts>,
+            config: Option<Object<Descriptor>>,
+            layers: Option<First<Object<Descriptor>, MOST>>,
+            manifests: Option<First<Object<Descriptor>, MOST>>,
         }
         let (image, index) = (IMAGES.contains(&media_type), INDEXES.contains(&media_type));
         if !image && !index {
             return Err(Refusal::MediaType);
         }
-        let raw = serde_json::from_slice(bytes);
+        // What nobody looks at serde does not look at either.
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::ManifestInvalid("not UTF-8"))?;
+        let Object(raw) = serde_json::from_str(text)
+            .map_err(|_| Refusal::ManifestInvalid("not JSON of a manifest with sha256 or sha512 descriptors"))?;
         let Raw { schema_version, media_type: inside, artifact_type, subject, annotations, config, layers, manifests } =
-            raw.map_err(|_| Refusal::ManifestInvalid("not JSON of a manifest with sha256 or sha512 descriptors"))?;
+            raw;
         if inside.is_some_and(|inside| inside != media_type) {
             return Err(Refusal::MediaType);
         }
         if schema_version != 2 {
             return Err(Refusal::ManifestInvalid("schemaVersion is not 2"));
         }
+        let (subject, config) = (subject.map(|Object(subject)| subject), config.map(|Object(config)| config));
         let artifact_type = artifact_type
             .filter(|kind| !kind.is_empty())
             .or_else(|| config.as_ref().map(|config| config.media_type.clone()));
-        let annotations = annotations.filter(|annotations| !annotations.is_empty());
-        let annotations = annotations.and_then(|annotations| serde_json::to_string(&annotations).ok());
+        if artifact_type.as_ref().is_some_and(|kind| !is_type(kind)) {
+            return Err(Refusal::ManifestInvalid(
+                "its artifactType, or else the type of its config, is not a media type",
+            ));
+        }
+        let annotations = annotations.map(|Texts(text)| text).filter(|annotations| !annotations.is_empty());
         if subject.is_some() && annotations.as_ref().is_some_and(|annotations| annotations.len() > ANNOTATIONS) {
             return Err(Refusal::ManifestInvalid("it has a subject, and annotations of more than 256 KiB"));
         }
+        let more = [&layers, &manifests].into_iter().flatten().any(|list| list.more);
+        let all = |list: First<_, MOST>| list.kept.into_iter().map(|Object(descriptor)| descriptor);
         let here = |layer: &Descriptor| !ELSEWHERE.iter().any(|elsewhere| layer.media_type.starts_with(elsewhere));
         let (blobs, manifests) = match (config, layers, manifests) {
             (Some(config), Some(layers), None) if image => {
-                ([config].into_iter().chain(layers.into_iter().filter(here)).collect::<Vec<_>>(), Vec::new())
+                ([config].into_iter().chain(all(layers).filter(here)).collect::<Vec<_>>(), Vec::new())
             }
-            (None, None, Some(manifests)) if index => (Vec::new(), manifests),
+            (None, None, Some(manifests)) if index => (Vec::new(), all(manifests).collect()),
             _ => return Err(Refusal::ManifestInvalid("it has exactly config and layers, an index exactly manifests")),
         };
-        if blobs.len().saturating_add(manifests.len()) > MOST {
+        if more || blobs.len().saturating_add(manifests.len()) > MOST {
             return Err(Refusal::ManifestInvalid("it refers to more than 1024 things"));
         }
         Ok(Self { artifact_type, subject, annotations, blobs, manifests })
     }
+}
+
+/// Whether something may be of this type. Longer ones, and what is no letter, lists of referrers and databases are spared.
+pub(crate) fn is_type(text: &str) -> bool {
+    text.len() <= TYPE && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]
@@ -126,10 +146,26 @@ mod tests {
         let old = image.replace("\"schemaVersion\":2", "\"schemaVersion\":1");
         let many = image.replace("[", &("[".to_owned() + &format!("{BLOB},").repeat(1024)));
         let other = image.replace("sha256:ba", "sha384:ba");
-        for bad in [&both, &typed, &old, &many, &other, "{}", "[]", ""] {
+        let twice = image.replace("\"config\"", "\"config\":null,\"config\"");
+        // What serde takes for a struct, too.
+        let values = BLOB
+            .replace(['{', '}'], "")
+            .replace("\"mediaType\":", "[")
+            .replace("\"digest\":", "")
+            .replace("\"size\":3", "3]");
+        assert_eq!(
+            serde_json::from_str::<Descriptor>(&values).unwrap(),
+            serde_json::from_str(BLOB).unwrap(),
+            "control"
+        );
+        let (list, lists) = (format!("[2,null,null,null,null,{BLOB},[],null]"), image.replacen(BLOB, &values, 1));
+        for bad in [&both, &typed, &old, &many, &other, &twice, &list, &lists, "{}", "[]", ""] {
             assert_eq!(counts(IMAGES[0], bad), None, "{}", &bad[..bad.len().min(80)]);
         }
         assert_eq!(counts("text/plain", &image), None);
+        let more = |bytes: &[u8]| [b"{\"x\":\"", bytes, b"\",", &image.as_bytes()[1..]].concat();
+        assert!(References::parse(IMAGES[0], &more("\u{e4}".as_bytes())).is_ok(), "control");
+        assert!(matches!(References::parse(IMAGES[0], &more(b"\xe4")), Err(Refusal::ManifestInvalid("not UTF-8"))));
     }
 
     #[test]
@@ -148,6 +184,8 @@ mod tests {
         assert!(parse(&long, "").is_ok());
         let long = format!(r#""subject":{BLOB},{long}"#);
         assert!(matches!(parse(&long, ""), Err(Refusal::ManifestInvalid(_))));
+        let typed = |kind: &str| parse(&format!("\"artifactType\":\"{kind}\","), "").is_ok();
+        assert!(typed(&"t".repeat(TYPE)) && !typed(&"t".repeat(TYPE + 1)) && !typed("a\\u0000") && !typed("\u{e4}"));
         let foreign = BLOB.replace("a/b", "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip");
         assert_eq!(parse("", &format!("{BLOB},{foreign}")).unwrap().blobs.len(), 2, "config and one layer");
     }

@@ -13,7 +13,6 @@ mod refusal;
 mod secrets;
 mod write;
 
-use std::mem::take;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -57,7 +56,7 @@ pub(crate) struct Service {
     /// If the operator has a key for secrets.
     vault: Option<Vault>,
     limits: Limits,
-    /// Bodies of blobs that may be taken at once.
+    /// Bodies that may be taken at once.
     bodies: Semaphore,
 }
 
@@ -231,7 +230,7 @@ async fn drain(headers: &HeaderMap, body: Body) {
     }
 }
 
-/// Takes the body only for who may write.
+/// Takes the body only for who may write, and only once nothing but the body can be wrong: what is left is drained.
 async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) -> Result<Response, Refusal> {
     let (store, named) = (&service.store, service_of(parts));
     let login = service.logins.caller(store, &parts.headers, named.as_ref(), crate::now()).await?;
@@ -261,7 +260,7 @@ async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) 
         }
         (Method::PUT, Target::Manifest(repository, reference)) => {
             let (writer, access) = service.writer(login, &repository).await?;
-            write::manifest(service, &writer, access, &repository, reference, &parts.headers, take(body)).await
+            write::manifest(service, &writer, access, &repository, reference, &parts.headers, body).await
         }
         (Method::DELETE, Target::Manifest(repository, reference)) => {
             let (writer, access) = service.writer(login, &repository).await?;
@@ -273,14 +272,14 @@ async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) 
         }
         (Method::POST, Target::Uploads(repository)) => {
             let (writer, _) = service.writer(login, &repository).await?;
-            write::begin(service, peer, &writer, &repository, parts, take(body)).await
+            write::begin(service, peer, &writer, &repository, parts, body).await
         }
         (method, Target::Upload(repository, id)) => {
             let (writer, _) = service.writer(login, &repository).await?;
             match method {
                 Method::GET => write::status(service, &writer, &repository, &id).await,
-                Method::PATCH => write::chunk(service, &writer, &repository, &id, &parts.headers, take(body)).await,
-                Method::PUT => write::end(service, &writer, &repository, &id, parts, take(body)).await,
+                Method::PATCH => write::chunk(service, &writer, &repository, &id, &parts.headers, body).await,
+                Method::PUT => write::end(service, &writer, &repository, &id, parts, body).await,
                 Method::DELETE => delete::upload(service, &writer, &repository, &id).await,
                 _ => Err(Refusal::Unsupported),
             }
@@ -333,6 +332,11 @@ impl Target {
 /// `Range` of an upload: what was received, inclusive (and `0-0` for nothing, as every registry says it).
 fn received(size: u64) -> HeaderValue {
     header(&format!("0-{}", size.saturating_sub(1)))
+}
+
+/// A number of digits alone: `parse` takes a sign as well.
+fn decimal(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A header value made of names and numbers.

@@ -6,6 +6,7 @@
 //! secret too.
 
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::body::Body;
@@ -16,10 +17,10 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, H
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use workload::names::{Repository, Tag};
 
-use super::{CONTENT_DIGEST, Refusal, header, query};
+use super::{CONTENT_DIGEST, Refusal, decimal, header, query};
 use crate::digest::{Digest, Reference};
 use crate::now;
-use crate::references::INDEX;
+use crate::references::{INDEX, is_type};
 use crate::release::Sight;
 use crate::store::{PAGE, Referrer, Store};
 
@@ -122,13 +123,13 @@ pub(super) async fn tags(
     }
     let query = query(uri);
     let most = match &query.n {
-        Some(n) => n.parse::<u64>().map_or(Err(Refusal::PageInvalid), |n| Ok(u32::try_from(n).unwrap_or(PAGE)))?,
+        Some(n) => decimal(n).map_or(Err(Refusal::PageInvalid), |n| Ok(u32::try_from(n).unwrap_or(PAGE)))?,
         None => PAGE,
     };
     let most = most.min(PAGE);
     let look = if matches!(sight, Sight::Open) { most.saturating_add(1) } else { PAGE };
     let [most, look_size] = [most, look].map(|count| usize::try_from(count).unwrap_or_default());
-    let mut last = query.last.unwrap_or_default();
+    let mut last = after::<Tag>(query.last, Refusal::TagInvalid)?;
     let mut page: Vec<Tag> = Vec::new();
     let mut more = true;
     // A Keep sees what others call its own workload, and nothing else: it may take several looks to fill its page.
@@ -162,9 +163,13 @@ pub(super) async fn referrers(
         return Err(Refusal::RepositoryAbsent);
     }
     let query = query(uri);
-    let (kind, last) = (query.artifact_type.as_deref(), query.last.as_deref().unwrap_or_default());
+    let kind = query.artifact_type.as_deref().filter(|kind| !kind.is_empty());
+    let last = after::<Digest>(query.last, Refusal::DigestInvalid)?;
     let one_more = REFERRERS.saturating_add(1);
-    let mut found = store.referrers(repository, subject, kind, last, one_more).await?;
+    let mut found = match kind {
+        Some(kind) if !is_type(kind) => Vec::new(),
+        _ => store.referrers(repository, subject, kind, &last, one_more).await?,
+    };
     let most = usize::try_from(REFERRERS).unwrap_or_default();
     let more = found.len() > most;
     found.truncate(most);
@@ -202,6 +207,12 @@ pub(super) async fn referrers(
     Ok(linked(response, next))
 }
 
+/// Where a page begins: after this name, which need not be there.
+fn after<T: FromStr>(last: Option<String>, fault: Refusal) -> Result<String, Refusal> {
+    let last = last.unwrap_or_default();
+    if last.is_empty() || last.parse::<T>().is_ok() { Ok(last) } else { Err(fault) }
+}
+
 /// An answer, with where it goes on.
 fn linked(mut response: Response, next: Option<String>) -> Response {
     if let Some(next) = next {
@@ -219,10 +230,8 @@ fn range(value: &HeaderValue, size: u64) -> Result<Option<RangeInclusive<u64>>, 
     let Some((first, last)) = value.to_str().ok().and_then(|text| text.strip_prefix("bytes=")?.split_once('-')) else {
         return Ok(None);
     };
-    let number =
-        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     let end = size.checked_sub(1).ok_or(Unsatisfiable)?;
-    match (number(first), number(last)) {
+    match (decimal(first), decimal(last)) {
         (Some(first), Some(last)) if first <= last && first <= end => Ok(Some(first..=last.min(end))),
         (Some(first), None) if last.is_empty() && first <= end => Ok(Some(first..=end)),
         (None, Some(count)) if first.is_empty() && count > 0 => Ok(Some(size.saturating_sub(count)..=end)),

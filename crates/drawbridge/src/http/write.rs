@@ -6,6 +6,7 @@
 //! must be what he pushed himself, and a mount needs the source's release like every other read.
 //! Invariant: an answer 201 leaves only after what it acknowledges is on the disk.
 
+use std::mem::take;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use workload::names::Repository;
 use workload::package::MANIFEST_LIMIT;
 
-use super::{Refusal, Service, UPLOAD_ID, created, header, query, received};
+use super::{Refusal, Service, UPLOAD_ID, created, decimal, header, query, received};
 use crate::digest::{Digest, Mismatch, Reference};
 use crate::login::Caller;
 use crate::people::Organisation;
@@ -43,7 +44,7 @@ pub(super) async fn begin(
     writer: &Caller,
     repository: &Repository,
     parts: &Parts,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Refusal> {
     let query = query(&parts.uri);
     if let (Some(mount), Some(from)) = (&query.mount, &query.from) {
@@ -63,7 +64,7 @@ pub(super) async fn begin(
         bound.check_length(&parts.headers, 0)?;
         let _slot = slot(service).await?;
         let mut upload = service.store.single(repository, writer.name())?;
-        if let Err(refusal) = receive(&mut upload, body, &bound).await {
+        if let Err(refusal) = receive(&mut upload, take(body), &bound).await {
             upload.abandon().await?;
             return Err(refusal);
         }
@@ -92,7 +93,7 @@ pub(super) async fn chunk(
     repository: &Repository,
     id: &str,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Refusal> {
     let _slot = slot(service).await?;
     let mut upload = service.store.resume(id, repository, writer.name()).await?;
@@ -100,7 +101,7 @@ pub(super) async fn chunk(
     check_order(headers, at)?;
     let bound = Bound::new(service, repository, at).await?;
     bound.check_length(headers, at)?;
-    match receive(&mut upload, body, &bound).await {
+    match receive(&mut upload, take(body), &bound).await {
         Ok(()) => Ok(standing(StatusCode::ACCEPTED, repository, id, upload.pause().await?)),
         Err(refusal) => Err(give_back(upload, refusal).await),
     }
@@ -113,7 +114,7 @@ pub(super) async fn end(
     repository: &Repository,
     id: &str,
     parts: &Parts,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Refusal> {
     let digest = query(&parts.uri).digest.and_then(|digest| digest.parse().ok()).ok_or(Refusal::DigestInvalid)?;
     let _slot = slot(service).await?;
@@ -123,7 +124,7 @@ pub(super) async fn end(
     check_order(&parts.headers, at)?;
     let bound = Bound::new(service, repository, at).await?;
     bound.check_length(&parts.headers, at)?;
-    if let Err(refusal) = receive(&mut upload, body, &bound).await {
+    if let Err(refusal) = receive(&mut upload, take(body), &bound).await {
         return Err(give_back(upload, refusal).await);
     }
     upload.publish(&digest).await?;
@@ -138,13 +139,15 @@ pub(super) async fn manifest(
     repository: &Repository,
     reference: Reference,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, Refusal> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
     Bound { bytes: MANIFEST_LIMIT, organisation: None }.check_length(headers, 0)?;
+    // A manifest is in memory as a whole: there are no more of them at once than parts of blobs.
+    let _slot = slot(service).await?;
     let limit = usize::try_from(MANIFEST_LIMIT).unwrap_or(usize::MAX);
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+    let bytes = axum::body::to_bytes(take(body), limit).await.map_err(|error| {
         let too_long =
             std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if too_long { Refusal::TooLong { limit: MANIFEST_LIMIT } } else { Refusal::Interrupted }
@@ -225,8 +228,11 @@ async fn give_back(upload: Upload<'_>, refusal: Refusal) -> Refusal {
 fn check_order(headers: &HeaderMap, at: u64) -> Result<(), Refusal> {
     let Some(said) = headers.get(CONTENT_RANGE) else { return Ok(()) };
     // Not that of RFC 9110 but `<start>-<end>`: distribution-spec 1.1, "Pushing a blob in chunks".
-    let said = said.to_str().ok().and_then(|text| text.split_once('-')?.0.parse::<u64>().ok());
-    if said == Some(at) { Ok(()) } else { Err(Refusal::OutOfOrder { at }) }
+    let (first, last) = said.to_str().ok().and_then(|text| text.split_once('-')).unwrap_or_default();
+    match (decimal(first), decimal(last)) {
+        (Some(first), Some(last)) if first == at && first <= last => Ok(()),
+        _ => Err(Refusal::OutOfOrder { at }),
+    }
 }
 
 /// How long what is sent may be, and whether it is the organisation's space that says so.

@@ -7,6 +7,7 @@ mod client;
 mod confidential;
 mod conformance;
 mod crash;
+mod hostile;
 mod oci;
 mod places;
 mod secrets;
