@@ -58,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 34] = [
+pub const TARGETS: [Target; 36] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -93,6 +93,8 @@ pub const TARGETS: [Target; 34] = [
     targets::request::REQUEST,
     targets::steward::STEWARD,
     targets::http::HTTP,
+    targets::release::RELEASE,
+    targets::drawbridge::DRAWBRIDGE,
 ];
 
 /// A number for how something looks without its digits: what a result is, rather than of what.

@@ -35,7 +35,7 @@ pub(crate) struct Registry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host(pub(crate) Authority);
 
-/// Something at a registry: HOST[:PORT]/NAME.
+/// Something at a registry: HOST:PORT/NAME, or HOST/NAME for port 443.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct At<T> {
     pub(crate) host: Authority,

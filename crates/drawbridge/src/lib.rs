@@ -54,7 +54,7 @@ pub use login::{NoRandomness, Scope, Secret, Tokens, TokensError};
 pub use people::{Known, NoRole, Organisation, Role, Somebody};
 pub use release::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 pub use secrets::{KeyError, Kind, OpenBao, SecretsKey};
-pub use serve::{Handle, ServeError, serve};
+pub use serve::{Handle, ServeError, routes, serve};
 pub use settings::{Access, Declared, Hint, Limits, Login, ReadError, Repositories, Settings, Terms, read};
 pub use store::{DatabaseError, OpenError, Storage, StorageError};
 pub use tls::{Tls, TlsError};

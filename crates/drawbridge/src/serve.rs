@@ -109,7 +109,32 @@ pub struct Handle {
 /// See [`ServeError`]. Errors of single connections only go to the log.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, ServeError> {
     let local_addr = listener.local_addr()?;
-    let Settings { tls, store, tokens, declared, limits } = settings;
+    let (tls, limits) = (settings.tls.clone(), settings.limits.clone());
+    let service = service(settings).await?;
+    let acceptor = TlsAcceptor::from(tls.config);
+    let (stop, stopped) = watch::channel(false);
+    let collecting = collect(Arc::clone(&service), limits.clone());
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = accept(listener, acceptor, router(service), limits, stopped) => {}
+            never = collecting => match never {},
+        }
+    });
+    tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
+    Ok(Handle { local_addr, pin: tls.pin, stop, task })
+}
+
+/// The routes of a Drawbridge for callers without certificates, for who serves them himself; nothing is collected.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn routes(settings: Settings) -> Result<Router, ServeError> {
+    let service = service(settings).await?;
+    Ok(router(service).layer(Extension(Peer::showing(&[]))))
+}
+
+async fn service(settings: Settings) -> Result<Arc<Service>, ServeError> {
+    let Settings { tls: _, store, tokens, declared, limits } = settings;
     tracing::info!(%store, "store");
     let store = Store::open(&store, limits.open_uploads).await?;
     let failed = |error: StoreError| ServeError::Store(error.into());
@@ -122,19 +147,8 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
     let key = store.key("access tokens").await.map_err(failed)?;
     let issuers = Issuers::new(declared.logins.clone()).map_err(|error| ServeError::Http(error.into()))?;
     let logins = Logins::new(tokens, AccessTokens::new(&key), issuers, declared.organisations.clone());
-    let acceptor = TlsAcceptor::from(tls.config);
     let vault = declared.secrets.as_ref().map(Vault::open).transpose()?;
-    let service = Arc::new(Service::new(store, logins, declared, vault, limits.clone()));
-    let (stop, stopped) = watch::channel(false);
-    let collecting = collect(Arc::clone(&service), limits.clone());
-    let task = tokio::spawn(async move {
-        tokio::select! {
-            () = accept(listener, acceptor, router(service), limits, stopped) => {}
-            never = collecting => match never {},
-        }
-    });
-    tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
-    Ok(Handle { local_addr, pin: tls.pin, stop, task })
+    Ok(Arc::new(Service::new(store, logins, declared, vault, limits)))
 }
 
 impl Handle {

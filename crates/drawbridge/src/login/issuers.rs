@@ -33,7 +33,8 @@ const LONGEST: usize = 16 * 1024;
 /// All issuers, by the name of their login in the settings.
 #[derive(Debug)]
 pub(crate) struct Issuers {
-    http: Http,
+    /// If there are any.
+    http: Option<Http>,
     all: BTreeMap<Name, (Login, Mutex<Keys>)>,
 }
 
@@ -71,8 +72,9 @@ pub(crate) enum IdTokenError {
 
 impl Issuers {
     pub(crate) fn new(logins: BTreeMap<Name, Login>) -> Result<Self, HttpError> {
+        let http = (!logins.is_empty()).then(Http::new).transpose()?;
         let all = logins.into_iter().map(|(name, login)| (name, (login, Mutex::default()))).collect();
-        Ok(Self { http: Http::new()?, all })
+        Ok(Self { http, all })
     }
 
     /// The logins there are, by name.
@@ -91,7 +93,8 @@ impl Issuers {
 
     /// Checks an ID token at `now` (Unix seconds).
     pub(crate) async fn verify(&self, name: &Name, token: &Secret, now: u64) -> Result<Said, IdTokenError> {
-        let (login, keys) = self.all.get(name).ok_or_else(|| IdTokenError::NoLogin(name.clone()))?;
+        let found = self.all.get(name).zip(self.http.as_ref());
+        let ((login, keys), http) = found.ok_or_else(|| IdTokenError::NoLogin(name.clone()))?;
         if token.expose().len() > LONGEST {
             return Err(IdTokenError::Form);
         }
@@ -99,14 +102,14 @@ impl Issuers {
         let mut keys = keys.lock().await;
         let fresh = keys.asked.is_some_and(|asked| asked.elapsed() < FRESH);
         if keys.metadata.is_none() || !fresh {
-            keys.ask(&self.http, login).await?;
+            keys.ask(http, login).await?;
         }
         let mut checked = keys.check(login, &token);
         let unknown = ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey);
         if matches!(&checked, Err(IdTokenError::Claims(error)) if *error == unknown)
             && keys.asked.is_none_or(|asked| asked.elapsed() >= PAUSE)
         {
-            keys.ask(&self.http, login).await?;
+            keys.ask(http, login).await?;
             checked = keys.check(login, &token);
         }
         let claims = checked?;
