@@ -61,69 +61,6 @@ fn push_and_deploy_and_the_mistakes_on_the_way() {
     assert!(impostor.contains("another key"), "{impostor}");
 }
 
-#[test]
-fn secrets_reach_the_program_and_nobody_else() {
-    let site = Site::new(true);
-    let token = site.path("token");
-    let secret = |command: &str, name: &str, more: &[&str]| {
-        let pin = site.drawbridge.fact("pin");
-        let arguments = ["secret", command, &site.location, name, "--token-file", &token, "--pin", pin];
-        done(&[&arguments[..], more].concat())
-    };
-    let plan = std::fs::read_to_string(site.path("project/Deployment.toml")).unwrap();
-    let grant = |secrets: &str| {
-        let plan = plan.replace("[role.main]\n", &format!("[role.main]\nsecrets = [{secrets}]\n"));
-        site.write("project/Deployment.toml", plan);
-    };
-    std::fs::copy(support::probe(support::Form::Module), site.path("project/main.wasm")).unwrap();
-    let manifest = |arguments: &str| {
-        site.write(
-            "project/Donjon.toml",
-            format!(
-                "program = \"main.wasm\"\nstdout = \"host\"\nargs = {arguments}\n[env]\nTOKEN = {{ secret = \"token\" }}\n\
-                 [[secret]]\nname = \"db\"\npath = \"/run/secrets/db\"\nprevious = \"/run/secrets/db.old\"\n"
-            ),
-        );
-        done(&words(&site.push(&["--token-file", &token])))
-    };
-    let deployment = site.path("project/deployment.cose");
-    let deploy = || run(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
-
-    grant("\"db\", \"token\"");
-    manifest("[\"file\", \"/run/secrets/db\", \"/run/secrets/db.old\"]");
-    let (code, _, err) = deploy();
-    assert!(code == Some(125) && err.contains("the secrets db, token of team/exit"), "nobody has set them: {err}");
-    for value in ["first-of-all", "second-to-none"] {
-        secret("set", "db", &["--from-file", &site.write("value", value)]);
-    }
-    secret("set", "token", &["--generate", "random"]);
-    let (code, out, err) = deploy();
-    assert_eq!((code, out.as_str()), (Some(0), "second-to-nonefirst-of-all"), "{err}");
-    assert!(err.contains("2 secrets") && !err.contains("first-of-all") && !err.contains("second-to-none"), "{err}");
-    manifest("[\"env\"]");
-    let (code, out, err) = deploy();
-    let made = out.lines().find_map(|line| line.strip_prefix("TOKEN=")).unwrap_or_default();
-    assert!(code == Some(0) && made.len() == 43, "256 bits as text: {err}");
-    secret("rotate", "token", &[]);
-    let (_, again, _) = deploy();
-    assert!(again.contains("TOKEN=") && !again.contains(made), "another one");
-    let listed = secret("list", "--json", &[]);
-    assert!(listed.contains("\"db\"") && !listed.contains("second") && !listed.contains(made), "{listed}");
-
-    // What the owner does not give stays there; nor does the host have a say.
-    grant("\"db\"");
-    done(&words(&site.push(&["--token-file", &token])));
-    let (code, _, err) = deploy();
-    assert!(code == Some(125) && err.contains("the Drawbridge answers 404 for the secrets"), "{err}");
-    let more = ["--deployment", &deployment, "--env", "TOKEN=of-the-host"];
-    let (code, _, err) = run(&words(&site.deploy(&site.location, &more)));
-    assert!(code == Some(125) && err.contains("the Drawbridge answers 404 for the secrets"), "{err}");
-    // To try it out, without a Steward, it is the host's; files are nobody's then.
-    let project = site.path("project");
-    let missing = fails(&["run", &project]);
-    assert!(missing.contains("the secret"), "{missing}");
-}
-
 /// Native code outlives a deployed Keep as it does any other, for a program large enough to be worth it.
 #[test]
 fn a_second_deploy_compiles_nothing() {

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::keeps::{
-    a_deployed_manifest_asks_its_launcher, keeps_know_each_other_by_their_roles,
+    a_deployed_manifest_asks_its_launcher, a_listener_shows_a_secret, keeps_know_each_other_by_their_roles,
     rule_16_a_certificate_is_renewed_before_its_end, rule_16_a_renewed_certificate_is_in_the_files,
+    secrets_reach_the_program_and_nobody_else,
 };
 use crate::suite::{elf, files, http, identity, limits, names, network, refused, streams};
 
@@ -35,6 +36,7 @@ const KEYS: &[(&str, Tests)] = &[
     ("env", &[streams::the_environment_of_the_manifest_wins, elf::arguments_and_environment_of_manifest_and_launcher]),
     ("env.*.default", &[streams::the_manifest_takes_variables_of_the_host, a_deployed_manifest_asks_its_launcher]),
     ("env.*.host", &[streams::the_manifest_takes_variables_of_the_host, a_deployed_manifest_asks_its_launcher]),
+    ("env.*.secret", &[secrets_reach_the_program_and_nobody_else]),
     ("file", &[files::files_of_the_package_are_read, files::nothing_of_the_host_is_there]),
     ("file.path", &[files::files_of_the_package_are_read, elf::a_file_that_nobody_gave_is_not_there]),
     ("file.source", &[files::files_of_the_package_are_read, files::a_source_that_is_not_there]),
@@ -68,6 +70,7 @@ const KEYS: &[(&str, Tests)] = &[
     ("limits.requests", &[limits::requests]),
     ("limits.time", &[limits::computing, limits::waiting]),
     ("listen", &[network::a_listener_of_the_manifest, network::ports_that_nobody_listed_are_refused]),
+    ("listen.certificate", &[a_listener_shows_a_secret]),
     ("listen.clients", &[keeps_know_each_other_by_their_roles]),
     ("listen.name", &[network::a_listener_of_the_manifest, refused::a_listener_that_is_spelled_wrong]),
     ("listen.port", &[http::a_service_is_where_the_manifest_says, network::a_listener_of_the_manifest]),
@@ -101,6 +104,10 @@ const KEYS: &[(&str, Tests)] = &[
         ],
     ),
     ("program", &[refused::a_manifest_without_a_program, refused::a_manifest_whose_program_is_missing]),
+    ("secret", &[secrets_reach_the_program_and_nobody_else]),
+    ("secret.name", &[secrets_reach_the_program_and_nobody_else]),
+    ("secret.path", &[secrets_reach_the_program_and_nobody_else]),
+    ("secret.previous", &[secrets_reach_the_program_and_nobody_else]),
     ("stderr", &[streams::the_manifest_can_close_the_streams, elf::standard_streams_lead_where_the_manifest_says]),
     ("stdin", &[streams::the_manifest_can_close_the_streams, elf::standard_streams_lead_where_the_manifest_says]),
     ("stdout", &[streams::the_manifest_can_close_the_streams, elf::standard_streams_lead_where_the_manifest_says]),

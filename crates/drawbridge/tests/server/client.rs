@@ -131,7 +131,7 @@ async fn each_failure_has_its_name_and_a_hint() {
     // Tokens.
     let error = client(&world).push(&open, &built, None, |_| {}).await.unwrap_err();
     assert!(matches!(&error, ClientError::Unauthorized { shown: false, .. }), "{error:?}");
-    assert!(error.explain().hint.unwrap().contains("tokens file"));
+    assert!(error.explain().hint.unwrap().contains("donjon login"));
     let wrong = client(&world).with_token(Secret::new("wrong".to_owned()));
     let error = wrong.push(&open, &built, None, |_| {}).await.unwrap_err();
     assert!(matches!(&error, ClientError::Unauthorized { shown: true, .. }), "{error:?}");

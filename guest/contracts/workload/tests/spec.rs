@@ -18,7 +18,7 @@ fn blocks<'a>(text: &'a str, info: &str) -> Vec<&'a str> {
 #[test]
 fn manifest_examples_are_accepted_and_together_use_every_key() {
     let examples = blocks(MANIFEST, "toml");
-    assert_eq!(examples.len(), 17);
+    assert_eq!(examples.len(), 18);
     for example in &examples {
         if let Err(error) = Manifest::from_toml("Donjon.toml", example) {
             panic!("{error}\n{example}");
