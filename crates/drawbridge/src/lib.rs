@@ -39,6 +39,7 @@ pub mod client;
 mod digest;
 mod http;
 mod login;
+mod metrics;
 mod oidc;
 mod people;
 mod references;

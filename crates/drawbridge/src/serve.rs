@@ -226,7 +226,11 @@ async fn collect(service: Arc<Service>, limits: Limits) -> Infallible {
         sleep(limits.collect).await;
         match service.store.collect(grace, now()).await {
             Ok(collected) if collected == Collected::default() => {}
-            Ok(Collected { uploads, links, blobs, objects }) => {
+            Ok(collected) => {
+                if let Some(metrics) = &service.metrics {
+                    metrics.collected(&collected);
+                }
+                let Collected { uploads, links, blobs, objects } = collected;
                 tracing::info!(uploads, links, blobs, objects, "collected");
             }
             Err(error) => tracing::warn!(%error, "the collection was not completed"),

@@ -87,6 +87,8 @@ pub struct Declared {
     pub organisations: BTreeMap<Organisation, Terms>,
     /// The key of secrets, where there are some.
     pub secrets: Option<SecretsKey>,
+    /// Whether `GET /metrics` answers: with how much this Drawbridge does. Not by default.
+    pub metrics: bool,
 }
 
 /// An issuer of ID tokens (OpenID Connect), and what it knows us as.
@@ -118,6 +120,8 @@ pub struct Terms {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    metrics: bool,
     steward: Option<Hint>,
     #[serde(default)]
     repository: BTreeMap<Repository, Entry>,
@@ -224,6 +228,8 @@ impl ReadError {
 
 /// Reads a settings file:
 /// ```toml
+/// metrics = true                     # /metrics answers everybody; not by default
+///
 /// [steward]                          # optional: what /.well-known/donjon says
 /// url = "https://steward.example.org"
 /// anchors = ["sha256:…"]
@@ -249,7 +255,7 @@ impl ReadError {
 /// # Errors
 /// See [`ReadError`]. `what` is what messages call the file.
 pub fn read(what: &str, text: &str) -> Result<Declared, ReadError> {
-    let File { steward, repository, login: logins, organisation: organisations, secrets } =
+    let File { metrics, steward, repository, login: logins, organisation: organisations, secrets } =
         settings::parse(what, text)?;
     let what = || what.to_owned();
     let mut repositories = Repositories::default();
@@ -273,7 +279,7 @@ pub fn read(what: &str, text: &str) -> Result<Declared, ReadError> {
             return Err(ReadError::NoLogin { what: what(), organisation, login });
         }
     }
-    Ok(Declared { steward, repositories, logins, organisations, secrets })
+    Ok(Declared { steward, repositories, logins, organisations, secrets, metrics })
 }
 
 impl Login {

@@ -4,6 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use identity::certificate::KeepCertificate;
 use identity::pem;
 use rustls::pki_types::CertificateDer;
@@ -158,7 +160,7 @@ pub(crate) fn rule_16_a_certificate_is_renewed_before_its_end() {
     let mut child = donjon(&words(&arguments)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = said.find_map(|line| Some(line.strip_prefix("donjon: web listens on ")?.to_owned()));
-    let _server = Server { child, facts: Vec::new() };
+    let _server = Server::of(child);
     let address: std::net::SocketAddr = address.expect("it listens").parse().unwrap();
     std::thread::spawn(move || said.for_each(drop));
 
@@ -226,10 +228,20 @@ pub(crate) fn secrets_reach_the_program_and_nobody_else() {
     let made = out.lines().find_map(|line| line.strip_prefix("TOKEN=")).unwrap_or_default();
     assert!(code == Some(0) && made.len() == 43, "256 bits as text: {err}");
     secret("rotate", "token", &[]);
-    let (_, again, _) = deploy();
-    assert!(again.contains("TOKEN=") && !again.contains(made), "another one");
+    let (_, out, _) = deploy();
+    let again = out.lines().find_map(|line| line.strip_prefix("TOKEN=")).unwrap();
+    assert_ne!(again, made);
     let listed = secret("list", "--json", &[]);
     assert!(listed.contains("\"db\"") && !listed.contains("second") && !listed.contains(made), "{listed}");
+    let bearer = std::fs::read_to_string(&token).unwrap();
+    assert!(site.drawbridge.logged().contains("DEBUG"), "control: its libraries speak too");
+    for (who, log) in [("Steward", site.steward.logged()), ("Drawbridge", site.drawbridge.logged())] {
+        assert!(log.contains(" INFO "), "control: the {who} says something");
+        for value in ["first-of-all", "second-to-none", made, again, bearer.trim()] {
+            let coded = STANDARD.encode(value);
+            assert!(!value.is_empty() && !log.contains(value) && !log.contains(&coded), "the {who} tells a secret");
+        }
+    }
 
     // What the owner does not give stays there; nor does the host have a say.
     grant("\"db\"");
@@ -276,7 +288,7 @@ pub(crate) fn a_listener_shows_a_secret() {
     let mut child = donjon(&words(&arguments)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = said.find_map(|line| Some(line.strip_prefix("donjon: web listens on ")?.to_owned()));
-    let _server = Server { child, facts: Vec::new() };
+    let _server = Server::of(child);
     std::thread::spawn(move || said.for_each(drop));
     let (leaf, mut caller) = Caller::come(address.expect("it listens").parse().unwrap());
     assert!(leaf == certified.der().to_vec() && caller.asks());

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::BACKEND;
 
@@ -20,12 +20,16 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     /// What it printed first: `name value`, a line each.
     pub(crate) facts: Vec<(String, String)>,
+    log: Option<NamedTempFile>,
 }
 
 impl Server {
     /// Starts it, and reads the facts until the line that begins with `last`.
     pub(crate) fn start(arguments: &[&str], last: &str) -> Self {
-        let mut child = donjon(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = NamedTempFile::new().unwrap();
+        let mut command = donjon(arguments);
+        command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(log.reopen().unwrap());
+        let mut child = command.spawn().unwrap();
         let mut facts = Vec::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -35,7 +39,17 @@ impl Server {
                 break;
             }
         }
-        Self { child, facts }
+        Self { child, facts, log: Some(log) }
+    }
+
+    /// One that somebody else started.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child, facts: Vec::new(), log: None }
+    }
+
+    /// What it said so far, at its most verbose.
+    pub(crate) fn logged(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log.as_ref().unwrap().path()).unwrap()).into_owned()
     }
 
     pub(crate) fn fact(&self, name: &str) -> &str {

@@ -11,12 +11,14 @@ mod delete;
 mod read;
 mod refusal;
 mod secrets;
+mod told;
 mod write;
 
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
@@ -31,6 +33,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::digest::{Digest, Reference};
 use crate::login::{Action, Caller, LIFETIME, Logins, MOST, Wanted};
+use crate::metrics::Metrics;
 use crate::people::Role;
 use crate::release::{self, Sight};
 use crate::secrets::Vault;
@@ -58,12 +61,15 @@ pub(crate) struct Service {
     limits: Limits,
     /// Bodies that may be taken at once.
     bodies: Semaphore,
+    /// If the operator wants them.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Service {
     pub(crate) fn new(store: Store, logins: Logins, declared: Declared, vault: Option<Vault>, limits: Limits) -> Self {
         let bodies = Semaphore::new(limits.uploads);
-        Self { store, logins, declared, vault, limits, bodies }
+        let metrics = declared.metrics.then(Metrics::new);
+        Self { store, logins, declared, vault, limits, bodies, metrics }
     }
 
     /// Who may read a repository; `None`: there is none.
@@ -127,10 +133,12 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .merge(api::router())
         .merge(secrets::router())
+        .merge(told::router())
         .route("/token", get(token))
         .route("/v2/{*path}", any(dispatch))
         .route("/v2/", any(dispatch))
         .route("/v2", any(dispatch))
+        .layer(from_fn_with_state(Arc::clone(&service), told::counted))
         .with_state(service)
 }
 
@@ -289,6 +297,19 @@ async fn answer(service: &Service, peer: &Peer, parts: &Parts, body: &mut Body) 
 }
 
 impl Target {
+    /// The path of such, without what is named.
+    const fn pattern(&self) -> &'static str {
+        match self {
+            Self::Base => "/v2/",
+            Self::Manifest(..) => "/v2/{name}/manifests/{reference}",
+            Self::Blob(..) => "/v2/{name}/blobs/{digest}",
+            Self::Uploads(_) => "/v2/{name}/blobs/uploads/",
+            Self::Upload(..) => "/v2/{name}/blobs/uploads/{reference}",
+            Self::Tags(_) => "/v2/{name}/tags/list",
+            Self::Referrers(..) => "/v2/{name}/referrers/{digest}",
+        }
+    }
+
     const fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Base => None,

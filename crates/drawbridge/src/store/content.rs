@@ -123,12 +123,9 @@ impl Content {
                 let objects = options.iter().fold(builder, set).build().map_err(engine)?;
                 let prefix = Path::parse(prefix).map_err(|error| engine(error.into()))?;
                 let content = Self::new(Arc::new(objects), prefix, None);
-                // An answer, whatever it is, tells now whether bucket and key are right.
-                let probe = content.path(&Object("00".repeat(16)));
-                match content.objects.head(&probe).await {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(content),
-                    Err(source) => Err(engine(source)),
-                }
+                // Now, and not at the first push.
+                content.probe().await.map_err(engine)?;
+                Ok(content)
             }
             At::Directory(directory) => {
                 let directory = directory.clone();
@@ -139,6 +136,23 @@ impl Content {
 
     fn new(objects: Arc<dyn ObjectStore>, prefix: Path, directory: Option<PathBuf>) -> Self {
         Self { objects, prefix, directory, wide: Arc::new(Semaphore::new(WIDE_READERS)) }
+    }
+
+    /// Whether objects can be read now.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        if let Some(directory) = &self.directory {
+            let lost = |error: io::Error| object_store::Error::Generic { store: "directory", source: error.into() };
+            tokio::fs::metadata(directory).await.map_err(lost)?;
+        }
+        Ok(self.probe().await?)
+    }
+
+    /// An answer, whatever it is, tells whether place and key are right.
+    async fn probe(&self) -> Result<(), object_store::Error> {
+        match self.objects.head(&self.path(&Object("00".repeat(16)))).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(source),
+        }
     }
 
     /// Begins an object.

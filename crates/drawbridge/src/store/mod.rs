@@ -328,6 +328,12 @@ impl Store {
         Ok(fresh)
     }
 
+    /// Whether rows and objects can be read now.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(self.database.read()).await?;
+        self.content.ready().await
+    }
+
     /// A new name for something, of 128 random bits.
     pub(crate) fn new_id(&self) -> Result<String, StoreError> {
         Ok(content::Object::new()?.as_str().to_owned())

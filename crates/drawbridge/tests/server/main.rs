@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod hostile;
 mod oci;
+mod operations;
 mod places;
 mod secrets;
 mod support;
