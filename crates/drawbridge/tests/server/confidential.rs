@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use drawbridge::{RELEASE_ARTIFACT_TYPE, RELEASE_TAG};
 use http::{Method, StatusCode};
+use identity::keys::key_digest;
 use identity::release::{Allowed, RELEASE_MEDIA_TYPE};
 use identity::{Class, Ear, OwnerSigned, ReleasePolicy, Signer as _};
 use workload::Digest;
@@ -210,6 +211,29 @@ async fn only_the_owner_changes_the_policy_and_never_back() {
     // In a public repository the tag is like any other.
     world.package("open/a", RELEASE_TAG, &built).await;
     assert_eq!(world.read(Method::GET, "/v2/open/a/manifests/release").await.body, built.manifest);
+}
+
+/// The owner takes back what he believed of a Steward: its certificates, good for as long as they are, open nothing from then on.
+#[tokio::test]
+async fn a_revoked_steward_opens_nothing_any_more() {
+    let world = World::new().await;
+    let built = package("mine");
+    world.package("secret/a", "v1", &built).await;
+    let successor = Key::new();
+    let old = world.keep(world.ear(built.digest));
+    let new = Keep::new(world.ear(built.digest), &successor, now() - 60, now() + 3600);
+    let path = format!("/v2/secret/a/manifests/{}", built.digest);
+    let released = async |keep: &Keep| world.read_as(keep, Method::GET, &path).await.status == StatusCode::OK;
+
+    let first = world.policy();
+    assert_eq!(enforce(&world, &first).await.status, StatusCode::CREATED);
+    assert!(released(&old).await && !released(&new).await, "control");
+    let digest = *OwnerSigned::<ReleasePolicy>::open(&first.seal(&world.owner).unwrap(), &Ring).unwrap().digest();
+    let anchors = [key_digest(successor.spki())].into();
+    let second = ReleasePolicy { version: 2, previous: Some(digest), anchors, ..first };
+    assert_eq!(enforce(&world, &second).await.status, StatusCode::CREATED);
+    assert!(released(&new).await, "control");
+    looks_absent(&world, "a revoked Steward", Some(&old), None, &built).await;
 }
 
 #[tokio::test]
