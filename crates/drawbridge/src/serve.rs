@@ -25,12 +25,12 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use workload::Digest;
 
-use crate::http::{Service, router};
+use crate::http::{Kept, Service, router};
 use crate::login::{AccessTokens, Issuers, Logins};
 use crate::now;
 use crate::secrets::{KeyError, Vault};
 use crate::settings::{Limits, Settings};
-use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Store, StoreError};
+use crate::store::{CHUNK, Collected, DatabaseError, Grace, OpenError, Storage, Store, StoreError};
 use crate::tls::Peer;
 
 /// How long running requests may go on once the server is told to end.
@@ -55,6 +55,14 @@ pub enum ServeError {
     /// The key of secrets is of no use.
     #[error("the key of secrets: {0}")]
     Key(#[from] KeyError),
+    /// What is acknowledged would be somewhere else.
+    #[error("the store is {expected}, and cannot become {found} while it is served")]
+    OtherStore {
+        /// What is served.
+        expected: Box<Storage>,
+        /// What the new settings say.
+        found: Box<Storage>,
+    },
     /// Issuers of ID tokens cannot be asked.
     #[error("cannot speak HTTPS to issuers: {0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
@@ -82,6 +90,7 @@ impl ServeError {
                 Some("a newer donjon made it: use that one")
             }
             Self::Open(OpenError::Database(_)) => Some("it must be running, and its URL must name user and database"),
+            Self::OtherStore { .. } => Some("stop this Drawbridge, and start it at the other store"),
             Self::Key(KeyError::File { .. }) => Some("`donjon drawbridge secrets-key FILE` makes one, once"),
             Self::Key(KeyError::Open { .. }) => Some("take the others' access away with `chmod 600` on it"),
             Self::Open(OpenError::Engine { path: _, source: _ } | OpenError::Stopped)
@@ -99,6 +108,9 @@ pub struct Handle {
     pub local_addr: SocketAddr,
     /// SHA-256 of the SPKI of its certificate.
     pub pin: Digest,
+    storage: Storage,
+    kept: Kept,
+    served: watch::Sender<Arc<Served>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -109,19 +121,20 @@ pub struct Handle {
 /// See [`ServeError`]. Errors of single connections only go to the log.
 pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, ServeError> {
     let local_addr = listener.local_addr()?;
-    let (tls, limits) = (settings.tls.clone(), settings.limits.clone());
-    let service = service(settings).await?;
-    let acceptor = TlsAcceptor::from(tls.config);
+    let (storage, pin) = (settings.store.clone(), settings.tls.pin);
+    let kept = open(&settings).await?;
+    let (served, serving) = watch::channel(Arc::new(Served::of(settings, kept.clone()).await?));
     let (stop, stopped) = watch::channel(false);
-    let collecting = collect(Arc::clone(&service), limits.clone());
+    let collecting = collect(kept.clone());
+    let limits = kept.limits.clone();
     let task = tokio::spawn(async move {
         tokio::select! {
-            () = accept(listener, acceptor, router(service), limits, stopped) => {}
+            () = accept(listener, serving, limits, stopped) => {}
             never = collecting => match never {},
         }
     });
-    tracing::info!(%local_addr, pin = %tls.pin, "drawbridge serves");
-    Ok(Handle { local_addr, pin: tls.pin, stop, task })
+    tracing::info!(%local_addr, %pin, "drawbridge serves");
+    Ok(Handle { local_addr, pin, storage, kept, served, stop, task })
 }
 
 /// The routes of a Drawbridge for callers without certificates, for who serves them himself; nothing is collected.
@@ -129,14 +142,32 @@ pub async fn serve(settings: Settings, listener: TcpListener) -> Result<Handle, 
 /// # Errors
 /// See [`ServeError`].
 pub async fn routes(settings: Settings) -> Result<Router, ServeError> {
-    let service = service(settings).await?;
-    Ok(router(service).layer(Extension(Peer::showing(&[]))))
+    let kept = open(&settings).await?;
+    Ok(Served::of(settings, kept).await?.router.layer(Extension(Peer::showing(&[]))))
 }
 
-async fn service(settings: Settings) -> Result<Arc<Service>, ServeError> {
-    let Settings { tls: _, store, tokens, declared, limits } = settings;
+async fn open(settings: &Settings) -> Result<Kept, ServeError> {
+    let Settings { store, limits, .. } = settings;
     tracing::info!(%store, "store");
-    let store = Store::open(&store, limits.open_uploads).await?;
+    Ok(Kept::new(Store::open(store, limits.open_uploads).await?, limits.clone()))
+}
+
+/// What connections are served by that begin now.
+struct Served {
+    acceptor: TlsAcceptor,
+    router: Router,
+}
+
+impl Served {
+    async fn of(settings: Settings, kept: Kept) -> Result<Self, ServeError> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls.config));
+        Ok(Self { acceptor, router: router(service(settings, kept).await?) })
+    }
+}
+
+async fn service(settings: Settings, kept: Kept) -> Result<Arc<Service>, ServeError> {
+    let Settings { tls: _, store: _, tokens, declared, limits: _ } = settings;
+    let store = &kept.store;
     let failed = |error: StoreError| ServeError::Store(error.into());
     for (name, _) in declared.repositories.all() {
         store.declare(name).await.map_err(failed)?;
@@ -148,10 +179,27 @@ async fn service(settings: Settings) -> Result<Arc<Service>, ServeError> {
     let issuers = Issuers::new(declared.logins.clone()).map_err(|error| ServeError::Http(error.into()))?;
     let logins = Logins::new(tokens, AccessTokens::new(&key), issuers, declared.organisations.clone());
     let vault = declared.secrets.as_ref().map(Vault::open).transpose()?;
-    Ok(Arc::new(Service::new(store, logins, declared, vault, limits)))
+    Ok(Arc::new(Service::new(kept, logins, declared, vault)))
 }
 
 impl Handle {
+    /// Serves by other settings from now on, or goes on as before if there is anything wrong with them: tokens, repositories, logins,
+    /// organisations, the key of secrets, certificate and key. Connections end with their running requests, so that nobody is served
+    /// by what was replaced. Limits stay.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; also for another store. Nothing has changed then.
+    pub async fn reload(&mut self, settings: Settings) -> Result<(), ServeError> {
+        if settings.store != self.storage {
+            let (expected, found) = (Box::new(self.storage.clone()), Box::new(settings.store));
+            return Err(ServeError::OtherStore { expected, found });
+        }
+        let pin = settings.tls.pin;
+        self.served.send_replace(Arc::new(Served::of(settings, self.kept.clone()).await?));
+        self.pin = pin;
+        Ok(())
+    }
+
     /// Takes no more connections, lets running requests end (at most 5 seconds), and returns when nothing is left. What is
     /// cut off then was not acknowledged, and is not there.
     pub async fn shutdown(mut self) {
@@ -174,8 +222,7 @@ impl fmt::Debug for Handle {
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
-    router: Router,
+    serving: watch::Receiver<Arc<Served>>,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -192,11 +239,10 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             (slot, accepted) = next => match accepted {
                 Ok((stream, from)) => {
-                    let (acceptor, router) = (acceptor.clone(), router.clone());
-                    let (limits, stopped) = (limits.clone(), stopped.clone());
+                    let (limits, serving, stopped) = (limits.clone(), serving.clone(), stopped.clone());
                     connections.spawn(async move {
                         let _slot = slot;
-                        if let Err(error) = connection(stream, acceptor, router, &limits, stopped).await {
+                        if let Err(error) = connection(stream, serving, &limits, stopped).await {
                             tracing::debug!(%from, %error, "connection ended");
                         }
                     });
@@ -215,7 +261,7 @@ async fn accept(
 }
 
 /// Collects what is forgotten, now and then, while the server serves.
-async fn collect(service: Arc<Service>, limits: Limits) -> Infallible {
+async fn collect(Kept { store, metrics, limits, .. }: Kept) -> Infallible {
     let grace = Grace {
         upload: limits.upload_idle.as_secs(),
         blob: limits.blob_idle.as_secs(),
@@ -224,12 +270,10 @@ async fn collect(service: Arc<Service>, limits: Limits) -> Infallible {
     };
     loop {
         sleep(limits.collect).await;
-        match service.store.collect(grace, now()).await {
+        match store.collect(grace, now()).await {
             Ok(collected) if collected == Collected::default() => {}
             Ok(collected) => {
-                if let Some(metrics) = &service.metrics {
-                    metrics.collected(&collected);
-                }
+                metrics.collected(&collected);
                 let Collected { uploads, links, blobs, objects } = collected;
                 tracing::info!(uploads, links, blobs, objects, "collected");
             }
@@ -240,17 +284,17 @@ async fn collect(service: Arc<Service>, limits: Limits) -> Infallible {
 
 async fn connection(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
-    router: Router,
+    mut serving: watch::Receiver<Arc<Served>>,
     limits: &Limits,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let stream = timeout(limits.handshake, acceptor.accept(stream)).await??;
+    let served = Arc::clone(&serving.borrow_and_update());
+    let stream = timeout(limits.handshake, served.acceptor.accept(stream)).await??;
     let session = stream.get_ref().1;
     let peer = Peer::showing(session.peer_certificates().unwrap_or_default());
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let service = TowerToHyperService::new(served.router.clone().layer(Extension(peer)));
     let stream = TokioIo::new(Idle::new(stream, limits.idle));
     if http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -262,6 +306,7 @@ async fn connection(
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             result = &mut connection => return Ok(result?),
+            _ = serving.changed() => connection.as_mut().graceful_shutdown(),
             _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
         }
         Ok(connection.await?)
@@ -274,6 +319,7 @@ async fn connection(
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             result = &mut connection => return Ok(result?),
+            _ = serving.changed() => connection.as_mut().graceful_shutdown(),
             _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
         }
         Ok(connection.await?)

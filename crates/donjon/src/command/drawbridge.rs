@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use drawbridge::{Limits, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens, read, serve};
+use drawbridge::{Handle, Limits, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens, read, serve};
+use tokio::signal::unix::{SignalKind, signal};
 use workload::names::Name;
 
 use crate::command::{interrupted, listen, log, runtime, say};
@@ -80,8 +81,8 @@ impl Drawbridge {
 }
 
 impl Serve {
-    fn run(self) -> Result<ExitCode, Failure> {
-        log();
+    /// `tls`: made at start and in no file, so it stays.
+    fn settings(&self, tls: Option<&Tls>) -> Result<Settings, Failure> {
         let shown = self.settings.display().to_string();
         let declared = read(&shown, &text(&self.settings)?).map_err(|error| Failure::hinted(&error, error.hint()))?;
         let tokens = match &self.tokens {
@@ -89,25 +90,53 @@ impl Serve {
                 .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("tokens"))?,
             None => Tokens::default(),
         };
-        let tls = match (&self.tls_certificates, &self.tls_key) {
-            (Some(certificates), Some(key)) => Tls::from_pem(text(certificates)?.as_bytes(), text(key)?.as_bytes()),
+        let tls = match (&self.tls_certificates, &self.tls_key, tls) {
+            (Some(certificates), Some(key), _) => Tls::from_pem(text(certificates)?.as_bytes(), text(key)?.as_bytes()),
+            (_, _, Some(tls)) => Ok(tls.clone()),
             _ => Tls::self_made(&self.tls_self_made),
         }
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
         let store = Storage::parse(&self.store, self.database.as_deref(), std::env::vars())
             .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("--store"))?;
-        let settings = Settings { tls, store, tokens, declared, limits: Limits::default() };
+        Ok(Settings { tls, store, tokens, declared, limits: Limits::default() })
+    }
+
+    fn run(self) -> Result<ExitCode, Failure> {
+        log();
+        let settings = self.settings(None)?;
+        let tls = settings.tls.clone();
         runtime()?.block_on(async {
             let listener = listen(self.listen).await?;
-            let drawbridge = serve(settings, listener)
+            let mut drawbridge = serve(settings, listener)
                 .await
                 .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Drawbridge"))?;
             say(&format!("url https://{}", drawbridge.local_addr));
             say(&format!("pin {}", drawbridge.pin));
-            interrupted().await;
+            let mut hangup =
+                signal(SignalKind::hangup()).map_err(|error| Failure::caused("cannot wait for SIGHUP", &error))?;
+            loop {
+                tokio::select! {
+                    () = interrupted() => break,
+                    _ = hangup.recv() => {}
+                }
+                match self.reload(&mut drawbridge, &tls).await {
+                    Ok(()) => say(&format!("reloaded: pin {}", drawbridge.pin)),
+                    // It goes on by what it had.
+                    Err(failure) => {
+                        failure.prefixed("not reloaded, nothing has changed").show();
+                    }
+                }
+            }
             drawbridge.shutdown().await;
             Ok(ExitCode::SUCCESS)
         })
+    }
+}
+
+impl Serve {
+    async fn reload(&self, drawbridge: &mut Handle, tls: &Tls) -> Result<(), Failure> {
+        let settings = self.settings(Some(tls))?;
+        drawbridge.reload(settings).await.map_err(|error| Failure::hinted(&error, error.hint()))
     }
 }
 

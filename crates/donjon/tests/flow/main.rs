@@ -61,6 +61,27 @@ fn push_and_deploy_and_the_mistakes_on_the_way() {
     assert!(impostor.contains("another key"), "{impostor}");
 }
 
+/// SIGHUP, as the manual has it.
+#[test]
+fn a_drawbridge_reads_its_files_again() {
+    let site = Site::new(false);
+    let entry = donjon(&["drawbridge", "token", "new", "team/*"]).output().unwrap();
+    site.write("new", entry.stdout);
+    let push = |token: &str| run(&words(&site.push(&["--token-file", &site.path(token)]))).0 == Some(0);
+    let again = |text: &[u8]| {
+        site.write("tokens.toml", text);
+        let told = std::process::Command::new("kill").args(["-HUP", &site.drawbridge.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    };
+    assert!(push("token") && !push("new"), "control");
+    again(&entry.stderr);
+    support::eventually("the new token is known", || push("new"));
+    assert!(!push("token"));
+    again(b"[[tokn]]");
+    support::eventually("it says so", || site.drawbridge.logged().contains("not reloaded, nothing has changed"));
+    assert!(push("new"), "as before");
+}
+
 /// Native code outlives a deployed Keep as it does any other, for a program large enough to be worth it.
 #[test]
 fn a_second_deploy_compiles_nothing() {

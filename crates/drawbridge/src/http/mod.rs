@@ -14,6 +14,7 @@ mod secrets;
 mod told;
 mod write;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -53,23 +54,41 @@ const DRAIN: u64 = 16 * 1024 * 1024;
 /// Everything a request can touch.
 #[derive(Debug)]
 pub(crate) struct Service {
-    pub(crate) store: Store,
+    pub(crate) kept: Kept,
     logins: Logins,
     declared: Declared,
     /// If the operator has a key for secrets.
     vault: Option<Vault>,
-    limits: Limits,
+}
+
+/// What stays when the settings change.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) store: Arc<Store>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
     /// Bodies that may be taken at once.
-    bodies: Semaphore,
-    /// If the operator wants them.
-    pub(crate) metrics: Option<Metrics>,
+    bodies: Arc<Semaphore>,
+}
+
+impl Kept {
+    pub(crate) fn new(store: Store, limits: Limits) -> Self {
+        let bodies = Arc::new(Semaphore::new(limits.uploads));
+        Self { store: Arc::new(store), metrics: Arc::new(Metrics::new()), limits, bodies }
+    }
+}
+
+impl Deref for Service {
+    type Target = Kept;
+
+    fn deref(&self) -> &Kept {
+        &self.kept
+    }
 }
 
 impl Service {
-    pub(crate) fn new(store: Store, logins: Logins, declared: Declared, vault: Option<Vault>, limits: Limits) -> Self {
-        let bodies = Semaphore::new(limits.uploads);
-        let metrics = declared.metrics.then(Metrics::new);
-        Self { store, logins, declared, vault, limits, bodies, metrics }
+    pub(crate) const fn new(kept: Kept, logins: Logins, declared: Declared, vault: Option<Vault>) -> Self {
+        Self { kept, logins, declared, vault }
     }
 
     /// Who may read a repository; `None`: there is none.

@@ -25,13 +25,12 @@ pub(super) fn router() -> Router<Arc<Service>> {
 
 /// Counts the answer.
 pub(super) async fn counted(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
-    let Some(metrics) = &service.metrics else { return next.run(request).await };
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let oci = route.as_ref().is_some_and(|route| route.as_str().starts_with("/v2"));
     let content = oci.then(|| Target::parse(request.uri().path()).ok()).flatten().map(|target| target.pattern());
     let response = next.run(request).await;
     // One route has all of OCI's: what it is about tells more.
-    metrics.answered(&method, content.or_else(|| route.as_ref().map(MatchedPath::as_str)), response.status());
+    service.metrics.answered(&method, content.or_else(|| route.as_ref().map(MatchedPath::as_str)), response.status());
     response
 }
 
@@ -47,10 +46,12 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    match service.metrics.as_ref().map(crate::metrics::Metrics::text) {
-        None => StatusCode::NOT_FOUND.into_response(),
-        Some(Ok(text)) => uncached(([(CONTENT_TYPE, OPEN_METRICS)], text)),
-        Some(Err(error)) => {
+    if !service.declared.metrics {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    match service.metrics.text() {
+        Ok(text) => uncached(([(CONTENT_TYPE, OPEN_METRICS)], text)),
+        Err(error) => {
             tracing::error!(%error, "metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use drawbridge::{Limits, Secret, Storage, serve};
+use drawbridge::client::{Client, ClientError, Trust};
+use drawbridge::{Limits, Secret, SecretsKey, ServeError, Storage, serve};
 use http::{Method, StatusCode};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::net::TcpListener;
@@ -50,6 +51,50 @@ async fn metrics_are_for_who_wants_them_and_name_nothing() {
     for name in ["alpha", "beta", "gamma", "DELTA"] {
         assert!(!text.contains(name), "{text}");
     }
+}
+
+/// A token that the operator took out of his file opens nothing from then on, on a connection that was there before neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_settings_count_at_once_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = || Storage::directory(directory.path().join("store"));
+    let (owner, steward) = (Key::new(), Key::new());
+    let tokens = || [(); 3].map(|()| Secret::generate().unwrap());
+    let (before, after) = (tokens(), tokens());
+    let first = settings(store(), &owner, &steward, &before, Limits::default());
+    let tls = first.tls.clone();
+    let mut server = serve(first, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
+    let at = server.local_addr;
+    let ask = async |token: &Secret| {
+        let bearer = format!("Bearer {}", token.expose());
+        request(at, None, "http/1.1", Method::GET, "/v2/", &[("authorization", &bearer)], b"").await.status
+    };
+    let old = Client::new(at.to_string().parse().unwrap(), Trust::Pins(vec![server.pin])).unwrap();
+    let old = old.with_token(Secret::new(before[0].expose().to_owned()));
+    let name = "open/a".parse().unwrap();
+    let pushed = package("first");
+    old.push(&name, &pushed, None, |_| {}).await.unwrap();
+    assert_eq!((ask(&before[0]).await, ask(&after[0]).await), (StatusCode::OK, StatusCode::UNAUTHORIZED), "control");
+
+    let mut next = settings(store(), &owner, &steward, &after, Limits::default());
+    next.tls = tls;
+    let elsewhere = drawbridge::Settings { store: Storage::memory(), ..next.clone() };
+    assert!(matches!(server.reload(elsewhere).await, Err(ServeError::OtherStore { .. })));
+    let mut broken = next.clone();
+    broken.declared.secrets = Some(SecretsKey::File(directory.path().join("absent")));
+    assert!(matches!(server.reload(broken).await, Err(ServeError::Key(_))));
+    assert_eq!((ask(&before[0]).await, ask(&after[0]).await), (StatusCode::OK, StatusCode::UNAUTHORIZED), "as before");
+
+    server.reload(next).await.unwrap();
+    assert_eq!((ask(&before[0]).await, ask(&after[0]).await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+    let refused = old.push(&name, &package("second"), None, |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Unauthorized { shown: true, .. }), "{refused:?}");
+    let new = old.with_token(Secret::new(after[0].expose().to_owned()));
+    new.push(&name, &package("third"), None, |_| {}).await.unwrap();
+    let path = format!("/v2/open/a/manifests/{}", pushed.digest);
+    let found = request(at, None, "http/1.1", Method::GET, &path, &[], b"");
+    assert_eq!(found.await.body, pushed.manifest, "what was pushed before is there");
+    server.shutdown().await;
 }
 
 /// As the manual says: the database first, by itself, then the objects, while others push.
