@@ -58,7 +58,7 @@ pub enum Defect {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 36] = [
+pub const TARGETS: [Target; 37] = [
     targets::message::REQUEST,
     targets::message::REPLY,
     targets::ring::RING,
@@ -94,6 +94,7 @@ pub const TARGETS: [Target; 36] = [
     targets::steward::STEWARD,
     targets::http::HTTP,
     targets::release::RELEASE,
+    targets::publisher::PUBLISHER,
     targets::drawbridge::DRAWBRIDGE,
 ];
 

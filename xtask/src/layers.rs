@@ -36,13 +36,26 @@ const CONTRACT: &str = "a contract knows no sibling";
 const GUEST: &str = "the guest knows gate, workload and identity only: never the verifier, never a layer above";
 const SERVICE: &str =
     "keep, steward and drawbridge do not know each other; of them only keep uses silicon outside tests";
+const SHARED: &str = "what services share knows none of them";
 const PROGRAM: &str = "a workload is anybody's program: it knows WASI or Linux, and nothing of ours";
 const LIBRARY: &str = "the library for programs knows spec/wit, and nothing of ours";
 const COMPONENT: &str =
     "the Steward in a Keep is the issuing core behind the library for programs, and nothing of the host";
 const TOOL: &str = "tools and tests may see everything, and nothing sees them";
-const EVERYTHING: &[&str] =
-    &["gate", "workload", "identity", "evidence", "silicon", "keep", "steward", "drawbridge", "warden", "donjon"];
+const EVERYTHING: &[&str] = &[
+    "gate",
+    "workload",
+    "identity",
+    "evidence",
+    "silicon",
+    "clients",
+    "hsm",
+    "keep",
+    "steward",
+    "drawbridge",
+    "warden",
+    "donjon",
+];
 
 /// Every crate of ours, lowest first.
 const ROOMS: &[Room] = &[
@@ -53,9 +66,11 @@ const ROOMS: &[Room] = &[
     room("silicon", &["evidence"], &[], "silicon may use evidence's formats, nothing else"),
     room("shim", &["gate", "workload", "identity"], &[], GUEST),
     room("exec", &["gate", "workload", "identity"], &[], GUEST),
+    room("clients", &[], &[], SHARED),
+    room("hsm", &["identity"], &[], SHARED),
     room("keep", &["gate", "workload", "identity", "evidence", "silicon"], &[], SERVICE),
-    room("steward", &["workload", "identity", "evidence"], &["silicon"], SERVICE),
-    room("drawbridge", &["workload", "identity", "evidence"], &["silicon"], SERVICE),
+    room("steward", &["workload", "identity", "evidence", "clients", "hsm"], &["silicon"], SERVICE),
+    room("drawbridge", &["workload", "identity", "evidence", "clients", "hsm"], &["silicon"], SERVICE),
     room(
         "warden",
         &["gate", "workload", "identity", "evidence", "keep", "steward", "drawbridge"],

@@ -11,6 +11,8 @@ use std::path::Path;
 use drawbridge::client::{Client, ClientError, Trust};
 use identity::deployment::Deployment;
 use identity::names::{ANONYMOUS_DEPLOYMENT, ANONYMOUS_ROLE};
+use identity::publisher::{self, Accepted, Signature};
+use identity::release::Allowed;
 use identity::signed::OwnerSigned;
 use keep::{Backend, Cache, Event, Folders, Host, Image, Launch, Memory, Running, StartError, Stdio};
 use steward::signer::Signatures;
@@ -32,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) anchors: Vec<Digest>,
     /// The owner-signed Deployment.
     pub(crate) deployment: Option<Vec<u8>>,
+    /// The signature of the workload's publisher.
+    pub(crate) signature: Option<Signature>,
     /// The role in it; may be left out if there is only one.
     pub(crate) role: Option<Name>,
     /// For a Keep without a Deployment.
@@ -122,6 +126,7 @@ fn launch(
     let image = Image::built_in().map_err(Failure::new)?;
     let launch = Launch::new(image, bytes, request.deployment)
         .map_err(|error| Failure::caused("cannot fix the brief", &error))?
+        .with_signature(request.signature.as_ref().map(Signature::encode))
         .with_memory(request.memory);
     steps(Event::Milestone {
         step: 4,
@@ -216,7 +221,8 @@ fn named(request: &Request, deployment: Option<&OwnerSigned<Deployment>>) -> Res
     })
 }
 
-/// Step 3: the digest that was said, else the one the Deployment has for the role, else what a public tag points at.
+/// Step 3: the digest that was said, else the one that is signed, else the one the Deployment has for the role, else what a public
+/// tag points at.
 async fn digest(
     client: &Client,
     request: &Request,
@@ -229,14 +235,23 @@ async fn digest(
         })?),
         None => None,
     };
-    let digest = match (request.location.digest, covered, &request.location.tag) {
+    let not_held = |error| {
+        Failure::caused("the workload's signature does not hold", &error)
+            .hint("give the one that its publisher made for this workload: `donjon push` writes it as workload.sig")
+    };
+    let signed = request.signature.as_ref().map(Signature::workload).transpose().map_err(not_held)?;
+    let only = covered.and_then(|covered| match covered.first() {
+        Some(Accepted::Digest(digest)) if covered.len() == 1 => Some(*digest),
+        _ => None,
+    });
+    let digest = match (request.location.digest.or(signed).or(only), covered, &request.location.tag) {
         (Some(digest), _, _) => digest,
-        (None, Some(covered), _) if covered.len() == 1 => {
-            covered.first().copied().ok_or_else(|| Failure::new("no workload"))?
-        }
         (None, Some(covered), _) => {
-            return Err(Failure::new(format_args!("the Deployment lets {} workloads play `{role}`", covered.len()))
-                .hint("say which, as HOST/REPOSITORY@sha256:…"));
+            return Err(Failure::new(format_args!(
+                "the Deployment lets {} play `{role}`",
+                Allowed::Only(covered.clone())
+            ))
+            .hint("say which, as HOST/REPOSITORY@sha256:…; give the signature of a product with --signature"));
         }
         (None, None, Some(tag)) => {
             let reference = Reference::Tag(tag.clone());
@@ -258,10 +273,13 @@ async fn digest(
                 .hint("add @sha256:… or :TAG, or give the owner's Deployment with --deployment"));
         }
     };
+    let published = request.signature.as_ref().map(|signature| signature.verify(&digest, &Signatures));
+    let published = published.transpose().map_err(not_held)?;
     match covered {
-        Some(covered) if !covered.contains(&digest) => {
-            Err(Failure::new(format_args!("the Deployment does not let {digest} play `{role}`"))
-                .hint("push it under this Deployment, or deploy one that the owner signed for"))
+        Some(covered) if !publisher::accepts(covered, &digest, published.as_ref()) => {
+            let found = publisher::said(published.as_ref());
+            Err(Failure::new(format_args!("the Deployment does not let {digest}, {found}, play `{role}`"))
+                .hint("push it under this Deployment, or deploy one that the owner signed for; --signature tells who published it"))
         }
         _ => Ok(digest),
     }

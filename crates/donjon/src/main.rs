@@ -41,6 +41,9 @@ enum Command {
     Init(command::init::Init),
     Pack(command::pack::Pack),
     Push(command::push::Push),
+    Sign(command::sign::Sign),
+    #[command(subcommand)]
+    Policy(command::push::Policy),
     Pull(command::remote::Pull),
     Tag(command::remote::Tag),
     List(command::remote::List),
@@ -90,6 +93,8 @@ fn main() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Pack(pack) => pack.run(),
         Command::Push(push) => push.run(),
+        Command::Sign(sign) => sign.run(),
+        Command::Policy(policy) => policy.run(),
         Command::Pull(pull) => pull.run(),
         Command::Tag(tag) => tag.run(),
         Command::List(list) => list.run(),

@@ -14,6 +14,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use identity::deployment::{Deployment, Role};
 use identity::ear::{Class, Measurement};
 use identity::keys::{Signer, key_digest};
+use identity::publisher::{self, Accepted, Published};
 use identity::release::{Allowed, ReleasePolicy};
 use identity::signed::{Document, seal};
 use serde::Deserialize;
@@ -54,16 +55,8 @@ impl Owner {
 
     /// Reads the key. It is never made here: a mistyped name would be a new owner, whom nobody knows.
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
-        let shown = file.display();
-        let pem = std::fs::read(file).map(Zeroizing::new).map_err(|error| {
-            Failure::caused(format_args!("cannot read the owner key {shown}"), &error)
-                .hint("`donjon init` makes one; --owner-key names one that lies elsewhere")
-        })?;
-        let key = Key::from_pem(&pem).map_err(|error| {
-            Failure::caused(format_args!("{shown} is not an owner key"), &error)
-                .hint("expected a P-256 or P-384 private key, PKCS#8 in PEM; move the file away to make a new key")
-        })?;
-        Ok(Self { key })
+        read_key(file, "owner key", "`donjon init` makes one; --owner-key names one that lies elsewhere")
+            .map(|key| Self { key })
     }
 
     /// Where the key lies unless another place is named.
@@ -78,10 +71,27 @@ impl Owner {
         seal(document, &self.key).map_err(|error| Failure::caused("cannot sign", &error))
     }
 
+    /// The key, where the owner publishes as well.
+    pub(crate) fn into_key(self) -> Key {
+        self.key
+    }
+
     /// SHA-256 of the public key (SPKI DER): how policies and briefs name this owner.
     pub(crate) fn digest(&self) -> Digest {
         key_digest(self.key.spki())
     }
+}
+
+/// Reads a private key that signs.
+pub(crate) fn read_key(file: &Path, whose: &str, hint: &str) -> Result<Key, Failure> {
+    let shown = file.display();
+    let pem = std::fs::read(file)
+        .map(Zeroizing::new)
+        .map_err(|error| Failure::caused(format_args!("cannot read the {whose} {shown}"), &error).hint(hint))?;
+    Key::from_pem(&pem).map_err(|error| {
+        Failure::caused(format_args!("{shown} is not a {whose}"), &error)
+            .hint("expected a P-256 or P-384 private key, PKCS#8 in PEM")
+    })
 }
 
 /// A new P-256 key, PKCS#8 in DER.
@@ -123,9 +133,24 @@ struct PlannedRole {
     peers: BTreeSet<Name>,
     #[serde(default)]
     workloads: BTreeSet<Digest>,
+    /// What may play it by its publisher's signature. Where there is one, what is pushed needs a signature and does not become
+    /// part of the Deployment, which goes on as it is from version to version.
+    #[serde(default)]
+    products: Vec<PlannedProduct>,
     /// Secrets of the repository that its workloads may have.
     #[serde(default)]
     secrets: BTreeSet<Name>,
+}
+
+/// What a publisher signs, from a version on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlannedProduct {
+    name: Name,
+    /// The least security version number.
+    minimum: u64,
+    /// The publisher's key; the owner's if nothing is said.
+    publisher: Option<Digest>,
 }
 
 /// Who may fetch.
@@ -151,6 +176,13 @@ enum PlannedClass {
     Insecure,
 }
 
+/// A workload that is pushed for a role, of which a publisher may have said something.
+pub(crate) struct Pushed<'a> {
+    pub(crate) role: &'a Name,
+    pub(crate) workload: Digest,
+    pub(crate) published: Option<&'a Published>,
+}
+
 /// The two documents, signed.
 pub(crate) struct Sealed {
     pub(crate) deployment: Vec<u8>,
@@ -168,24 +200,27 @@ impl Plan {
         workload::settings::parse(&shown, &text).map_err(|error| Failure::hinted(&error, error.hint()))
     }
 
-    /// Signs what the plan says, with `workload` in `role`, for `repository`. Where nothing changed since `before`, those
-    /// documents are used again.
+    /// Signs what the plan says, with what is pushed, for `repository`. Where nothing changed since `before`, those documents are
+    /// used again.
     pub(crate) fn seal(
         &self,
         owner: &Owner,
-        role: &Name,
-        workload: Digest,
+        pushed: Option<&Pushed<'_>>,
         repository: &Repository,
         images: &[[u8; 48]],
         before: &Before,
     ) -> Result<Sealed, Failure> {
         let spki = owner.key.spki().to_vec();
-        let roles = self.roles(role, workload, before)?;
-        let workloads = roles.values().flat_map(|role| role.workloads.iter().copied()).collect();
-        let mut secrets: BTreeMap<Name, BTreeSet<Digest>> = BTreeMap::new();
+        let roles = self.roles(owner, pushed, before)?;
+        if roles.is_empty() {
+            return Err(Failure::new("nothing plays any role yet")
+                .hint(format_args!("push a workload, or name `workloads` or `products` of a role in {PLAN}")));
+        }
+        let workloads = roles.values().flat_map(|role| role.workloads.iter().cloned()).collect();
+        let mut secrets: BTreeMap<Name, BTreeSet<Accepted>> = BTreeMap::new();
         for (name, role) in &roles {
             for secret in self.role.get(name).into_iter().flat_map(|planned| &planned.secrets) {
-                secrets.entry(secret.clone()).or_default().extend(&role.workloads);
+                secrets.entry(secret.clone()).or_default().extend(role.workloads.iter().cloned());
             }
         }
 
@@ -234,22 +269,55 @@ impl Plan {
         })
     }
 
-    fn roles(&self, pushed: &Name, workload: Digest, before: &Before) -> Result<BTreeMap<Name, Role>, Failure> {
-        if !self.role.contains_key(pushed) {
-            return Err(Failure::new(format_args!("the plan has no role `{pushed}`"))
-                .hint(format_args!("add `[role.{pushed}]` to {PLAN}, or name another with --role")));
+    fn roles(
+        &self,
+        owner: &Owner,
+        pushed: Option<&Pushed<'_>>,
+        before: &Before,
+    ) -> Result<BTreeMap<Name, Role>, Failure> {
+        if let Some(Pushed { role, .. }) = pushed
+            && !self.role.contains_key(*role)
+        {
+            return Err(Failure::new(format_args!("the plan has no role `{role}`"))
+                .hint(format_args!("add `[role.{role}]` to {PLAN}, or name another with --role")));
         }
         let mut roles: BTreeMap<Name, Role> = BTreeMap::new();
-        for (name, PlannedRole { names, peers, workloads, secrets: _ }) in &self.role {
-            let mut workloads = workloads.clone();
-            if name == pushed {
-                workloads.insert(workload);
+        for (name, PlannedRole { names, peers, workloads, products, secrets: _ }) in &self.role {
+            let mut exact = workloads.clone();
+            let pushed = pushed.filter(|pushed| pushed.role == name);
+            if let Some(pushed) = pushed {
+                if products.is_empty() {
+                    exact.insert(pushed.workload);
+                }
             } else if let Some(role) = before.deployment.as_ref().and_then(|last| last.document.roles.get(name)) {
-                workloads.extend(role.workloads.iter().filter(|workload| !before.revoked.contains(workload)));
+                let kept = role.workloads.iter().filter_map(|accepted| match accepted {
+                    Accepted::Digest(digest) => Some(*digest),
+                    // The plan says which.
+                    Accepted::Product { .. } => None,
+                });
+                exact.extend(kept.filter(|workload| !before.revoked.contains(workload)));
             }
-            if let Some(kept) = workloads.iter().find(|workload| before.revoked.contains(workload)) {
+            if let Some(kept) = exact.iter().find(|workload| before.revoked.contains(workload)) {
                 return Err(Failure::new(format_args!("{kept} is to be revoked, and to play `{name}`"))
                     .hint(format_args!("take it out of {PLAN}, and push another program")));
+            }
+            let products = products.iter().map(|PlannedProduct { name, minimum, publisher }| Accepted::Product {
+                signer: publisher.unwrap_or_else(|| owner.digest()),
+                product: name.clone(),
+                minimum: *minimum,
+            });
+            let workloads: BTreeSet<_> = exact.into_iter().map(Accepted::from).chain(products).collect();
+            if let Some(Pushed { workload, published, .. }) = pushed
+                && !publisher::accepts(&workloads, workload, *published)
+            {
+                let found = publisher::said(*published);
+                return Err(Failure::new(format_args!(
+                    "`{name}` may not be played by what is pushed: expected {}, found {found}",
+                    Allowed::Only(workloads)
+                ))
+                .hint(
+                    "sign it as it is pushed: --product, --svn and, if the publisher is not the owner, --publisher-key",
+                ));
             }
             // Nothing plays it yet: a Deployment has no such roles. It comes with the push of that role.
             if !workloads.is_empty() {

@@ -431,6 +431,7 @@ fn request(nonce: &[u8], fields: impl FnOnce(&[u8]) -> ([u8; 64], [u8; 32])) -> 
         brief: BRIEF_OF_REQUEST.to_vec(),
         nonce: Nonce::new(nonce.to_vec()).expect("a nonce"),
         deployment: None,
+        signature: None,
         collateral: vec![Collateral { kind: CollateralKind::Crl, bytes: amd.crl_der(NOW - 1, NOW + 1, &[]) }],
         endorsements: vec![amd.vcek_der(amd.tcb()), amd.ask_der().to_vec()],
     };
@@ -852,6 +853,7 @@ fn certified() -> (Vec<Vec<u8>>, Digest) {
         registers: (0..4).map(|byte| Measurement::new([byte; 48]).expect("a register")).collect(),
         brief: Digest::of(BRIEF_OF_REQUEST),
         workload: Digest::of(b"workload"),
+        publisher: None,
         workload_binding: WorkloadBinding::Hardware,
         tcb: "components 7".to_owned(),
         tcb_status: TcbStatus::SWHardeningNeeded,

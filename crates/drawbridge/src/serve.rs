@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::{Extension, Router};
+use clients::Client;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -242,7 +243,7 @@ async fn accept(
                     let (limits, serving, stopped) = (limits.clone(), serving.clone(), stopped.clone());
                     connections.spawn(async move {
                         let _slot = slot;
-                        if let Err(error) = connection(stream, serving, &limits, stopped).await {
+                        if let Err(error) = connection(stream, from.ip().into(), serving, &limits, stopped).await {
                             tracing::debug!(%from, %error, "connection ended");
                         }
                     });
@@ -284,6 +285,7 @@ async fn collect(Kept { store, metrics, limits, .. }: Kept) -> Infallible {
 
 async fn connection(
     stream: TcpStream,
+    client: Client,
     mut serving: watch::Receiver<Arc<Served>>,
     limits: &Limits,
     mut stopped: watch::Receiver<bool>,
@@ -294,7 +296,7 @@ async fn connection(
     let session = stream.get_ref().1;
     let peer = Peer::showing(session.peer_certificates().unwrap_or_default());
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let service = TowerToHyperService::new(served.router.clone().layer(Extension(peer)));
+    let service = TowerToHyperService::new(served.router.clone().layer(Extension(peer)).layer(Extension(client)));
     let stream = TokioIo::new(Idle::new(stream, limits.idle));
     if http2 {
         let connection = http2::Builder::new(TokioExecutor::new())

@@ -5,6 +5,7 @@
 //! Invariant: a confidential repository always has an owner, whose key alone can open it (`trust.md`, 14).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,8 @@ pub struct Limits {
     pub collect: Duration,
     /// The biggest blob, in bytes.
     pub blob: u64,
+    /// Requests of one client in a second, ten seconds' worth of them at once; as many as it likes if absent.
+    pub rate: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             blob_idle: Duration::from_secs(24 * 3600),
             collect: Duration::from_secs(900),
             blob: 64 * 1024 * 1024 * 1024,
+            rate: None,
         }
     }
 }

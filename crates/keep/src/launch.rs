@@ -29,6 +29,7 @@ pub struct Launch {
     pub(crate) brief: Arc<[u8]>,
     pub(crate) brief_hash: [u8; 32],
     pub(crate) deployment: Option<Arc<[u8]>>,
+    pub(crate) signature: Option<Arc<[u8]>>,
     pub(crate) memory: Memory,
 }
 
@@ -79,8 +80,15 @@ impl Launch {
             brief: brief.into(),
             brief_hash,
             deployment: deployment.map(Into::into),
+            signature: None,
             memory: Memory::default(),
         })
+    }
+
+    /// With the signature of the workload's publisher; the Keep passes it on, too.
+    #[must_use]
+    pub fn with_signature(self, signature: Option<Vec<u8>>) -> Self {
+        Self { signature: signature.map(Into::into), ..self }
     }
 
     /// With so much memory, where a Keep has memory of its own: in a micro-VM.

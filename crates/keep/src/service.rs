@@ -129,7 +129,8 @@ impl Service {
             Request::Brief => Reply::Brief { brief: &self.launch.brief }.encode(out),
             Request::Deployment => {
                 let deployment = self.launch.deployment.as_deref().unwrap_or_default();
-                Reply::Deployment { deployment }.encode(out)
+                let signature = self.launch.signature.as_deref().unwrap_or_default();
+                Reply::Deployment { deployment, signature }.encode(out)
             }
             Request::Attest { purpose, spki, nonce } => {
                 let purpose = match purpose {
@@ -302,6 +303,7 @@ mod tests {
             brief: Arc::from(*b"brief"),
             brief_hash: [0; 32],
             deployment: None,
+            signature: None,
             memory: Memory::default(),
         };
         let events = Box::new(|_| {});

@@ -22,6 +22,7 @@ use identity::{
     deployment::Deployment,
     ear::{Ear, Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding, pseudonym},
     names::{Nonce, SpiffeId},
+    publisher::{self, Published},
 };
 use sha2::{Digest as _, Sha256};
 use workload::{
@@ -129,7 +130,7 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
         return enarx::judge(request, steward, now);
     }
     let request = csr::Request::parse(request, &Signatures)?;
-    let Statement { brief: brief_bytes, nonce, deployment, .. } = &request.statement;
+    let Statement { brief: brief_bytes, nonce, deployment, signature, .. } = &request.statement;
 
     // Rule 10. Whoever has no fresh nonce of ours has our attention no longer than this.
     let fresh = steward.nonces().open(Purpose::Issue, nonce, now)?;
@@ -156,10 +157,12 @@ pub(crate) fn judge(request: &[u8], asked: Asked, steward: &Steward, now: u64) -
     let verified = proof.ok_or(Refusal::Evidence(verdict))?;
     steward.objects().keep(strange);
 
-    let named = name(&brief, deployment.as_deref(), steward)?;
+    let published = publisher::published(signature.as_deref(), &brief.workload, &Signatures)?;
+    let named = name(&brief, deployment.as_deref(), published.as_ref(), steward)?;
+    let brief_hash = Digest::new(brief_hash);
     decide(
         steward,
-        &Asker { asked, spki: &request.spki, nonce, fresh, brief: &brief, brief_hash: Digest::new(brief_hash), named },
+        &Asker { asked, spki: &request.spki, nonce, fresh, brief: &brief, brief_hash, published, named },
         &verified,
         now,
     )
@@ -188,7 +191,12 @@ struct Named {
 
 /// Rule 3. Without a Deployment the Keep is anonymous; with one that does not hold it is refused rather than
 /// left without the name it asked for.
-fn name(brief: &Brief, deployment: Option<&[u8]>, steward: &Steward) -> Result<Named, Refusal> {
+fn name(
+    brief: &Brief,
+    deployment: Option<&[u8]>,
+    published: Option<&Published>,
+    steward: &Steward,
+) -> Result<Named, Refusal> {
     let policy = steward.policy();
     let Some(deployment) = deployment else {
         return Ok(Named {
@@ -198,7 +206,7 @@ fn name(brief: &Brief, deployment: Option<&[u8]>, steward: &Steward) -> Result<N
         });
     };
     let deployment = Deployment::open(deployment, steward.owners())?;
-    let role = deployment.covers(brief)?;
+    let role = deployment.covers(brief, published)?;
     let owner = *deployment.owner();
     if !policy.names().deployment(owner, &deployment.id) {
         return Err(Refusal::Unregistered { owner, deployment: deployment.id.clone() });
@@ -223,6 +231,7 @@ struct Asker<'a> {
     fresh: Fresh,
     brief: &'a Brief,
     brief_hash: Digest,
+    published: Option<Published>,
     named: Named,
 }
 
@@ -298,7 +307,7 @@ pub(crate) fn until(
 
 /// Writes the EAR, and what is to be signed. Asks for the proof of verification and for nothing weaker.
 fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, now: u64) -> Result<Decided, Refusal> {
-    let Asker { asked, spki, nonce, fresh, brief, brief_hash, named: Named { id, owner, dns } } = asker;
+    let Asker { asked, spki, nonce, fresh, brief, brief_hash, published, named: Named { id, owner, dns } } = asker;
     let location = match asked {
         Asked::Keep => None,
         Asked::Workload => Some(location(brief)?),
@@ -326,6 +335,7 @@ fn decide(steward: &Steward, asker: &Asker<'_>, verified: &Verified<Subject>, no
         registers,
         brief: *brief_hash,
         workload: brief.workload,
+        publisher: published.clone(),
         workload_binding: WorkloadBinding::Hardware,
         tcb,
         tcb_status,

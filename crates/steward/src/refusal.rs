@@ -16,6 +16,7 @@ use identity::{
     ear::{EarSignError, MeasurementError},
     keys::SignError,
     problem::{FailedCheck, Problem},
+    publisher::SignatureError,
     signed::OpenError,
 };
 use thiserror::Error;
@@ -53,6 +54,10 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("deployment.id", "the Deployment is the one the brief names"),
     ("deployment.role", "the Deployment has the role the brief names"),
     ("deployment.workload", "the role may be played by the brief's workload"),
+    (
+        "workload.signature",
+        "the signature of the workload's publisher is one, verifies, and is about the brief's workload",
+    ),
     ("deployment.registered", "the policy registers the Deployment's owner for its id"),
     ("deployment.version", "the Deployment is not older than the policy accepts"),
     ("name.registered", "the policy registers the owner for each DNS name of the role"),
@@ -118,6 +123,9 @@ pub enum Refusal {
     /// The Deployment cannot be read, or its owner did not sign it.
     #[error("Deployment: {0}")]
     Deployment(#[from] OpenError),
+    /// The signature of the workload's publisher does not hold.
+    #[error("workload: {0}")]
+    Signature(#[from] SignatureError),
     /// The Deployment is not about this brief.
     #[error("Deployment: {0}")]
     NotCovered(#[from] NotCovered),
@@ -353,6 +361,13 @@ impl Refusal {
                 "trust.md rule 3",
                 "send the Deployment as its owner signed it",
             ),
+            Self::Signature(error) => one(
+                "workload.signature",
+                meaning("workload.signature"),
+                error.to_string(),
+                "trust.md rule 13",
+                "send the signature as the workload's publisher made it, or none",
+            ),
             Self::NotCovered(error) => {
                 let id = match error {
                     NotCovered::TrustDomain { .. } => "deployment.trust_domain",
@@ -431,6 +446,7 @@ impl Refusal {
             Self::Nonce(_) => ("nonce", "the nonce is not accepted"),
             Self::Evidence(_) | Self::Carried(_) | Self::Tee { .. } => ("evidence", "the evidence is not accepted"),
             Self::Deployment(_)
+            | Self::Signature(_)
             | Self::NotCovered(_)
             | Self::Unregistered { .. }
             | Self::Version { .. }
@@ -584,11 +600,12 @@ mod tests {
             Refusal::Carried(CarriedError::Collateral("JSON".to_owned())),
             Refusal::Tee { tee: "snp" },
             Refusal::Deployment(OpenError::Signature),
+            Refusal::Signature(SignatureError::Signature),
             Refusal::NotCovered(NotCovered::NoOwner),
             Refusal::NotCovered(NotCovered::TrustDomain { expected: domain.clone(), found: domain }),
             Refusal::NotCovered(NotCovered::Deployment { expected: name.clone(), found: name.clone() }),
             Refusal::NotCovered(NotCovered::Role { role: name.clone() }),
-            Refusal::NotCovered(NotCovered::Workload { role: name.clone(), workload: digest }),
+            Refusal::NotCovered(NotCovered::Workload { role: name.clone(), workload: digest, published: None }),
             Refusal::Unregistered { owner: digest, deployment: name },
             Refusal::Version { deployment: "shop".parse().unwrap(), expected: 2, found: 1 },
             Refusal::Names { owner: digest, names: vec!["a.example".parse().unwrap()] },

@@ -15,6 +15,7 @@ use std::{
 };
 
 use axum::Router;
+use clients::Client;
 use hyper::{
     Request,
     body::Incoming,
@@ -39,7 +40,7 @@ use workload::digest::Digest;
 use crate::{
     Settings, Steward, Unfit,
     collateral::{Cache, Reader},
-    http::{self, Client},
+    http,
     record::writer::Record,
     settings::{Clock, Opened, SettingsError},
 };

@@ -14,6 +14,7 @@ use identity::{
     csr::{self, Carrier, Evidence, Statement},
     ear::{Class, Measurement, TcbStatus, Tee, WorkloadBinding},
     pem,
+    publisher::{Accepted, Claim, Published, Signature},
 };
 use steward::{
     Steward,
@@ -427,6 +428,7 @@ fn a_brief_that_is_not_canonical_is_unreadable() {
             brief,
             nonce: keep.nonce.clone(),
             deployment: None,
+            signature: None,
             collateral: Vec::new(),
             endorsements: keep.endorsements.clone(),
         };
@@ -742,6 +744,52 @@ fn rule_3_a_role_or_workload_the_deployment_does_not_cover_gets_no_name() {
         deployment.trust_domain = "example.com".parse().unwrap();
         keep.deployment = Some(deployment.seal(&world.owner).unwrap());
     });
+}
+
+#[test]
+fn rule_13_a_role_for_a_product_is_for_what_its_publisher_signed_and_not_for_older_versions() {
+    let world = World::new();
+    let [publisher, other] = [1, 2].map(|_| Key::random(Algorithm::EcdsaP256Sha256).unwrap());
+    let workload = Digest::of(b"a version nobody has named");
+    let sign = |by: &Key, product: &str, svn, workload| {
+        let claim = Claim { reference: "r".to_owned(), workload, product: product.parse().unwrap(), svn };
+        Some(Signature::make(&claim, by).unwrap().encode())
+    };
+    let mut deployment = world.deployment();
+    let signer = Digest::of(publisher.spki());
+    let product: workload::names::Name = "shop".parse().unwrap();
+    deployment.roles.values_mut().next().unwrap().workloads =
+        [Accepted::Product { signer, product: product.clone(), minimum: 3 }].into();
+    let sealed = deployment.seal(&world.owner).unwrap();
+    let with = |signature| {
+        let mut keep = world.keep();
+        keep.brief.workload = workload;
+        keep.deployment = Some(sealed.clone());
+        keep.signature = signature;
+        keep
+    };
+    for svn in [3, 4] {
+        let kept = read(&with(sign(&publisher, "shop", svn, workload)).ask().unwrap());
+        assert_eq!((kept.dns.len(), kept.ear.workload), (2, workload));
+        assert_eq!(kept.ear.publisher, Some(Published { signer, product: product.clone(), svn }));
+    }
+    assert_eq!(with(None).refused(), "deployment.workload", "nobody signed it");
+    assert_eq!(with(sign(&publisher, "shop", 2, workload)).refused(), "deployment.workload", "rolled back");
+    assert_eq!(with(sign(&publisher, "bank", 3, workload)).refused(), "deployment.workload", "another product");
+    assert_eq!(with(sign(&other, "shop", 3, workload)).refused(), "deployment.workload", "another publisher");
+    let foreign = sign(&publisher, "shop", 3, Digest::of(b"another workload"));
+    assert_eq!(with(foreign).refused(), "workload.signature");
+    let mut changed = sign(&publisher, "shop", 2, workload).unwrap();
+    let at = changed.windows(3).rposition(|three| three == b"\"2\"").unwrap();
+    changed[at + 1] = b'3';
+    assert_eq!(with(Some(changed)).refused(), "workload.signature", "its version changed");
+    assert_eq!(with(Some(b"signature".to_vec())).refused(), "workload.signature");
+    // What holds is told even where nobody asks for it; what does not is no matter of taste.
+    let mut keep = world.keep();
+    keep.signature = sign(&other, "x", 0, keep.brief.workload);
+    assert_eq!(read(&keep.ask().unwrap()).ear.publisher.unwrap().signer, Digest::of(other.spki()));
+    keep.signature = sign(&other, "x", 0, workload);
+    assert_eq!(keep.refused(), "workload.signature");
 }
 
 #[test]

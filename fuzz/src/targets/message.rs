@@ -124,7 +124,7 @@ fn requests() -> Vec<Vec<u8>> {
 fn replies() -> Vec<Vec<u8>> {
     let all = [
         Reply::Brief { brief: b"brief" },
-        Reply::Deployment { deployment: b"" },
+        Reply::Deployment { deployment: b"", signature: b"signature" },
         Reply::Evidence { media_type: "application/x", evidence: b"evidence" },
         Reply::Endorsements { certificates: vec![b"1", b"", b"3"], crl: b"crl" },
         Reply::Endorsements { certificates: vec![b""; 8], crl: b"" },

@@ -18,6 +18,7 @@ pub(crate) mod piece;
 pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod policy;
+pub(crate) mod publisher;
 pub(crate) mod quote;
 pub(crate) mod release;
 pub(crate) mod request;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use identity::ear::{Class, Measurement};
+use identity::publisher::Accepted;
 use identity::release::{Allowed, ReleasePolicy};
 use identity::signed::Document as _;
 use workload::Digest;
@@ -48,6 +49,10 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
 
 fn seeds() -> Vec<Vec<u8>> {
     let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d03010703420004").expect("hexadecimal");
+    let taken = |text: &str| -> BTreeSet<Accepted> {
+        let (signer, product) = (Digest::of(b"publisher"), "shop".parse().expect("a name"));
+        [Digest::of(text.as_bytes()).into(), Accepted::Product { signer, product, minimum: 3 }].into()
+    };
     let some = |text: &str| -> BTreeSet<Digest> { [Digest::of(text.as_bytes()), Digest::of(b"other")].into() };
     let first = ReleasePolicy {
         repository: "acme/shop".parse().expect("a repository"),
@@ -58,11 +63,11 @@ fn seeds() -> Vec<Vec<u8>> {
         anchors: some("anchor"),
         class: Class::Hardware,
         measurements: [Measurement::new([7; 48]).expect("a measurement")].into(),
-        workloads: Allowed::Only(some("workload")),
+        workloads: Allowed::Only(taken("workload")),
         deployments: Allowed::Only(["shop".parse().expect("a name")].into()),
         policies: Allowed::Any,
         maximum_age: None,
-        secrets: [("db", "a"), ("tls", "b")].map(|(name, of)| (name.parse().expect("a name"), some(of))).into(),
+        secrets: [("db", "a"), ("tls", "b")].map(|(name, of)| (name.parse().expect("a name"), taken(of))).into(),
     };
     let next = ReleasePolicy {
         version: 2,

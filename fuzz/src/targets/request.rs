@@ -43,12 +43,15 @@ fn run(input: &[u8], defect: Defect) -> Vec<u64> {
     };
     assert!(asked.yes.get(), "its sender does not hold the key");
     let within = |part: &[u8]| part.is_empty() || request.windows(part.len()).any(|window| window == part);
-    let Statement { evidence, brief, nonce, deployment, collateral, endorsements } = &statement;
+    let Statement { evidence, brief, nonce, deployment, signature, collateral, endorsements } = &statement;
     assert!(within(&evidence.bytes) && within(brief) && within(nonce.as_bytes()));
-    assert!(deployment.iter().chain(endorsements).all(|part| within(part)));
+    assert!(deployment.iter().chain(signature).chain(endorsements).all(|part| within(part)));
     assert!(collateral.iter().all(|piece| within(&piece.bytes)));
     let carried = steward::carried::read(&statement).map(|(evidence, _)| shape(&evidence));
-    vec![number(&(collateral.len(), endorsements.len(), deployment.is_some())), number(&carried.is_ok())]
+    vec![
+        number(&(collateral.len(), endorsements.len(), deployment.is_some(), signature.is_some())),
+        number(&carried.is_ok()),
+    ]
 }
 
 /// A key whose signature is a signature by its form.
@@ -78,10 +81,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         piece(CollateralKind::TcbInfo, info),
         piece(CollateralKind::QeIdentity, br#"{"enclaveIdentity":{},"signature":"00"}"#),
     ];
-    let statement = |media_type: &str, collateral, deployment, endorsements| Statement {
+    let statement = |media_type: &str, collateral, deployment: Option<Vec<u8>>, endorsements| Statement {
         evidence: Evidence { media_type: media_type.to_owned(), bytes: vec![9; 40] },
         brief: b"brief".to_vec(),
         nonce: Nonce::new(vec![5; 57]).expect("a nonce"),
+        signature: deployment.as_ref().map(|_| b"signature".to_vec()),
         deployment,
         collateral,
         endorsements,

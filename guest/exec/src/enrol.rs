@@ -12,11 +12,14 @@ use bytes::Bytes;
 use gate::message::Purpose;
 use identity::chain::ChainError;
 use identity::csr::{self, Collateral, CollateralKind};
+use identity::deployment::Deployment;
 use identity::ear::Class;
 use identity::enrol::{Attested, CERTIFICATE_RESPONSE_LIMIT, Enrol, EnrolError, HttpRequest, NONCE_RESPONSE_LIMIT};
 use identity::keys::Signer;
 use identity::pem;
+use identity::publisher::{self, Published, SignatureError};
 use rustls::sign::CertifiedKey;
+use workload::Brief;
 use workload::brief::StewardRef;
 use workload::names::DnsName;
 
@@ -26,7 +29,7 @@ use crate::files::{self, Node};
 use crate::keys::{AwsLc, Key};
 use crate::platform::Platform;
 use crate::refusal::{Refusal, Step};
-use crate::tls;
+use crate::tls::{self, NoPeers};
 
 /// What this Keep proves itself by: one credential after the other, in one class.
 pub(crate) struct Identity {
@@ -37,10 +40,17 @@ pub(crate) struct Identity {
     names: RwLock<Vec<DnsName>>,
     /// How much a certificate says.
     pub(crate) class: Class,
-    /// What the owner signed, as the host gave it and the Steward believed it.
-    pub(crate) deployment: Option<Vec<u8>>,
+    /// What was signed, as the host gave it and the Steward believed it.
+    pub(crate) papers: Papers,
     /// The directory in which a program finds the present one.
     files: OnceLock<Node>,
+}
+
+/// What owner and publisher signed about this Keep.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Papers {
+    pub(crate) deployment: Option<Vec<u8>>,
+    pub(crate) signature: Option<Vec<u8>>,
 }
 
 /// A key and its checked certificate.
@@ -100,14 +110,14 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    fn new(credential: Credential, deployment: Option<Vec<u8>>) -> Self {
+    fn new(credential: Credential, papers: Papers) -> Self {
         let class = credential.class;
         Self {
             now: RwLock::new(Arc::new(credential)),
             lifetime: AtomicU64::new(u64::MAX),
             names: RwLock::default(),
             class,
-            deployment,
+            papers,
             files: OnceLock::new(),
         }
     }
@@ -167,9 +177,27 @@ pub(crate) async fn enrol(
     brief_bytes: &[u8],
     steward: &StewardRef,
 ) -> Result<Identity, Refusal> {
-    let deployment = platform.deployment()?;
-    let credential = certify(platform, brief_bytes, steward, deployment.clone(), true).await?;
-    Ok(Identity::new(credential, deployment))
+    let papers = platform.papers()?;
+    let brief = Brief::decode(brief_bytes).map_err(|error| failed(Step::Launch, &error.into()))?;
+    papers.check(&brief).map_err(|error| Refusal::new(Step::Launch, "trust.deployment", &error, error.hint()))?;
+    let credential = certify(platform, brief_bytes, steward, papers.clone(), true).await?;
+    Ok(Identity::new(credential, papers))
+}
+
+impl Papers {
+    /// What the Steward will see as well; but the owner's word is this Keep's to obey, whoever the Steward is.
+    fn check(&self, brief: &Brief) -> Result<(), NoPeers> {
+        let published = self.published(brief)?;
+        if let Some(deployment) = &self.deployment {
+            Deployment::open(deployment, &AwsLc)?.covers(brief, published.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// What the publisher says of the brief's workload.
+    pub(crate) fn published(&self, brief: &Brief) -> Result<Option<Published>, SignatureError> {
+        publisher::published(self.signature.as_deref(), &brief.workload, &AwsLc)
+    }
 }
 
 /// Steps 5 to 8; people are told of each if `told`.
@@ -177,13 +205,14 @@ pub(crate) async fn certify(
     platform: &mut Platform,
     brief_bytes: &[u8],
     steward: &StewardRef,
-    deployment: Option<Vec<u8>>,
+    papers: Papers,
     told: bool,
 ) -> Result<Credential, Refusal> {
     let tell = |platform: &mut Platform, step, detail: &str| {
         if told { platform.milestone(step, detail) } else { Ok(()) }
     };
-    let enrol = Enrol::new(brief_bytes, deployment).map_err(|error| failed(Step::Launch, &error))?;
+    let Papers { deployment, signature } = papers;
+    let enrol = Enrol::new(brief_bytes, deployment, signature).map_err(|error| failed(Step::Launch, &error))?;
     let authority = enrol.endpoint().authority.to_string();
     let to = Endpoint {
         who: "the Steward",

@@ -157,7 +157,11 @@ impl Own {
         let chain = pem::decode(certificates).map_err(|_| Lack::Malformed)?;
         let keeps = Keeps::among(&roles, &self.brief, self.identity.as_deref()).map_err(|error| match error {
             NoPeers::Role { .. } => Lack::NotAPeer,
-            NoPeers::Certificate | NoPeers::Deployment | NoPeers::Open(_) | NoPeers::NotCovered(_) => Lack::Unavailable,
+            NoPeers::Certificate
+            | NoPeers::Deployment
+            | NoPeers::Open(_)
+            | NoPeers::Signature(_)
+            | NoPeers::NotCovered(_) => Lack::Unavailable,
         })?;
         let keep = keeps.verified(&chain, clock::now().as_secs()).ok_or(Lack::Untrusted)?;
         if !user::signed_by(&keep.spki, data, signature, &AwsLc) {

@@ -17,6 +17,7 @@ use gate::message::{ADDRESSES, Compile, Entry, Outcome, Purpose, Reply, Request}
 use gate::program::{Path, Streams, Texts};
 use workload::digest::Digest;
 
+use crate::enrol::Papers;
 use crate::refusal::{Refusal, Step, bounded};
 
 /// A name that has no answer by then has none.
@@ -67,10 +68,12 @@ impl Platform {
         }
     }
 
-    /// The owner's Deployment, if the host has one.
-    pub(crate) fn deployment(&mut self) -> Result<Option<Vec<u8>>, Refusal> {
+    /// The owner's Deployment and the signature of the workload's publisher, if the host has them.
+    pub(crate) fn papers(&mut self) -> Result<Papers, Refusal> {
         match self.ask(&Request::Deployment)? {
-            Reply::Deployment { deployment } => Ok(some(deployment)),
+            Reply::Deployment { deployment, signature } => {
+                Ok(Papers { deployment: some(deployment), signature: some(signature) })
+            }
             other => Err(unexpected("Deployment", &other)),
         }
     }

@@ -55,6 +55,6 @@ async fn renew(
     brief: &[u8],
     steward: &StewardRef,
 ) -> Result<(), Refusal> {
-    let credential = enrol::certify(platform, brief, steward, identity.deployment.clone(), false).await?;
+    let credential = enrol::certify(platform, brief, steward, identity.papers.clone(), false).await?;
     identity.replace(credential)
 }

@@ -12,6 +12,7 @@ use identity::chain::{VerifiedKeep, verify_chain};
 use identity::deployment::{Deployment, NotCovered};
 use identity::ear::Class;
 use identity::names::SpiffeId;
+use identity::publisher::SignatureError;
 use identity::signed::OpenError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
@@ -249,9 +250,9 @@ impl Keeps {
     /// Those in one of `roles` that the owner's Deployment lets this Keep talk to.
     pub(crate) fn among(roles: &[Name], brief: &Brief, identity: Option<&Identity>) -> Result<Self, NoPeers> {
         let (Some(steward), Some(identity)) = (&brief.steward, identity) else { return Err(NoPeers::Certificate) };
-        let deployment = identity.deployment.as_ref().ok_or(NoPeers::Deployment)?;
+        let deployment = identity.papers.deployment.as_ref().ok_or(NoPeers::Deployment)?;
         let deployment = Deployment::open(deployment, &AwsLc)?;
-        let own = deployment.covers(brief)?;
+        let own = deployment.covers(brief, identity.papers.published(brief)?.as_ref())?;
         if let Some(role) = roles.iter().find(|role| !own.peers.contains(*role)) {
             return Err(NoPeers::Role { own: brief.role.clone(), role: role.clone() });
         }
@@ -282,18 +283,20 @@ pub(crate) enum NoPeers {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
+    Signature(#[from] SignatureError),
+    #[error(transparent)]
     NotCovered(#[from] NotCovered),
     #[error("the Deployment does not let role {own} talk to role {role}")]
     Role { own: Name, role: Name },
 }
 
 impl NoPeers {
-    const fn hint(&self) -> &'static str {
+    pub(crate) const fn hint(&self) -> &'static str {
         match self {
             Self::Certificate => "deploy it with a Steward",
             Self::Deployment => "deploy it with one that has these roles",
-            Self::Open(_) => "deploy it again",
-            Self::NotCovered(_) => "deploy it with its own Deployment",
+            Self::Open(_) | Self::Signature(_) => "deploy it again",
+            Self::NotCovered(_) => "deploy it with its own Deployment, and with the signature that this asks for",
             Self::Role { .. } => "add it to the `peers` of the role in the Deployment, and sign that again",
         }
     }

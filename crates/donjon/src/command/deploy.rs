@@ -16,7 +16,7 @@ use workload::reference::Location;
 
 use crate::code::{Caching, Waiting};
 use crate::command::run::{ended, pair};
-use crate::command::{hand_on, runtime};
+use crate::command::{hand_on, runtime, sign};
 use crate::deploy::{self, Request, deploy};
 use crate::failure::Failure;
 
@@ -28,6 +28,9 @@ pub(crate) struct Deploy {
     /// The owner-signed Deployment (`donjon push` writes deployment.cose).
     #[arg(long, value_name = "FILE")]
     deployment: Option<PathBuf>,
+    /// The signature of the workload's publisher, for a role that asks for one (`donjon push --product` writes workload.sig).
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     /// The role in it.
     #[arg(long)]
     role: Option<Name>,
@@ -119,6 +122,7 @@ impl Deploy {
             steward_pins: self.steward_pins,
             anchors: self.anchors,
             deployment,
+            signature: self.signature.as_deref().map(sign::read).transpose()?,
             role: self.role,
             trust_domain: self.trust_domain,
             args: self.args,

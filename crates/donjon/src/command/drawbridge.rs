@@ -1,14 +1,14 @@
 //! `donjon drawbridge`: the registry as a process, and tokens for its file.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use drawbridge::{Handle, Limits, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens, read, serve};
-use tokio::signal::unix::{SignalKind, signal};
 use workload::names::Name;
 
-use crate::command::{interrupted, listen, log, runtime, say};
+use crate::command::{listen, log, runtime, say, until_told};
 use crate::failure::Failure;
 
 /// The Drawbridge: an OCI registry that lets confidential workloads out only to Keeps that proved themselves.
@@ -47,6 +47,10 @@ pub(crate) struct Serve {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
+    /// Requests of one client in a second, ten seconds' worth of them at once; 0 = as many as it likes. Behind a proxy all clients have
+    /// one address.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    rate: u32,
     /// The TLS certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "tls_self_made")]
     tls_certificates: Option<PathBuf>,
@@ -98,7 +102,8 @@ impl Serve {
         .map_err(|error| Failure::hinted(&error, Some(error.hint())).prefixed("cannot serve TLS"))?;
         let store = Storage::parse(&self.store, self.database.as_deref(), std::env::vars())
             .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("--store"))?;
-        Ok(Settings { tls, store, tokens, declared, limits: Limits::default() })
+        let limits = Limits { rate: NonZeroU32::new(self.rate), ..Limits::default() };
+        Ok(Settings { tls, store, tokens, declared, limits })
     }
 
     fn run(self) -> Result<ExitCode, Failure> {
@@ -112,21 +117,11 @@ impl Serve {
                 .map_err(|error| Failure::hinted(&error, error.hint()).prefixed("cannot start the Drawbridge"))?;
             say(&format!("url https://{}", drawbridge.local_addr));
             say(&format!("pin {}", drawbridge.pin));
-            let mut hangup =
-                signal(SignalKind::hangup()).map_err(|error| Failure::caused("cannot wait for SIGHUP", &error))?;
-            loop {
-                tokio::select! {
-                    () = interrupted() => break,
-                    _ = hangup.recv() => {}
-                }
-                match self.reload(&mut drawbridge, &tls).await {
-                    Ok(()) => say(&format!("reloaded: pin {}", drawbridge.pin)),
-                    // It goes on by what it had.
-                    Err(failure) => {
-                        failure.prefixed("not reloaded, nothing has changed").show();
-                    }
-                }
-            }
+            until_told(async || {
+                self.reload(&mut drawbridge, &tls).await?;
+                Ok(format!("pin {}", drawbridge.pin))
+            })
+            .await?;
             drawbridge.shutdown().await;
             Ok(ExitCode::SUCCESS)
         })

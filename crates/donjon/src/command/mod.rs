@@ -18,6 +18,7 @@ pub(crate) mod push;
 pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod secret;
+pub(crate) mod sign;
 pub(crate) mod steward;
 mod templates;
 pub(crate) mod token;
@@ -73,6 +74,23 @@ pub(crate) async fn interrupted() {
     };
     if told.wait_for(|told| *told).await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// Goes on until it is told to end; at each SIGHUP it reads its files again, and says what counts now, or goes on by what it had.
+pub(crate) async fn until_told(mut reload: impl AsyncFnMut() -> Result<String, Failure>) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::caused("cannot wait for SIGHUP", &error))?;
+    loop {
+        tokio::select! {
+            () = interrupted() => return Ok(()),
+            _ = hangup.recv() => {}
+        }
+        match reload().await {
+            Ok(now) => say(&format!("reloaded: {now}")),
+            Err(failure) => {
+                failure.prefixed("not reloaded, nothing has changed").show();
+            }
+        }
     }
 }
 

@@ -342,6 +342,105 @@ fn a_push_of_one_role_leaves_the_others() {
     assert!(revoked.contains("no role `other`"), "{revoked}");
 }
 
+/// What a publisher signs goes on under the Deployment that there is, and what is too old does not come back.
+#[test]
+fn rule_13_a_product_goes_on_from_version_to_version_and_never_back() {
+    let site = Site::new(true);
+    let token = site.path("token");
+    let plan = std::fs::read_to_string(site.path("project/Deployment.toml")).unwrap();
+    let least = |minimum: u32| {
+        let product = format!("[role.main]\nproducts = [{{ name = \"shop\", minimum = {minimum} }}]\n");
+        site.write("project/Deployment.toml", plan.replace("[role.main]\n", &product));
+    };
+    let push = |status: u8, extra: &[&str]| {
+        site.write("project/main.wasm", program(status));
+        words(&site.push(&[&["--token-file", &token], extra].concat())).iter().map(ToString::to_string).collect()
+    };
+    let push = |status, extra: &[&str]| -> Vec<String> { push(status, extra) };
+    let published = |status, svn: &str| done(&words(&push(status, &["--product", "shop", "--svn", svn])));
+    let signed = |name: &str| std::fs::read(site.path(&format!("project/{name}"))).unwrap();
+    let deployment = site.path("project/deployment.cose");
+    let deploy = |signature: &[u8]| {
+        let signature = site.write("signature", signature);
+        run(&words(&site.deploy(&site.location, &["--deployment", &deployment, "--signature", &signature])))
+    };
+
+    least(3);
+    let unsigned = fails(&words(&push(3, &[])));
+    assert!(unsigned.contains("signed by no publisher") && unsigned.contains("--svn"), "{unsigned}");
+    let old = fails(&words(&push(3, &["--product", "shop", "--svn", "2"])));
+    assert!(old.contains("version 2") && old.contains("from version 3 on"), "{old}");
+    let other = fails(&words(&push(3, &["--product", "bank", "--svn", "3"])));
+    assert!(other.contains("bank of publisher"), "{other}");
+    done(&["init", &site.path(""), "--owner-key", &site.path("publisher.pem")]);
+    let key = site.path("publisher.pem");
+    let foreign = fails(&words(&push(3, &["--product", "shop", "--svn", "3", "--publisher-key", &key])));
+    assert!(foreign.contains("may not be played by what is pushed"), "{foreign}");
+
+    let first = published(3, "3");
+    let (third, before) = (signed("workload.sig"), signed("deployment.cose"));
+    let (code, _, err) = deploy(&third);
+    assert!(code == Some(3) && err.contains("step 13"), "{err}");
+    // The next version needs nothing new from the owner; the one before is as good as it was.
+    let second = published(4, "4");
+    let fourth = signed("workload.sig");
+    assert!(first != second && third != fourth);
+    assert_eq!(signed("deployment.cose"), before, "the same Deployment");
+    assert_eq!((deploy(&fourth).0, deploy(&third).0), (Some(4), Some(3)));
+
+    // Without the signature, with another's, and with one that was changed.
+    let location = format!("{}@{second}", site.location);
+    let none = fails(&words(&site.deploy(&location, &["--deployment", &deployment])));
+    assert!(none.contains("signed by no publisher") && none.contains("--signature"), "{none}");
+    let which = fails(&words(&site.deploy(&site.location, &["--deployment", &deployment])));
+    assert!(which.contains("shop of publisher") && which.contains("--signature"), "{which}");
+    let signature = site.write("signature", &third);
+    let others = fails(&words(&site.deploy(&location, &["--deployment", &deployment, "--signature", &signature])));
+    assert!(others.contains("is about workload"), "{others}");
+    let mut changed = fourth.clone();
+    let at = changed.windows(3).rposition(|three| three == b"\"4\"").unwrap();
+    changed[at + 1] = b'9';
+    let (code, _, err) = deploy(&changed);
+    assert!(code == Some(125) && err.contains("does not verify"), "{err}");
+
+    // What anybody can read is signed by anybody, after it was pushed; what is confidential is not there to be signed.
+    let open = site.location.replace("/exit", "/open");
+    site.write("other/main.wasm", program(5));
+    site.write("other/Donjon.toml", "program = \"main.wasm\"\n");
+    let pin = site.drawbridge.fact("pin");
+    let other = site.path("other");
+    let pushed = done(&["push", &open, &other, "--pin", pin, "--token-file", &token]);
+    let (at, out) = (format!("{open}@{pushed}"), site.path("other.sig"));
+    let sign = |at: &str| -> Vec<String> {
+        let arguments = ["sign", at, "--product", "tool", "--svn", "1", "--publisher-key", &key, "--out", &out];
+        [&arguments[..], &["--pin", pin, "--token-file", &token]].concat().iter().map(ToString::to_string).collect()
+    };
+    done(&words(&sign(&at)));
+    let signature = identity::publisher::Signature::decode(&std::fs::read(&out).unwrap()).unwrap();
+    assert_eq!(signature.workload().unwrap().to_string(), pushed);
+    let tag = pushed.replace(':', "-") + ".sig";
+    assert!(done(&["list", &open, "--pin", pin]).contains(&tag));
+    let hidden = fails(&words(&sign(&location)));
+    assert!(hidden.contains("sign what is confidential as it is pushed"), "{hidden}");
+
+    // The owner lets nothing older run any more: the Deployment, whoever holds an old one the Steward's floor, and the release policy.
+    least(4);
+    let (project, owner) = (site.path("project"), site.path("owner.pem"));
+    let set = ["policy", "set", &site.location, &project, "--owner-key", &owner, "--pin", pin, "--token-file", &token];
+    done(&set);
+    let now = signed("deployment.cose");
+    assert_ne!(now, before, "another Deployment");
+    done(&set);
+    assert_eq!(signed("deployment.cose"), now, "nothing has changed");
+    assert_eq!(deploy(&fourth).0, Some(4), "control");
+    let (code, _, err) = deploy(&third);
+    assert!(code == Some(125) && err.contains("version 3"), "{err}");
+    let old = site.write("old.cose", &before);
+    let signature = site.write("signature", &third);
+    let (code, _, err) = run(&words(&site.deploy(&site.location, &["--deployment", &old, "--signature", &signature])));
+    assert!(code == Some(125) && err.contains("drawbridge.denied"), "certified, and not released: {err}");
+}
+
 #[test]
 fn another_owner_or_subject_overwrites_nothing() {
     let site = Site::new(true);

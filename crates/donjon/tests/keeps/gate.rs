@@ -172,7 +172,7 @@ fn evidence_is_about_this_keep_and_what_it_asked() {
     );
     let found = answers(SETTING, &lines);
     assert_eq!(found[0].reply(), Reply::Brief { brief: &brief });
-    assert_eq!(found[2].reply(), Reply::Deployment { deployment: b"" });
+    assert_eq!(found[2].reply(), Reply::Deployment { deployment: b"", signature: b"" });
     let endorsements = found[1].reply();
     let verifier = Verifier::new(&endorsements);
     let mut reports = 0;

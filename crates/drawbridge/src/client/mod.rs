@@ -11,9 +11,12 @@ mod error;
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LINK, LOCATION, RANGE};
 use http::{HeaderValue, Method, Request, StatusCode};
+use identity::publisher::{PAYLOAD_MEDIA_TYPE, SIGNATURE_ANNOTATION, SIGNATURE_ARTIFACT_TYPE, Signature};
 use tokio::time::sleep;
 use workload::Digest;
 use workload::names::{Authority, Repository, Tag};
@@ -39,6 +42,9 @@ const PAUSES: [Duration; 4] =
 /// The config of an artifact that has none (OCI image-spec 1.1, "Guidance for an Empty Descriptor").
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY: &[u8] = b"{}";
+
+/// The config of an OCI image.
+const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// A client of one registry. Requests go one after the other over one connection, which is dialled when needed.
 pub struct Client {
@@ -161,6 +167,50 @@ impl Client {
             "layers": [layer],
         });
         self.put_manifest(repository, MANIFEST, manifest.to_string().as_bytes(), Some(tag)).await
+    }
+
+    /// Puts a publisher's signature beside a workload, which is described as its subject: as a referrer, and under the tag by
+    /// which cosign looks for it, beside the signatures of others that are there already and can be seen.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_signature(
+        &self,
+        repository: &Repository,
+        workload: &Descriptor,
+        signature: &Signature,
+    ) -> Result<Digest, ClientError> {
+        let tag = signature_tag(&workload.digest)?;
+        let payload = Descriptor::of(PAYLOAD_MEDIA_TYPE, signature.payload());
+        let mut layer = serde_json::json!(payload);
+        layer["annotations"] = serde_json::json!({ SIGNATURE_ANNOTATION: STANDARD.encode(signature.signature()) });
+        let mut layers = match self.manifest(repository, &Reference::Tag(tag.clone())).await {
+            Ok((_, there)) => layers_of(&there),
+            // What is confidential nobody sees; nobody but Keeps reads it either.
+            Err(ClientError::Absent { .. } | ClientError::Unauthorized { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if !layers.contains(&layer) {
+            layers.push(layer);
+        }
+        // As cosign writes it, and its readers want it: an image without a system.
+        let diffs: Vec<_> = layers.iter().filter_map(|layer| layer.get("digest")).collect();
+        let config = serde_json::json!({
+            "architecture": "", "os": "", "config": {}, "rootfs": { "type": "layers", "diff_ids": diffs },
+        });
+        let config = config.to_string();
+        let described = Descriptor::of(IMAGE_CONFIG, config.as_bytes());
+        self.push_blob(repository, &described, config.as_bytes(), &mut |_| {}).await?;
+        self.push_blob(repository, &payload, signature.payload(), &mut |_| {}).await?;
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": SIGNATURE_ARTIFACT_TYPE,
+            "config": described,
+            "layers": layers,
+            "subject": workload,
+        });
+        self.put_manifest(repository, MANIFEST, manifest.to_string().as_bytes(), Some(&tag)).await
     }
 
     /// A manifest, and its digest as computed from the bytes. By tag, the digest is whatever the registry chose.
@@ -490,6 +540,18 @@ impl fmt::Debug for Client {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Client").field("connection", &self.connection).field("token", &self.token).finish()
     }
+}
+
+/// The tag under which cosign has the signatures of a manifest.
+fn signature_tag(workload: &Digest) -> Result<Tag, ClientError> {
+    let tag = format!("sha256-{}.sig", hex::encode(workload.as_bytes()));
+    tag.parse().map_err(|error| ClientError::Broken { what: format!("the tag {tag}"), text: format!("{error}") })
+}
+
+/// The layers of what is there already; none if it is something else.
+fn layers_of(manifest: &[u8]) -> Vec<serde_json::Value> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    manifest.get("layers").and_then(serde_json::Value::as_array).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
+use clients::{Client, Clients};
 use futures_util::StreamExt as _;
 use http::header::{CACHE_CONTROL, EXPECT, HOST, HeaderName, LOCATION, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -69,12 +70,14 @@ pub(crate) struct Kept {
     pub(crate) limits: Limits,
     /// Bodies that may be taken at once.
     bodies: Arc<Semaphore>,
+    clients: Option<Arc<Clients>>,
 }
 
 impl Kept {
     pub(crate) fn new(store: Store, limits: Limits) -> Self {
         let bodies = Arc::new(Semaphore::new(limits.uploads));
-        Self { store: Arc::new(store), metrics: Arc::new(Metrics::new()), limits, bodies }
+        let clients = limits.rate.map(|rate| Arc::new(Clients::new(rate)));
+        Self { store: Arc::new(store), metrics: Arc::new(Metrics::new()), limits, bodies, clients }
     }
 }
 
@@ -157,8 +160,16 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v2/{*path}", any(dispatch))
         .route("/v2/", any(dispatch))
         .route("/v2", any(dispatch))
+        .layer(from_fn_with_state(Arc::clone(&service), admit))
         .layer(from_fn_with_state(Arc::clone(&service), told::counted))
         .with_state(service)
+}
+
+/// Lets in who has not asked too often.
+async fn admit(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let client = request.extensions().get::<Client>().copied();
+    let often = service.clients.as_ref().zip(client).is_some_and(|(clients, client)| !clients.admit(client));
+    if often { Refusal::Often.into_response() } else { next.run(request).await }
 }
 
 /// What a path names.

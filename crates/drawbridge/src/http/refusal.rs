@@ -6,7 +6,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RANGE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use identity::signed::{OpenError, OutOfOrder};
 use workload::names::Repository;
@@ -45,6 +45,8 @@ pub(crate) enum Refusal {
     UploadAbsent,
     #[error("another request is writing to this upload")]
     UploadBusy,
+    #[error("too many requests of this client: try again in a second")]
+    Often,
     #[error("too many uploads at once: try again later")]
     TooManyUploads,
     #[error("the upload stands at byte {at}; the next chunk begins there")]
@@ -183,7 +185,7 @@ impl Refusal {
             Self::BlobAbsent => (S::NOT_FOUND, "BLOB_UNKNOWN"),
             Self::UploadAbsent => (S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
             Self::UploadBusy => (S::CONFLICT, "BLOB_UPLOAD_INVALID"),
-            Self::TooManyUploads => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+            Self::Often | Self::TooManyUploads => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
             Self::OutOfOrder { at: _ } => (S::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             Self::Interrupted => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             Self::TooLong { limit: _ } => (S::PAYLOAD_TOO_LARGE, "SIZE_INVALID"),
@@ -248,6 +250,9 @@ impl IntoResponse for Refusal {
             // Who may say more to it does so (see `dispatch`).
             Self::TokenNeeded | Self::TokenUnknown | Self::OutOfAccess(_) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Drawbridge\""));
+            }
+            Self::Often => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::OutOfOrder { at } => {
                 headers.insert(RANGE, super::received(at));

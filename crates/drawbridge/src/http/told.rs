@@ -23,8 +23,11 @@ pub(super) fn router() -> Router<Arc<Service>> {
         .route("/metrics", get(metrics))
 }
 
-/// Counts the answer.
+/// Counts the answer, if anybody wants to know.
 pub(super) async fn counted(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    if !service.declared.metrics {
+        return next.run(request).await;
+    }
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let oci = route.as_ref().is_some_and(|route| route.as_str().starts_with("/v2"));
     let content = oci.then(|| Target::parse(request.uri().path()).ok()).flatten().map(|target| target.pattern());

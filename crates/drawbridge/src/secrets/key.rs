@@ -1,5 +1,5 @@
-//! The operator's key, which seals the keys of secrets: in a file, or in the transit engine of an OpenBao (or Vault), which never
-//! shows it.
+//! The operator's key, which seals the keys of secrets: in a file, or where nobody ever sees it, in an HSM or in the transit engine of
+//! an OpenBao (or Vault).
 //!
 //! Owns how a key of 32 bytes is wrapped and unwrapped. Refuses a key file that others can read, and what another key has
 //! wrapped. Invariant: neither the key nor what it wraps is in any message.
@@ -9,11 +9,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hsm::{KeyUri, SealingKey, TokenError};
 use serde::Deserialize;
 use workload::Digest;
 use zeroize::Zeroizing;
@@ -34,6 +36,8 @@ pub enum SecretsKey {
     File(PathBuf),
     /// In an OpenBao.
     OpenBao(OpenBao),
+    /// In an HSM: an AES key of 256 bits that may encrypt and decrypt.
+    Pkcs11(KeyUri),
 }
 
 /// A key of the transit engine of an OpenBao.
@@ -86,6 +90,9 @@ pub enum KeyError {
     /// It does not answer, or refuses.
     #[error("the OpenBao does not answer as asked: {0}")]
     OpenBao(String),
+    /// The HSM does not have it, or does not answer.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// What is to be unwrapped was wrapped by another.
     #[error("a secret was sealed by the key {expected}, and the one here is {found}")]
     Another {
@@ -124,18 +131,14 @@ impl OpenBao {
 pub(super) enum Wrapping {
     File { key: Zeroizing<[u8; 32]>, name: String },
     OpenBao { http: reqwest::Client, of: OpenBao },
+    Token { key: Arc<SealingKey>, name: String },
 }
 
 impl Wrapping {
     pub(super) fn open(key: &SecretsKey) -> Result<Self, KeyError> {
         match key {
             SecretsKey::File(path) => {
-                let failed = |source| KeyError::File { path: path.clone(), source };
-                let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    return Err(KeyError::Open { path: path.clone(), mode });
-                }
-                let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+                let text = private(path)?;
                 let mut key = Zeroizing::new([0; 32]);
                 let read = hex::decode_to_slice(text.trim(), &mut *key);
                 read.map_err(|_| KeyError::Form { path: path.clone() })?;
@@ -152,13 +155,19 @@ impl Wrapping {
                 let http = http.build().map_err(|error| KeyError::OpenBao(error.to_string()))?;
                 Ok(Self::OpenBao { http, of: of.clone() })
             }
+            SecretsKey::Pkcs11(uri) => {
+                let pin = uri.pin_file().map(private).transpose()?;
+                let pin = pin.map(|pin| Zeroizing::new(pin.trim_end().to_owned()));
+                let key = Arc::new(SealingKey::open(uri, pin.as_ref())?);
+                Ok(Self::Token { key, name: format!("pkcs11:token={};object={}", uri.token(), uri.object()) })
+            }
         }
     }
 
     /// Which key this is.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::File { name, .. } => name.clone(),
+            Self::File { name, .. } | Self::Token { name, .. } => name.clone(),
             Self::OpenBao { of, .. } => format!("openbao:{}/{}", of.mount, of.key),
         }
     }
@@ -170,6 +179,11 @@ impl Wrapping {
                 let clear = Zeroizing::new(BASE64_STANDARD.encode(key));
                 let asked = serde_json::json!({ "plaintext": clear.as_str(), "associated_data": BASE64_STANDARD.encode(about) });
                 Ok(of.ask(http, "encrypt", asked, "ciphertext").await?.to_string())
+            }
+            Self::Token { key: token, .. } => {
+                let (token, about, key) = (Arc::clone(token), about.to_vec(), Zeroizing::new(*key));
+                let sealed = asked(move || token.seal(&about, key.as_slice())).await?;
+                Ok(hex::encode(sealed))
             }
         }
     }
@@ -191,10 +205,31 @@ impl Wrapping {
                 let text = of.ask(http, "decrypt", asked, "plaintext").await?;
                 Zeroizing::new(BASE64_STANDARD.decode(text.as_bytes()).map_err(|_| KeyError::Damaged)?)
             }
+            Self::Token { key: token, .. } => {
+                let sealed = hex::decode(wrapped).map_err(|_| KeyError::Damaged)?;
+                let (token, about) = (Arc::clone(token), about.to_vec());
+                asked(move || token.unseal(&about, &sealed)).await?
+            }
         };
         let key: &[u8; 32] = clear.as_slice().try_into().map_err(|_| KeyError::Damaged)?;
         Ok(Zeroizing::new(*key))
     }
+}
+
+/// What a file says that is its user's alone.
+fn private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Open { path: path.to_owned(), mode });
+    }
+    fs::read_to_string(path).map(Zeroizing::new).map_err(failed)
+}
+
+/// An HSM answers when it likes: where nobody waits behind it.
+async fn asked<T: Send + 'static>(job: impl FnOnce() -> Result<T, TokenError> + Send + 'static) -> Result<T, KeyError> {
+    let done = tokio::task::spawn_blocking(job).await;
+    Ok(done.map_err(|error| TokenError::Module(error.to_string()))??)
 }
 
 impl OpenBao {

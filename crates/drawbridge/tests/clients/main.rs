@@ -7,8 +7,11 @@
 
 mod containers;
 mod image;
+#[path = "../key/mod.rs"]
+mod key;
 mod line;
 mod others;
+mod signed;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -36,8 +39,8 @@ struct World {
     folder: TempDir,
     line: Line,
     token: Secret,
-    _server: Handle,
-    _runtime: Runtime,
+    server: Handle,
+    runtime: Runtime,
 }
 
 impl World {
@@ -84,7 +87,7 @@ impl World {
             let line = Line::to(server.local_addr).await;
             (server, line)
         });
-        Self { folder, line, token, _server: server, _runtime: runtime }
+        Self { folder, line, token, server, runtime }
     }
 
     /// `127.0.0.1:PORT`

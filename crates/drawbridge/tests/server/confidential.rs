@@ -190,7 +190,7 @@ async fn only_the_owner_changes_the_policy_and_never_back() {
     let second = ReleasePolicy {
         version: 2,
         previous: Some(digest),
-        workloads: Allowed::Only([Digest::of(b"other")].into()),
+        workloads: Allowed::Only([Digest::of(b"other").into()].into()),
         ..first.clone()
     };
     let astray = ReleasePolicy { previous: Some(Digest::of(b"another first")), ..second.clone() };

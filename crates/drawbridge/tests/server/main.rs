@@ -8,6 +8,8 @@ mod confidential;
 mod conformance;
 mod crash;
 mod hostile;
+#[path = "../key/mod.rs"]
+mod key;
 mod oci;
 mod operations;
 mod places;

@@ -1,5 +1,6 @@
 //! What an operator looks at: whether it lives, whether it can serve, what it does; and a copy that is put back.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use drawbridge::client::{Client, ClientError, Trust};
@@ -21,6 +22,32 @@ async fn who_cannot_serve_says_so() {
     std::fs::remove_dir_all(world.directory.path().join("store")).unwrap();
     assert_eq!(world.read(Method::GET, "/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(world.read(Method::GET, "/healthz").await.status, StatusCode::OK, "the process itself is well");
+}
+
+/// Who asks too often is told when to come again, and everybody else does not notice; who may do what is not asked before.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_does_not_take_all_the_time() {
+    let world = World::with(Limits { rate: NonZeroU32::new(1), ..Limits::default() }).await;
+    let mut often = Vec::new();
+    // Ten at once, and one a second: more than sixty of them only if this test takes a minute.
+    for _ in 0..70 {
+        let answer = world.read(Method::GET, "/v2/open/a/tags/list").await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            often.push(answer);
+        }
+    }
+    assert!((1..=60).contains(&often.len()), "{}", often.len());
+    for answer in often {
+        assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("TOOMANYREQUESTS", "1"));
+    }
+    let other = World::with(Limits::default()).await;
+    for _ in 0..70 {
+        assert_ne!(
+            other.read(Method::GET, "/v2/open/a/tags/list").await.status,
+            StatusCode::TOO_MANY_REQUESTS,
+            "control"
+        );
+    }
 }
 
 /// They say how much was asked for and how that ended; what was asked for they do not know.

@@ -14,7 +14,7 @@ use workload::names::Name;
 use workload::package::Built;
 
 use crate::confidential::{enforce, put};
-use crate::support::{Answer, Keep, World, now, package, request};
+use crate::support::{Answer, Keep, Key, World, now, package, request, settings};
 
 const HUSH: &str = "swordfish swordfish";
 
@@ -37,7 +37,7 @@ impl Site {
         let world = World::with_secrets(Limits::default(), key).await;
         let built = package("with secrets");
         world.package("secret/a", "v1", &built).await;
-        let workloads = || [built.digest].into();
+        let workloads = || [built.digest.into()].into();
         let secrets = ["db", "tls"].map(|name| (name.parse::<Name>().unwrap(), workloads())).into();
         let policy = ReleasePolicy { secrets, workloads: Allowed::Any, ..world.policy() };
         assert_eq!(enforce(&world, &policy).await.status, StatusCode::CREATED);
@@ -243,6 +243,82 @@ async fn nothing_of_a_secret_lies_on_the_disk() {
             assert!(!bytes.windows(needle.len()).any(|part| part == needle), "{file}");
         }
     }
+}
+
+/// SoftHSM reads a variable when it is loaded, and a process has one for all its tests: so this is a process of its own.
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skip must be seen")]
+async fn an_hsm_seals_and_keeps_its_key() {
+    use std::process::Command;
+
+    const FOLDER: &str = "DONJON_TEST_TOKEN";
+    const TEST: &str = "secrets::an_hsm_seals_and_keeps_its_key";
+    const MODULES: [&str; 2] = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
+    let Some(module) = MODULES.into_iter().find(|module| Path::new(module).exists()) else {
+        eprintln!("skipped: softhsm2: it is not installed");
+        return;
+    };
+    let with = |command: &mut Command, folder: &Path| {
+        let output = command
+            .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
+            .env(FOLDER, folder)
+            .output()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tokens")).unwrap();
+        let settings = format!("directories.tokendir = {}/tokens\n", folder.path().display());
+        std::fs::write(folder.path().join("softhsm2.conf"), settings).unwrap();
+        let init = ["--init-token", "--free", "--label", "our token", "--pin", "4711", "--so-pin", "4711"];
+        with(Command::new("softhsm2-util").args(init), folder.path());
+        // The key as operators make it.
+        let tool = ["--module", module, "--token-label", "our token", "--login", "--pin", "4711"];
+        let make = ["--keygen", "--key-type", "AES:32", "--label", "secrets", "--sensitive"];
+        with(Command::new("pkcs11-tool").args(tool).args(make), folder.path());
+        let own = std::env::current_exe().unwrap();
+        let said = with(Command::new(own).args(["--exact", TEST, "--nocapture"]), folder.path());
+        assert!(said.contains("1 passed"), "{said}");
+        return;
+    };
+    let pin = folder.join("pin");
+    std::fs::write(&pin, "4711\n").unwrap();
+    let open = |mode| std::fs::set_permissions(&pin, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let key = |object: &str| -> SecretsKey {
+        let uri = format!("pkcs11:token=our%20token;object={object}?module-path={module}&pin-source={}", pin.display());
+        SecretsKey::Pkcs11(uri.parse().unwrap())
+    };
+    let refused = async |object: &str| {
+        let (owner, steward) = (Key::new(), Key::new());
+        let tokens = [(); 3].map(|()| drawbridge::Secret::generate().unwrap());
+        let mut settings = settings(drawbridge::Storage::memory(), &owner, &steward, &tokens, Limits::default());
+        settings.declared.secrets = Some(key(object));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        drawbridge::serve(settings, listener).await.unwrap_err().to_string()
+    };
+    open(0o644);
+    assert!(refused("secrets").await.contains("its mode is 644"));
+    open(0o600);
+    assert!(refused("other").await.contains("0 AES keys `other`"));
+
+    let site = Site::with(key("secrets")).await;
+    let keep = site.keep();
+    assert_eq!(site.value("db", HUSH, 60).await.status, StatusCode::CREATED);
+    assert_eq!(site.got(&keep, "db").await.0, HUSH);
+    // A token that is away opens nothing, and is found again.
+    let (tokens, away) = (folder.join("tokens"), folder.join("away"));
+    std::fs::rename(&tokens, &away).unwrap();
+    let mut closed = site.ask(Some(&keep), "secret/a", &["db"]).await;
+    if closed.status == StatusCode::OK {
+        // What it holds in memory may do once more.
+        closed = site.ask(Some(&keep), "secret/a", &["db"]).await;
+    }
+    assert_eq!(closed.status, StatusCode::SERVICE_UNAVAILABLE);
+    std::fs::rename(&away, &tokens).unwrap();
+    assert_eq!(site.got(&keep, "db").await.0, HUSH);
 }
 
 /// A process that ends with this value.

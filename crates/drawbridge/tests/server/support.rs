@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use bytes::Bytes;
 use drawbridge::{
     Access, Declared, Handle, Hint, Limits, Repositories, Scope, Secret, SecretsKey, Settings, Storage, Tls, Tokens,
@@ -22,9 +20,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use identity::certificate::{self, Template};
 use identity::ear::{Measurement, TcbStatus, Tee, VerifierId, WorkloadBinding};
 use identity::issuer::{self, RootTemplate};
-use identity::keys::{SignError, key_digest};
+use identity::keys::key_digest;
 use identity::release::Allowed;
-use identity::{Algorithm, Class, Ear, Issuer, Nonce, ReleasePolicy, Signer, SpiffeId};
+use identity::{Class, Ear, Issuer, Nonce, ReleasePolicy, Signer, SpiffeId};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -36,6 +34,8 @@ use workload::Digest;
 use workload::manifest::Manifest;
 use workload::names::{Authority, Repository};
 use workload::package::{Built, Package, Program};
+
+pub(crate) use crate::key::Key;
 
 /// A running server. Repositories: `open/a`, `open/b` (public), `secret/a`, `secret/b` (confidential, of [`World::owner`]).
 pub(crate) struct World {
@@ -210,6 +210,7 @@ impl World {
             registers: vec![],
             brief: Digest::of(b"brief"),
             workload,
+            publisher: None,
             workload_binding: WorkloadBinding::Hardware,
             tcb: "snp 8".to_owned(),
             tcb_status: TcbStatus::MeetsPolicy,
@@ -285,38 +286,6 @@ pub(crate) fn package(text: &str) -> Built {
 
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// A P-256 key in memory.
-pub(crate) struct Key {
-    pair: EcdsaKeyPair,
-    pkcs8: Vec<u8>,
-    spki: Vec<u8>,
-}
-
-impl Key {
-    pub(crate) fn new() -> Self {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).unwrap();
-        let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
-        let spki = [&head, pair.public_key().as_ref()].concat();
-        Self { pair, pkcs8: pkcs8.as_ref().to_vec(), spki }
-    }
-}
-
-impl Signer for Key {
-    fn spki(&self) -> &[u8] {
-        &self.spki
-    }
-
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::EcdsaP256Sha256
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Unavailable)?;
-        Ok(signature.as_ref().to_vec())
-    }
 }
 
 /// What a Keep shows: its chain (root last) and the key of the first certificate.

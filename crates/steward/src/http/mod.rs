@@ -6,7 +6,6 @@
 //!   enrol    certificates: one request, or many     POST /
 //!   est      the same, for clients of RFC 7030      /.well-known/est/…
 //!   forms    media types of bodies and answers      fault    everything a request can end in but success
-//!   clients  who asks how often
 //! ```
 //!
 //! Here are the places for what costs time, and how a body is read. Refused: bodies that are longer or slower than allowed, clients
@@ -14,7 +13,6 @@
 //! RFC 9457 problem details and say what the *asker* can mend; what is ours to mend goes to the log and leaves as a bare 500.
 //! Invariant: this folder reads the clock, once a request; nothing below it does.
 
-mod clients;
 mod enrol;
 mod est;
 mod fault;
@@ -42,10 +40,10 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use self::clients::Client;
+use self::fault::Fault;
 pub use self::routes::open_api;
-use self::{clients::Clients, fault::Fault};
 use crate::{Clock, Limits, Steward, metrics::Metrics, record::writer::Record};
+use clients::{Client, Clients};
 
 struct Service {
     steward: Arc<Steward>,

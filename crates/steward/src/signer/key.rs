@@ -7,13 +7,13 @@
 
 use std::fmt;
 
+#[cfg(feature = "server")]
+use hsm::{KeyUri, SigningKey, TokenError};
 use identity::keys::{Algorithm, SignError, Signer, Verifier};
 use thiserror::Error;
 use workload::digest::Digest;
 use zeroize::Zeroizing;
 
-#[cfg(feature = "server")]
-use super::token::{KeyUri, Token, TokenError};
 use crate::{
     crypto::{self, Pair},
     pem::{self, SecretError},
@@ -29,7 +29,7 @@ pub struct Key {
 enum Holder {
     Memory(Pair),
     #[cfg(feature = "server")]
-    Token(Token),
+    Token(SigningKey),
 }
 
 impl Key {
@@ -73,8 +73,8 @@ impl Key {
     /// [`TokenError`]; nothing of the PIN is in it.
     #[cfg(feature = "server")]
     pub fn from_token(uri: &KeyUri, pin: Option<&Zeroizing<String>>) -> Result<Self, TokenError> {
-        let (token, spki) = Token::open(uri, pin)?;
-        Ok(Self { algorithm: token.algorithm(), holder: Holder::Token(token), spki })
+        let token = SigningKey::open(uri, pin)?;
+        Ok(Self { algorithm: token.algorithm(), spki: token.spki().to_vec(), holder: Holder::Token(token) })
     }
 
     /// Whether it signs, as far as is known without being asked to.

@@ -175,7 +175,7 @@ async fn asked_with(
     let mut brief = world.brief();
     brief.steward.as_mut().unwrap().anchors = vec![handle.anchor];
     let deployment = world.deployment().seal(&world.owner).unwrap();
-    let enrol = Enrol::new(&brief.encode(), Some(deployment))?;
+    let enrol = Enrol::new(&brief.encode(), Some(deployment), None)?;
 
     let answer = send(connect(handle).await, translate(enrol.nonce_request())).await;
     let challenge = enrol.nonce_response(answer.status.as_u16(), &answer.body)?;

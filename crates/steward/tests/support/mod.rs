@@ -128,7 +128,7 @@ impl World {
             roles: [(
                 "web".parse().unwrap(),
                 Role {
-                    workloads: BTreeSet::from([Digest::of(b"workload")]),
+                    workloads: BTreeSet::from([Digest::of(b"workload").into()]),
                     names: ["shop.example.org", "www.example.org"].map(|name| name.parse().unwrap()).into(),
                     peers: BTreeSet::new(),
                 },
@@ -154,6 +154,7 @@ impl World {
             purpose: Purpose::Issue,
             report: ReportRequest { measurement: MEASUREMENT, ..self.amd.request() },
             deployment: Some(self.deployment().seal(&self.owner).unwrap()),
+            signature: None,
             crl: Some(self.amd.crl_der(NOW - DAY, CRL_END, &[])),
             endorsements: vec![self.amd.vcek_der(self.amd.tcb()), self.amd.ask_der().to_vec()],
             media_type: SNP_MEDIA_TYPE.to_owned(),
@@ -177,6 +178,7 @@ pub(crate) struct Keep<'w> {
     pub(crate) purpose: Purpose,
     pub(crate) report: ReportRequest,
     pub(crate) deployment: Option<Vec<u8>>,
+    pub(crate) signature: Option<Vec<u8>>,
     pub(crate) crl: Option<Vec<u8>>,
     pub(crate) endorsements: Vec<Vec<u8>>,
     pub(crate) media_type: String,
@@ -203,6 +205,7 @@ impl Keep<'_> {
             brief: brief_bytes,
             nonce: self.nonce.clone(),
             deployment: self.deployment.clone(),
+            signature: self.signature.clone(),
             collateral: self.crl.iter().cloned().map(crl).collect(),
             endorsements: self.endorsements.clone(),
         };

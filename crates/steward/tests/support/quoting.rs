@@ -96,6 +96,7 @@ impl<'w> Asker<'w> {
             brief,
             nonce,
             deployment: Some(self.world.deployment().seal(&self.world.owner).unwrap()),
+            signature: None,
             collateral: collateral
                 .into_iter()
                 .filter(|(kind, _)| self.brought.contains(kind))

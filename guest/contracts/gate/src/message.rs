@@ -220,6 +220,8 @@ pub enum Reply<'a> {
     Deployment {
         /// Owner-signed; empty if the host has none.
         deployment: &'a [u8],
+        /// The signature of the workload's publisher; empty if the host has none.
+        signature: &'a [u8],
     },
     /// To [`Request::Attest`].
     Evidence {
@@ -463,8 +465,8 @@ impl<'a> Reply<'a> {
             Self::Evidence { media_type, evidence } => {
                 w.u8(2).bytes(media_type.as_bytes()).bytes(evidence);
             }
-            Self::Deployment { deployment } => {
-                w.u8(8).bytes(deployment);
+            Self::Deployment { deployment, signature } => {
+                w.u8(8).bytes(deployment).bytes(signature);
             }
             Self::Endorsements { certificates, crl } => {
                 w.u8(9).bytes(crl).u8(u8::try_from(certificates.len()).unwrap_or(u8::MAX));
@@ -529,7 +531,7 @@ impl<'a> Reply<'a> {
         let reply = match r.u8()? {
             1 => Self::Brief { brief: r.bytes()? },
             2 => Self::Evidence { media_type: r.text()?, evidence: r.bytes()? },
-            8 => Self::Deployment { deployment: r.bytes()? },
+            8 => Self::Deployment { deployment: r.bytes()?, signature: r.bytes()? },
             9 => {
                 let crl = r.bytes()?;
                 let count = r.u8()?;

@@ -124,6 +124,11 @@ impl<'a> Reader<'a> {
         self.0.tag().map(|tag| tag.as_u64()).map_err(|_| Malformed(place))
     }
 
+    /// Whether an array is next.
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self.0.datatype(), Ok(Type::Array))
+    }
+
     /// Takes the simple value `true` if it is next.
     pub(crate) fn yes(&mut self) -> bool {
         matches!(self.0.datatype(), Ok(Type::Bool)) && self.0.bool().unwrap_or(false)

@@ -16,6 +16,7 @@ use crate::cbor::{Reader, Writer};
 use crate::deployment::DEPLOYMENT_MEDIA_TYPE;
 use crate::keys::{self, Algorithm, KeyError, SignError, Signer, Verifier};
 use crate::names::{Nonce, NonceError};
+use crate::publisher::SIGNATURE_MEDIA_TYPE;
 
 /// The longest request, in bytes.
 pub const CSR_LIMIT: usize = 256 * 1024;
@@ -100,6 +101,8 @@ pub struct Statement {
     pub nonce: Nonce,
     /// The signed Deployment; without it the certificate has no names.
     pub deployment: Option<Vec<u8>>,
+    /// The [signature](crate::publisher::Signature) of the workload's publisher, if there is one.
+    pub signature: Option<Vec<u8>>,
     /// What the Keep's host has of the vendor's statements. The order is the sender's.
     pub collateral: Vec<Collateral>,
     /// Certificates of the evidence's key and its vendor, each DER, e.g. VCEK and ASK.
@@ -354,7 +357,7 @@ fn endorse(endorsements: &mut Vec<Vec<u8>>, from: &mut Der<'_>) -> Result<(), Cs
 /// A CMW collection (draft-ietf-rats-msg-wrap section 3.3) of records, and of one collection: the collateral.
 fn unwrap(cmw: &[u8], carrier: Carrier, mut endorsements: Vec<Vec<u8>>) -> Result<Statement, CsrError> {
     let mut reader = Reader::new(cmw);
-    let (mut evidence, mut brief, mut nonce, mut deployment) = (None, None, None, None);
+    let (mut evidence, mut brief, mut nonce, mut deployment, mut signature) = (None, None, None, None, None);
     let mut collateral = Vec::new();
     for _ in 0..reader.map("collection")? {
         let label = reader.text("label")?;
@@ -375,6 +378,7 @@ fn unwrap(cmw: &[u8], carrier: Carrier, mut endorsements: Vec<Vec<u8>>) -> Resul
             "brief" => (&mut brief, "brief", BRIEF_MEDIA_TYPE),
             "nonce" => (&mut nonce, "nonce", NONCE_MEDIA_TYPE),
             "deployment" => (&mut deployment, "deployment", DEPLOYMENT_MEDIA_TYPE),
+            "signature" => (&mut signature, "signature", SIGNATURE_MEDIA_TYPE),
             _ => return Err(CsrError::Member("(another label)")),
         };
         if media_type != expected {
@@ -396,6 +400,7 @@ fn unwrap(cmw: &[u8], carrier: Carrier, mut endorsements: Vec<Vec<u8>>) -> Resul
         brief,
         nonce,
         deployment,
+        signature,
         collateral,
         endorsements,
     })
@@ -440,7 +445,7 @@ fn is_media_type(text: &str) -> bool {
 
 /// CertificationRequestInfo.
 fn info(spki: &[u8], carrier: Carrier, statement: &Statement) -> Vec<u8> {
-    let Statement { evidence, brief, nonce, deployment, collateral, endorsements } = statement;
+    let Statement { evidence, brief, nonce, deployment, signature, collateral, endorsements } = statement;
     let beside: &[Vec<u8>] = if carrier == Carrier::Attribute { endorsements } else { &[] };
     let within: &[Vec<u8>] = if carrier == Carrier::Extension { endorsements } else { &[] };
     let pieces = within.iter().map(|der| (CERTIFICATE, der));
@@ -448,11 +453,14 @@ fn info(spki: &[u8], carrier: Carrier, statement: &Statement) -> Vec<u8> {
     let count = within.len().saturating_add(collateral.len());
     // Map keys in the order of their encodings: shorter first.
     let mut cmw = Writer::default();
-    let there = [true, true, true, deployment.is_some(), count > 0];
+    let there = [true, true, true, signature.is_some(), deployment.is_some(), count > 0];
     cmw.map(there.into_iter().filter(|there| *there).count());
     cmw.text("brief").array(2).text(BRIEF_MEDIA_TYPE).bytes(brief);
     cmw.text("nonce").array(2).text(NONCE_MEDIA_TYPE).bytes(nonce.as_bytes());
     cmw.text("evidence").array(2).text(&evidence.media_type).bytes(&evidence.bytes);
+    if let Some(signature) = signature {
+        cmw.text("signature").array(2).text(SIGNATURE_MEDIA_TYPE).bytes(signature);
+    }
     if count > 0 {
         cmw.text(COLLATERAL).map(count);
         for (label, (media_type, bytes)) in (0..).zip(pieces) {
@@ -496,6 +504,7 @@ mod tests {
             brief: brief(&P256::new(1)).encode(),
             nonce: Nonce::new(vec![5; 56]).unwrap(),
             deployment: Some(vec![0xd2; 500]),
+            signature: Some(vec![0x83; 400]),
             collateral: vec![
                 Collateral { kind: CollateralKind::Crl, bytes: vec![0x30; 300] },
                 Collateral { kind: CollateralKind::TcbInfo, bytes: b"{}".to_vec() },
@@ -555,8 +564,15 @@ mod tests {
     fn rule_9_what_a_keep_builds_a_steward_reads() {
         let signers: [&dyn Signer; 2] = [&P256::new(7), &P384::new(7)];
         for signer in signers {
-            let minimal = Statement { deployment: None, collateral: vec![], endorsements: vec![], ..statement() };
-            for statement in [statement(), minimal] {
+            let minimal = Statement {
+                deployment: None,
+                signature: None,
+                collateral: vec![],
+                endorsements: vec![],
+                ..statement()
+            };
+            let unsigned = Statement { signature: None, ..statement() };
+            for statement in [statement(), minimal, unsigned] {
                 for carrier in [Carrier::Attribute, Carrier::Extension] {
                     let read = Request::parse(&build(&statement, carrier, signer).unwrap(), &Software).unwrap();
                     let (spki, statement) = (signer.spki().to_vec(), statement.clone());

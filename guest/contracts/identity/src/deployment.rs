@@ -4,6 +4,7 @@
 //! no roles, and the reserved name of anonymous Keeps. Invariant: [`OwnerSigned<Deployment>::covers`] is the only way from
 //! a Deployment to a granted name, and it starts from a verified signature.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use workload::{Brief, Digest};
 use crate::cbor::{Reader, Writer};
 use crate::keys::{Algorithm, Signer, Verifier};
 use crate::names::{ANONYMOUS_DEPLOYMENT, SpiffeId};
+use crate::publisher::{self, Accepted, Published};
 use crate::signed::{self, Document, DocumentError, OpenError, OwnerSigned, SealError};
 
 /// The media type of a signed Deployment.
@@ -43,8 +45,8 @@ pub struct Deployment {
 /// One role of a Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
-    /// The workloads that may play it: digests of OCI manifests; at least one.
-    pub workloads: BTreeSet<Digest>,
+    /// The workloads that may play it; at least one.
+    pub workloads: BTreeSet<Accepted>,
     /// The DNS names it gets.
     pub names: BTreeSet<DnsName>,
     /// The roles it may talk to.
@@ -89,12 +91,14 @@ pub enum NotCovered {
         role: Name,
     },
     /// The role may be played by other workloads only.
-    #[error("role {role} may not be played by workload {workload}")]
+    #[error("role {role} may not be played by workload {workload}, which is {}", publisher::said(published.as_deref()))]
     Workload {
         /// The role.
         role: Name,
         /// The brief's workload.
         workload: Digest,
+        /// What its publisher says of it.
+        published: Option<Box<Published>>,
     },
 }
 
@@ -146,12 +150,12 @@ impl Deployment {
 }
 
 impl OwnerSigned<Deployment> {
-    /// The role under which this Deployment lets the brief's Keep be named. The caller must still ask whether this owner
-    /// is the one registered for the names (trust rule 3).
+    /// The role under which this Deployment lets the brief's Keep be named. `published` is what was verified of the brief's
+    /// workload. The caller must still ask whether this owner is the one registered for the names (trust rule 3).
     ///
     /// # Errors
     /// See [`NotCovered`].
-    pub fn covers(&self, brief: &Brief) -> Result<&Role, NotCovered> {
+    pub fn covers(&self, brief: &Brief, published: Option<&Published>) -> Result<&Role, NotCovered> {
         let owner = brief.owner.ok_or(NotCovered::NoOwner)?;
         if owner != *self.owner() {
             return Err(NotCovered::Owner { expected: owner, found: *self.owner() });
@@ -164,8 +168,9 @@ impl OwnerSigned<Deployment> {
             return Err(NotCovered::Deployment { expected: brief.deployment.clone(), found: self.id.clone() });
         }
         let role = self.roles.get(&brief.role).ok_or_else(|| NotCovered::Role { role: brief.role.clone() })?;
-        if !role.workloads.contains(&brief.workload) {
-            return Err(NotCovered::Workload { role: brief.role.clone(), workload: brief.workload });
+        if !publisher::accepts(&role.workloads, &brief.workload, published) {
+            let (role, published) = (brief.role.clone(), published.cloned().map(Box::new));
+            return Err(NotCovered::Workload { role, workload: brief.workload, published });
         }
         Ok(role)
     }
@@ -205,9 +210,7 @@ impl Document for Deployment {
         sorted.sort_by_key(|(name, _)| (name.len(), *name));
         for (name, Role { workloads, names, peers }) in sorted {
             out.text(name).map(3).uint(1).array(workloads.len());
-            for workload in workloads {
-                out.bytes(workload.as_bytes());
-            }
+            workloads.iter().for_each(|workload| workload.write(&mut out));
             out.uint(2).array(names.len());
             for name in names {
                 out.text(name);
@@ -251,7 +254,7 @@ impl Document for Deployment {
                 return Err(DocumentError::Malformed("role"));
             }
             key(&mut reader, 1, "role, key 1")?;
-            let workloads = set(&mut reader, "workloads", digest)?;
+            let workloads = set(&mut reader, "workloads", Accepted::read)?;
             key(&mut reader, 2, "role, key 2")?;
             let names = set(&mut reader, "names", name)?;
             key(&mut reader, 3, "role, key 3")?;
@@ -321,13 +324,13 @@ mod tests {
         let owner = P256::new(1);
         let document = signed(&deployment(&owner), &owner);
         let good = brief(&owner);
-        assert_eq!(document.covers(&good).unwrap().names.first().unwrap(), "shop.example.org");
+        assert_eq!(document.covers(&good, None).unwrap().names.first().unwrap(), "shop.example.org");
         assert_eq!(document.spiffe_id(&good.role).to_string(), "spiffe://example.org/shop/web");
 
         let refused = |change: fn(&mut Brief)| {
             let mut changed = good.clone();
             change(&mut changed);
-            document.covers(&changed).unwrap_err()
+            document.covers(&changed, None).unwrap_err()
         };
         assert_eq!(refused(|brief| brief.owner = None), NotCovered::NoOwner);
         assert!(matches!(refused(|brief| brief.owner = Some(Digest::of(b"x"))), NotCovered::Owner { .. }));
@@ -343,7 +346,34 @@ mod tests {
         // What the Deployment does not speak about does not matter to it.
         let mut elsewhere = good.clone();
         elsewhere.source = Source::Host;
-        assert!(document.covers(&elsewhere).is_ok());
+        assert!(document.covers(&elsewhere, None).is_ok());
+    }
+
+    #[test]
+    fn rule_13_a_role_may_be_a_product_of_a_publisher_from_a_version_on() {
+        let owner = P256::new(1);
+        let (signer, product) = (Digest::of(b"publisher"), "shop".parse::<Name>().unwrap());
+        let mut document = deployment(&owner);
+        let accepted = Accepted::Product { signer, product: product.clone(), minimum: 3 };
+        let role = document.roles.get_mut("web").unwrap();
+        role.workloads = [Digest::of(b"exactly this").into(), accepted].into();
+        assert_eq!(Deployment::decode(&document.encode()), Ok(document.clone()));
+        let document = signed(&document, &owner);
+        let brief = brief(&owner);
+        let version = |svn| Published { signer, product: product.clone(), svn };
+        assert!(document.covers(&brief, Some(&version(3))).is_ok());
+        assert!(document.covers(&brief, Some(&version(4))).is_ok());
+        let exact = Brief { workload: Digest::of(b"exactly this"), ..brief.clone() };
+        assert!(document.covers(&exact, None).is_ok());
+
+        let refused = |published: Option<&Published>| document.covers(&brief, published).unwrap_err().to_string();
+        assert!(refused(None).ends_with("signed by no publisher"));
+        assert!(refused(Some(&version(2))).ends_with("version 2"));
+        assert!(refused(Some(&Published { signer: Digest::of(b"other"), ..version(3) })).contains("of publisher"));
+        assert!(refused(Some(&Published { product: "db".parse().unwrap(), ..version(3) })).contains("db of"));
+        // Of another role's product.
+        let db = Brief { role: "db".parse().unwrap(), ..brief.clone() };
+        assert!(matches!(document.covers(&db, Some(&version(3))), Err(NotCovered::Workload { .. })));
     }
 
     #[test]
@@ -396,9 +426,7 @@ mod tests {
         swapped.uint(5).text("example.org").uint(6).map(2);
         for (name, role) in document.roles.iter().rev() {
             swapped.text(name).map(3).uint(1).array(role.workloads.len());
-            role.workloads.iter().for_each(|workload| {
-                swapped.bytes(workload.as_bytes());
-            });
+            role.workloads.iter().for_each(|workload| workload.write(&mut swapped));
             swapped.uint(2).array(role.names.len());
             role.names.iter().for_each(|name| {
                 swapped.text(name);

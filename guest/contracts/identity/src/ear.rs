@@ -22,6 +22,7 @@ use self::claims::{Claims, Profile};
 use crate::jws::{self, Jws, JwsError};
 use crate::keys::{SignError, Signer, Verifier};
 use crate::names::{Nonce, SpiffeId};
+use crate::publisher::Published;
 
 /// The profile; another one is refused.
 pub const EAR_PROFILE: &str = "tag:ietf.org,2026:rats/ear#03";
@@ -180,7 +181,9 @@ pub struct Ear {
     pub brief: Digest,
     /// The brief's workload.
     pub workload: Digest,
-    /// What ties the two to the evidence.
+    /// What its publisher says of it, if a signature came with the request.
+    pub publisher: Option<Published>,
+    /// What ties brief and workload to the evidence.
     pub workload_binding: WorkloadBinding,
     /// The firmware versions, in words.
     pub tcb: String,
@@ -509,7 +512,7 @@ mod tests {
             more.pointer_mut(place).unwrap().as_object_mut().unwrap().insert("donjon.debug".into(), json!(false));
             assert!(matches!(Ear::parse(&sign(&more, &signer)), Err(EarError::Claims(_))), "{place}");
         }
-        assert_eq!(removed, 6 + 1 + 19 + 1 + 2);
+        assert_eq!(removed, 6 + 1 + 20 + 1 + 2);
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub struct Enrol {
     endpoint: Endpoint,
     anchors: Vec<Digest>,
     deployment: Option<Vec<u8>>,
+    signature: Option<Vec<u8>>,
     id: SpiffeId,
 }
 
@@ -174,11 +175,16 @@ pub enum EnrolError {
 }
 
 impl Enrol {
-    /// Begins with the brief the hardware carries, and the owner's Deployment if the host has one.
+    /// Begins with the brief the hardware carries, and what the host has of the owner's Deployment and of the
+    /// [signature](crate::publisher::Signature) of the workload's publisher.
     ///
     /// # Errors
     /// The brief is not canonical, or names no Steward.
-    pub fn new(brief_bytes: &[u8], deployment: Option<Vec<u8>>) -> Result<Self, EnrolError> {
+    pub fn new(
+        brief_bytes: &[u8],
+        deployment: Option<Vec<u8>>,
+        signature: Option<Vec<u8>>,
+    ) -> Result<Self, EnrolError> {
         let brief = Brief::decode(brief_bytes)?;
         let steward = brief.steward.as_ref().ok_or(EnrolError::NoSteward)?;
         let (endpoint, anchors) = (steward.endpoint()?, steward.anchors.clone());
@@ -188,7 +194,7 @@ impl Enrol {
             Some(_) => SpiffeId { trust_domain, deployment: brief.deployment.clone(), role: brief.role.clone() },
             None => SpiffeId::anonymous(trust_domain)?,
         };
-        Ok(Self { brief, bytes: brief_bytes.to_vec(), endpoint, anchors, deployment, id })
+        Ok(Self { brief, bytes: brief_bytes.to_vec(), endpoint, anchors, deployment, signature, id })
     }
 
     /// Where the Steward is said to be: a hint, the anchors decide.
@@ -242,6 +248,7 @@ impl Enrol {
             brief: self.bytes.clone(),
             nonce: nonce.clone(),
             deployment: self.deployment.clone(),
+            signature: self.signature.clone(),
             collateral,
             endorsements,
         };
@@ -356,7 +363,7 @@ mod tests {
     }
 
     fn enrol() -> Enrol {
-        Enrol::new(&brief(&P256::new(1)).encode(), Some(vec![1])).unwrap()
+        Enrol::new(&brief(&P256::new(1)).encode(), Some(vec![1]), None).unwrap()
     }
 
     /// A Keep with key 7 that waits for its certificate.
@@ -426,7 +433,7 @@ mod tests {
 
     #[test]
     fn rule_3_without_a_deployment_the_keep_expects_to_be_anonymous() {
-        let enrol = Enrol::new(&brief(&P256::new(1)).encode(), None).unwrap();
+        let enrol = Enrol::new(&brief(&P256::new(1)).encode(), None, None).unwrap();
         assert!(matches!(answer(awaiting(&enrol), &issued(|_| {}), NOW), Err(EnrolError::Id { .. })));
         let anonymous = issued(|ear| {
             ear.owner = None;
@@ -489,7 +496,7 @@ mod tests {
         let mut lonely = brief(&P256::new(1));
         lonely.steward = None;
         lonely.source = workload::brief::Source::Host;
-        assert_eq!(Enrol::new(&lonely.encode(), None), Err(EnrolError::NoSteward));
-        assert!(matches!(Enrol::new(b"", None), Err(EnrolError::Brief(_))));
+        assert_eq!(Enrol::new(&lonely.encode(), None, None), Err(EnrolError::NoSteward));
+        assert!(matches!(Enrol::new(b"", None, None), Err(EnrolError::Brief(_))));
     }
 }

@@ -1,7 +1,7 @@
 //! How a Keep gets its name: the objects and rules of `spec/trust.md` and `spec/certificate.md`, used on both sides.
 //!
 //! Owns the binding of key, brief and nonce; the CSR that carries evidence; the certificate profile with the EAR; the two
-//! documents an owner signs (Deployment, release policy); the sans-I/O enrolment. Refuses every second spelling of a
+//! documents an owner signs (Deployment, release policy) and the one a publisher signs; the sans-I/O enrolment. Refuses every second spelling of a
 //! thing, and every claim it cannot check. Has no I/O, no clock, no key and no cryptography but SHA-2: callers bring a
 //! [`Signer`] and a [`Verifier`]. Evidence passes through as opaque bytes, so a Keep never links the verifier of evidence.
 //!
@@ -47,6 +47,7 @@ pub mod keys;
 pub mod names;
 pub mod pem;
 pub mod problem;
+pub mod publisher;
 pub mod release;
 pub mod relying;
 pub mod sealing;

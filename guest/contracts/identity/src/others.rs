@@ -86,6 +86,7 @@ fn rule_9_openssl_reads_and_verifies_the_request() {
         brief: brief(&P256::new(1)).encode(),
         nonce: Nonce::new([5; 56].to_vec()).unwrap(),
         deployment: None,
+        signature: None,
         collateral: Vec::new(),
         endorsements: Vec::new(),
     };

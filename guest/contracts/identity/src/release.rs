@@ -20,6 +20,7 @@ use crate::chain::VerifiedKeep;
 use crate::deployment::{digest, header, key, name, set};
 use crate::ear::{Class, Measurement};
 use crate::keys::{Algorithm, Signer, Verifier};
+use crate::publisher::{self, Accepted};
 use crate::relying::Demands;
 pub use crate::relying::{Allowed, Refusal};
 use crate::signed::{self, Document, DocumentError, OpenError, OwnerSigned, SealError};
@@ -50,7 +51,7 @@ pub struct ReleasePolicy {
     /// The launch measurements of shim and exec; at least one.
     pub measurements: BTreeSet<Measurement>,
     /// The workloads that may be fetched.
-    pub workloads: Allowed<Digest>,
+    pub workloads: Allowed<Accepted>,
     /// The owner's deployments whose Keeps may fetch.
     pub deployments: Allowed<Name>,
     /// The Steward policies (`policy` of the EAR) under which the Keep may have been judged (trust rule 19).
@@ -59,7 +60,7 @@ pub struct ReleasePolicy {
     /// secrets are asked for.
     pub maximum_age: Option<u64>,
     /// Which workloads may have which secrets of the repository; nobody else has any.
-    pub secrets: BTreeMap<Name, BTreeSet<Digest>>,
+    pub secrets: BTreeMap<Name, BTreeSet<Accepted>>,
 }
 
 /// How old a certificate may be, in seconds, that opens secrets of a policy without an age of its own (trust rule 16).
@@ -188,12 +189,14 @@ impl OwnerSigned<ReleasePolicy> {
         for refusal in &mut refusals {
             refusal.id = of_release(refusal.id);
         }
-        if !workloads.contains(workload) {
+        // What the Steward says the publisher says of it; it is of the workload asked for, or the refusal is here already.
+        let published = keep.ear.publisher.as_ref();
+        if !workloads.takes(workload, published) {
             let (expected, found) = (workloads.to_string(), workload.to_string());
             refusals.push(Refusal { id: "release.workload_allowed", expected, found });
         }
         for name in asked.into_iter().flatten() {
-            if secrets.get(name).is_none_or(|allowed| !allowed.contains(workload)) {
+            if secrets.get(name).is_none_or(|allowed| !publisher::accepts(allowed, workload, published)) {
                 let expected = format!("secret `{name}` for this workload");
                 refusals.push(Refusal { id: "release.secret", expected, found: "no such grant".to_string() });
             }
@@ -268,9 +271,7 @@ impl Document for ReleasePolicy {
         for measurement in measurements {
             out.bytes(measurement.as_bytes());
         }
-        write_allowed(out.uint(9), workloads, |out, digest| {
-            out.bytes(digest.as_bytes());
-        });
+        write_allowed(out.uint(9), workloads, |out, workload| workload.write(out));
         write_allowed(out.uint(10), deployments, |out, name| {
             out.text(name);
         });
@@ -287,9 +288,7 @@ impl Document for ReleasePolicy {
             sorted.sort_by_key(|(name, _)| (name.len(), *name));
             for (name, allowed) in sorted {
                 out.text(name).array(allowed.len());
-                for workload in allowed {
-                    out.bytes(workload.as_bytes());
-                }
+                allowed.iter().for_each(|workload| workload.write(&mut out));
             }
         }
         out.finish()
@@ -331,7 +330,7 @@ impl Document for ReleasePolicy {
             Measurement::new(reader.bytes(place)?).map_err(|_| DocumentError::Malformed(place))
         })?;
         key(&mut reader, 9, "key 9")?;
-        let workloads = read_allowed(&mut reader, "workloads", digest)?;
+        let workloads = read_allowed(&mut reader, "workloads", Accepted::read)?;
         key(&mut reader, 10, "key 10")?;
         let deployments = read_allowed(&mut reader, "deployments", name)?;
         key(&mut reader, 11, "key 11")?;
@@ -346,7 +345,7 @@ impl Document for ReleasePolicy {
                 13 => {
                     for _ in 0..reader.map("secrets")? {
                         let secret = name(&mut reader, "a secret's name")?;
-                        secrets.insert(secret, set(&mut reader, "a secret's workloads", digest)?);
+                        secrets.insert(secret, set(&mut reader, "a secret's workloads", Accepted::read)?);
                     }
                 }
                 _ => return Err(DocumentError::Malformed("key 12 or 13")),
@@ -423,6 +422,7 @@ mod tests {
     use crate::ear::{Ear, WorkloadBinding};
     use crate::keys::key_digest;
     use crate::names::SpiffeId;
+    use crate::publisher::Published;
     use crate::relying;
     use crate::testing::{NOW, P256, Software, chain, ear};
 
@@ -436,7 +436,7 @@ mod tests {
             anchors: [key_digest(P256::new(3).spki())].into(),
             class: Class::default(),
             measurements: [Measurement::new([0xab; 48]).unwrap()].into(),
-            workloads: Allowed::Only([Digest::of(b"workload")].into()),
+            workloads: Allowed::Only([Digest::of(b"workload").into()].into()),
             deployments: Allowed::Only(["shop".parse().unwrap()].into()),
             policies: Allowed::Only([Digest::of(b"policy")].into()),
             maximum_age: None,
@@ -555,9 +555,9 @@ mod tests {
     #[test]
     fn rule_16_secrets_are_for_workloads_that_are_named_and_for_young_certificates() {
         let steward = P256::new(3);
-        let secrets: BTreeMap<Name, BTreeSet<Digest>> = [
-            ("db".parse().unwrap(), [Digest::of(b"workload")].into()),
-            ("tls".parse().unwrap(), [Digest::of(b"o")].into()),
+        let secrets: BTreeMap<Name, BTreeSet<Accepted>> = [
+            ("db".parse().unwrap(), [Digest::of(b"workload").into()].into()),
+            ("tls".parse().unwrap(), [Digest::of(b"o").into()].into()),
         ]
         .into();
         let policy = ReleasePolicy { secrets, workloads: Allowed::Any, ..policy() };
@@ -603,7 +603,40 @@ mod tests {
     }
 
     #[test]
+    fn rule_13_a_product_is_released_from_a_version_on_and_its_secrets_with_it() {
+        let signer = Digest::of(b"publisher");
+        let product = |minimum| Accepted::Product { signer, product: "shop".parse().unwrap(), minimum };
+        let policy = ReleasePolicy {
+            workloads: Allowed::Only([product(3)].into()),
+            secrets: [("db".parse().unwrap(), [product(4)].into())].into(),
+            ..policy()
+        };
+        let signed = ReleasePolicy::open(&policy.seal(&P256::new(1)).unwrap(), &Software).unwrap();
+        let version = |svn| Some(Published { signer, product: "shop".parse().unwrap(), svn });
+        let asked = |publisher: Option<Published>, workload: &[u8], names: &[&str]| {
+            let keep = keep(|ear| ear.publisher = publisher, &P256::new(3));
+            let names = names.iter().map(|name| name.parse().unwrap()).collect();
+            let decided = signed.decide_secrets(&keep, &Digest::of(workload), &names, NOW);
+            decided.map(|_| ()).map_err(|all| all.iter().map(|refusal| refusal.id).collect::<Vec<_>>())
+        };
+        assert_eq!(asked(version(3), b"workload", &[]), Ok(()));
+        assert_eq!(asked(version(4), b"workload", &["db"]), Ok(()));
+        assert_eq!(asked(version(3), b"workload", &["db"]).unwrap_err(), ["release.secret"]);
+        assert_eq!(asked(version(2), b"workload", &[]).unwrap_err(), ["release.workload_allowed"]);
+        assert_eq!(asked(None, b"workload", &[]).unwrap_err(), ["release.workload_allowed"]);
+        let other = |change: fn(&mut Published)| version(9).map(|mut published| (change(&mut published), published).1);
+        let foreign = other(|published| published.signer = Digest::of(b"other"));
+        assert_eq!(asked(foreign, b"workload", &["db"]).unwrap_err(), ["release.workload_allowed", "release.secret"]);
+        let foreign = other(|published| published.product = "other".parse().unwrap());
+        assert_eq!(asked(foreign, b"workload", &[]).unwrap_err(), ["release.workload_allowed"]);
+        // What was signed is the Keep's workload, not another one that it asks for.
+        assert_eq!(asked(version(4), b"other", &[]).unwrap_err(), ["release.workload"]);
+    }
+
+    #[test]
     fn one_encoding_of_every_policy() {
+        let product =
+            Accepted::Product { signer: Digest::of(b"publisher"), product: "shop".parse().unwrap(), minimum: 300 };
         let owner = P256::new(1);
         let next = ReleasePolicy { version: 2, previous: Some(Digest::of(b"1")), ..policy() };
         let aged = ReleasePolicy { maximum_age: Some(900), ..policy() };
@@ -615,9 +648,9 @@ mod tests {
             class: Class::Insecure,
             ..policy()
         };
-        let secrets: BTreeMap<Name, BTreeSet<Digest>> = [
-            ("longest".parse().unwrap(), [Digest::of(b"a"), Digest::of(b"b")].into()),
-            ("short".parse().unwrap(), [Digest::of(b"a")].into()),
+        let secrets: BTreeMap<Name, BTreeSet<Accepted>> = [
+            ("longest".parse().unwrap(), [Digest::of(b"a").into(), product].into()),
+            ("short".parse().unwrap(), [Digest::of(b"a").into()].into()),
         ]
         .into();
         let secret = ReleasePolicy { secrets: secrets.clone(), ..policy() };

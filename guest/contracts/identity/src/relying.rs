@@ -35,6 +35,7 @@ use crate::deny::Deny;
 use crate::ear::{Class, Ear, Measurement, TcbStatus, Tee, WorkloadBinding};
 use crate::keys::Verifier;
 use crate::names::SpiffeId;
+use crate::publisher::{self, Accepted, Published};
 
 /// What a Keep has to be. Made by [`Demands::new`]; everything after its three arguments is then said by assigning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Demands {
     pub briefs: Allowed<Digest>,
     /// Its workload.
     pub workloads: Allowed<Digest>,
+    /// Its workload by who signed it as what, or by its digest.
+    pub accepted: Allowed<Accepted>,
     /// Takes a brief and a workload that only measured software vouches for (trust rule 1).
     pub insecure_software_binding: bool,
     /// The launch measurement of shim and exec.
@@ -122,7 +125,7 @@ pub enum Refused {
 }
 
 /// All ids of refusals but those of deny lists, with one line each.
-pub const REFUSALS: [(&str, &str); 21] = [
+pub const REFUSALS: [(&str, &str); 22] = [
     ("keep.anchor", "the certificate chains to one of the Stewards' roots"),
     ("keep.validity", "the whole chain is valid at both ends of the time asked for"),
     ("keep.age", "the certificate is young enough"),
@@ -135,6 +138,7 @@ pub const REFUSALS: [(&str, &str); 21] = [
     ("keep.steward_policy", "the Keep was judged under one of the Steward's policies"),
     ("keep.deployment", "the Keep is of one of the deployments"),
     ("keep.workload", "the Keep was launched for one of the workloads"),
+    ("keep.publisher", "the workload is one of those, or a product that one of the publishers signed, not too old"),
     ("keep.role", "the Keep plays one of the roles"),
     ("keep.brief", "the Keep was launched with one of the briefs"),
     ("keep.signer", "one of the signers signed the launch"),
@@ -161,6 +165,7 @@ impl Demands {
             roles: Allowed::Any,
             briefs: Allowed::Any,
             workloads: Allowed::Any,
+            accepted: Allowed::Any,
             insecure_software_binding: false,
             measurements: Allowed::Any,
             signers: Allowed::Any,
@@ -213,6 +218,7 @@ impl Demands {
             roles,
             briefs,
             workloads,
+            accepted,
             insecure_software_binding,
             measurements,
             signers,
@@ -240,6 +246,7 @@ impl Demands {
             registers: found_registers,
             brief,
             workload,
+            publisher,
             workload_binding,
             tcb_status,
             advisories: found_advisories,
@@ -273,6 +280,9 @@ impl Demands {
         found.allowed("keep.steward_policy", policies, policy);
         found.allowed("keep.deployment", deployments, deployment);
         found.allowed("keep.workload", workloads, workload);
+        let accepts = accepted.takes(workload, publisher.as_ref());
+        let signed = || publisher.as_ref().map_or_else(|| workload.to_string(), ToString::to_string);
+        found.demand(accepts, "keep.publisher", || accepted.to_string(), signed());
         found.allowed("keep.role", roles, role);
         found.allowed("keep.brief", briefs, brief);
         found.option("keep.signer", signers, signer.as_ref(), "none (nobody signed the launch)");
@@ -343,6 +353,17 @@ impl<T: Ord> Allowed<T> {
         match self {
             Self::Any => true,
             Self::Only(items) => items.contains(item),
+        }
+    }
+}
+
+impl Allowed<Accepted> {
+    /// Whether the workload is allowed, of which a publisher may have said something.
+    #[must_use]
+    pub fn takes(&self, workload: &Digest, published: Option<&Published>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(items) => publisher::accepts(items, workload, published),
         }
     }
 }
@@ -432,6 +453,7 @@ mod tests {
             registers: vec![rtmr; 4],
             tcb_status: TcbStatus::UpToDate,
             advisories: vec!["INTEL-SA-00001".to_string(), "INTEL-SA-00002".to_string()],
+            publisher: Some(Published { signer: Digest::of(b"publisher"), product: "shop".parse().unwrap(), svn: 3 }),
             ..ear(&P256::new(7))
         }
     }
@@ -475,12 +497,15 @@ mod tests {
         let texts = |texts: &[&str]| Allowed::Only(texts.iter().map(ToString::to_string).collect());
         let other = || Digest::of(b"another");
         type Change<'a> = &'a dyn Fn(&mut Demands, bool);
-        let cases: [(&str, Change<'_>); 17] = [
+        let product =
+            |minimum| Accepted::Product { signer: Digest::of(b"publisher"), product: "shop".parse().unwrap(), minimum };
+        let cases: [(&str, Change<'_>); 18] = [
             ("keep.owner", &|to, good| to.owners = [if good { facts.owner.unwrap() } else { other() }].into()),
             ("keep.deployment", &|to, good| to.deployments = [name(if good { "shop" } else { "bank" })].into()),
             ("keep.role", &|to, good| to.roles = [name(if good { "web" } else { "db" })].into()),
             ("keep.brief", &|to, good| to.briefs = [if good { facts.brief } else { other() }].into()),
             ("keep.workload", &|to, good| to.workloads = [if good { facts.workload } else { other() }].into()),
+            ("keep.publisher", &|to, good| to.accepted = [product(if good { 3 } else { 4 })].into()),
             ("keep.measurement", &|to, good| to.measurements = [measured(if good { 0xab } else { 0xac })].into()),
             ("keep.signer", &|to, good| to.signers = [measured(if good { 0xcd } else { 0xce })].into()),
             ("keep.register", &|to, good| to.registers[3] = [measured(if good { 0x11 } else { 0x12 })].into()),
@@ -517,7 +542,7 @@ mod tests {
         cases.iter().for_each(|(_, change)| change(&mut all, false));
         let Err(Refused::Facts(refusals)) = check(&all, &facts, NOW..=NOW) else { panic!() };
         // Two advisories: both are none of those that may apply, or one that must not.
-        assert_eq!(refusals.len(), 16, "{refusals:?}");
+        assert_eq!(refusals.len(), 17, "{refusals:?}");
         assert!(refusals.iter().all(|refusal| refusal.expected != refusal.found && !refusal.expected.is_empty()));
         let text = Refused::Facts(refusals).to_string();
         assert!(

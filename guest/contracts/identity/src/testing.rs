@@ -107,7 +107,7 @@ pub(crate) fn root(key: &dyn Signer) -> Vec<u8> {
 /// Role `web` plays [`Digest::of`] `b"workload"` as `shop.example.org` and talks to `db`.
 pub(crate) fn deployment(owner: &dyn Signer) -> Deployment {
     let role = |workload: &[u8], names: &[&str], peers: &[&str]| Role {
-        workloads: [Digest::of(workload)].into(),
+        workloads: [Digest::of(workload).into()].into(),
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
         peers: peers.iter().map(|name| name.parse().unwrap()).collect(),
     };
@@ -173,6 +173,7 @@ pub(crate) fn ear(keep: &dyn Signer) -> Ear {
         registers: vec![],
         brief: Digest::of(&brief.encode()),
         workload: brief.workload,
+        publisher: None,
         workload_binding: WorkloadBinding::Hardware,
         tcb: "bootloader 3, tee 0, snp 8, microcode 115".to_string(),
         tcb_status: TcbStatus::MeetsPolicy,

@@ -191,7 +191,7 @@ fn widened(world: &World, other: Digest) -> Result<Vec<u8>, Failure> {
     let mut deployment = OwnerSigned::<Deployment>::open(&world.sealed.deployment, &Signatures)
         .map_err(|error| failed(&error))?
         .into_inner();
-    let role = Role { workloads: BTreeSet::from([other]), names: BTreeSet::new(), peers: BTreeSet::new() };
+    let role = Role { workloads: BTreeSet::from([other.into()]), names: BTreeSet::new(), peers: BTreeSet::new() };
     deployment.roles.insert("other".parse().map_err(|error| failed(&error))?, role);
     world.owner.seal(&deployment)
 }
@@ -250,7 +250,7 @@ impl Impostor {
             env: Vec::new(),
         };
         let brief = brief.try_encode().map_err(|error| failed(&error))?;
-        let enrol = Enrol::new(&brief, deployment).map_err(|error| failed(&error))?;
+        let enrol = Enrol::new(&brief, deployment, None).map_err(|error| failed(&error))?;
         let pkcs8 = generate().map_err(|error| failed(&error))?;
         let key = Key::from_pkcs8(&pkcs8).map_err(|error| failed(&error))?;
         Ok(Self { key, pkcs8, brief, enrol })

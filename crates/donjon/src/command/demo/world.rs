@@ -27,7 +27,7 @@ use crate::command::platform::hex;
 use crate::command::push::push_release;
 use crate::deploy::Request;
 use crate::failure::Failure;
-use crate::owner::{Owner, Plan, Sealed};
+use crate::owner::{Owner, Plan, Pushed, Sealed};
 use crate::signed::Before;
 
 /// The service that is deployed (`guest/programs/greeter`).
@@ -151,8 +151,7 @@ impl World {
         let plan = write(at, "Deployment.toml", &plan(&steward.anchor, twist))?;
         let sealed = Plan::read(&plan)?.seal(
             &owner,
-            &parse::<Name>(ROLE)?,
-            built.digest,
+            Some(&Pushed { role: &parse::<Name>(ROLE)?, workload: built.digest, published: None }),
             &repository,
             &[image],
             &Before::default(),
@@ -221,6 +220,7 @@ impl World {
             steward_pins: Vec::new(),
             anchors,
             deployment: Some(deployment),
+            signature: None,
             role: Some(parse(ROLE)?),
             trust_domain: None,
             args: Vec::new(),

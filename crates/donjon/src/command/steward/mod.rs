@@ -15,9 +15,8 @@ use steward::record::writer::RecordSource;
 use steward::settings::{AuthoritySource, NonceKeySource, TlsSource};
 use steward::signer::{KeyUri, UriError};
 use steward::{Handle, Settings, serve};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::command::{interrupted, listen, log, runtime, say};
+use crate::command::{listen, log, runtime, say, until_told};
 use crate::failure::Failure;
 
 /// The Steward: certificates for Keeps that prove themselves.
@@ -201,21 +200,11 @@ impl Serve {
                 say(&format!("pin    {pin}"));
             }
             say(steward.root_pem.trim_end());
-            let mut hangup =
-                signal(SignalKind::hangup()).map_err(|error| Failure::caused("cannot wait for SIGHUP", &error))?;
-            loop {
-                tokio::select! {
-                    () = interrupted() => break,
-                    _ = hangup.recv() => {}
-                }
-                match self.reload(&mut steward).await {
-                    Ok(()) => say(&format!("reloaded: policy {}, anchor {}", steward.policy, steward.anchor)),
-                    // It goes on by what it had.
-                    Err(failure) => {
-                        failure.prefixed("not reloaded, nothing has changed").show();
-                    }
-                }
-            }
+            until_told(async || {
+                self.reload(&mut steward).await?;
+                Ok(format!("policy {}, anchor {}", steward.policy, steward.anchor))
+            })
+            .await?;
             steward.shutdown().await;
             Ok(ExitCode::SUCCESS)
         })

@@ -135,6 +135,7 @@ pub(crate) fn facts(certificate: &KeepCertificate) -> Vec<(&'static str, String)
         ("TCB", format!("{}, {:?}", ear.tcb, ear.tcb_status)),
         ("measurement", ear.measurement.to_string()),
         ("workload", format!("{} (bound by {})", ear.workload, ear.workload_binding)),
+        ("publisher", ear.publisher.as_ref().map_or_else(|| "(none)".to_owned(), ToString::to_string)),
         ("H(brief)", ear.brief.to_string()),
         ("policy", ear.policy.to_string()),
         ("platform", ear.platform.to_string()),

@@ -45,6 +45,7 @@ fn posing(message: &[u8], then: &[u8]) -> Launch {
         brief: Arc::from([]),
         brief_hash: [0; 32],
         deployment: None,
+        signature: None,
         memory: Memory::default(),
     }
 }

@@ -46,7 +46,8 @@ fn replace<'a>(arguments: &'a [u8], environment: &'a [u8]) -> Request<'a> {
 fn replies() -> Vec<Reply<'static>> {
     vec![
         Reply::Brief { brief: b"b" },
-        Reply::Deployment { deployment: b"" },
+        Reply::Deployment { deployment: b"", signature: b"" },
+        Reply::Deployment { deployment: b"deployment", signature: b"signature" },
         Reply::Evidence { media_type: "t", evidence: b"e" },
         Reply::Endorsements { certificates: vec![b"1", b""], crl: b"c" },
         Reply::Key { key: [7; 32] },

@@ -13,6 +13,7 @@ use workload::names::{Name, TrustDomain};
 
 use super::{Class, EAR_PROFILE, Ear, Measurement, TcbStatus, Tee, Tier, VerifierId, WorkloadBinding};
 use crate::names::{Nonce, SpiffeId};
+use crate::publisher::Published;
 
 /// Read first, so that another profile is called by its name and not by its unknown claims.
 #[derive(Deserialize)]
@@ -66,6 +67,8 @@ pub(super) struct Appraisal {
     brief: Digest,
     #[serde(rename = "donjon.workload")]
     workload: Digest,
+    #[serde(rename = "donjon.publisher", deserialize_with = "said")]
+    publisher: Option<Published>,
     #[serde(rename = "donjon.workload-binding")]
     workload_binding: WorkloadBinding,
     #[serde(rename = "donjon.trust-domain")]
@@ -129,6 +132,7 @@ impl From<&Ear> for Claims {
             registers,
             brief,
             workload,
+            publisher,
             workload_binding,
             tcb,
             tcb_status,
@@ -147,6 +151,7 @@ impl From<&Ear> for Claims {
             registers,
             brief,
             workload,
+            publisher,
             workload_binding,
             trust_domain,
             deployment,
@@ -189,6 +194,7 @@ impl From<Claims> for Ear {
             registers,
             brief,
             workload,
+            publisher,
             workload_binding,
             trust_domain,
             deployment,
@@ -215,6 +221,7 @@ impl From<Claims> for Ear {
             registers,
             brief,
             workload,
+            publisher,
             workload_binding,
             tcb,
             tcb_status,

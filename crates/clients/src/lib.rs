@@ -1,9 +1,15 @@
-//! Who asks how often.
+//! Who asks a service how often: for Steward and Drawbridge, which do not know each other.
 //!
 //! Owns a count for each client: an IPv4 address, or the network of an IPv6 address that a customer gets. Refuses who asks more often
 //! than the rate, over ten seconds. Invariant: what it remembers is bounded by how many clients ask within those ten seconds.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
@@ -15,7 +21,7 @@ use governor::{
 
 /// Whoever sends from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Client(IpAddr);
+pub struct Client(IpAddr);
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
@@ -33,22 +39,29 @@ const BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const SWEEP: u32 = 4096;
 
 /// How often each has asked.
-pub(super) struct Clients {
+pub struct Clients {
     limiter: RateLimiter<Client, HashMapStateStore<Client>, MonotonicClock, NoOpMiddleware<std::time::Instant>>,
     asked: AtomicU32,
 }
 
+impl fmt::Debug for Clients {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
 impl Clients {
     /// So many requests a second of each.
-    pub(super) fn new(rate: NonZeroU32) -> Self {
+    #[must_use]
+    pub fn new(rate: NonZeroU32) -> Self {
         let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), MonotonicClock);
         Self { limiter, asked: AtomicU32::new(0) }
     }
 
     /// Whether this one may ask now.
-    pub(super) fn admit(&self, client: Client) -> bool {
-        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+    pub fn admit(&self, client: Client) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
             self.limiter.retain_recent();
         }
         self.limiter.check_key(&client).is_ok()
