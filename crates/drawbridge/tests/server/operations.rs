@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::net::TcpListener;
 
+use crate::places::{Place, postgresql};
 use crate::support::{Answer, Key, World, package, request, settings};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +130,53 @@ async fn other_settings_count_at_once_or_not_at_all() {
 async fn a_backup_has_what_was_acknowledged_before_it() {
     let world = World::new().await;
     let (store, copy) = (world.directory.path().join("store"), world.directory.path().join("copy"));
+    let backing = async {
+        std::fs::create_dir(&copy).unwrap();
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}", store.join("drawbridge.sqlite").display());
+        let mut database = AnyConnection::connect(&url).await.unwrap();
+        let into = copy.join("drawbridge.sqlite").display().to_string();
+        sqlx::query("VACUUM INTO $1").bind(into).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+        tree(&store.join("objects"), &copy.join("objects"));
+    };
+    // The disk is lost, the copy is put in its place.
+    let restoring = async {
+        std::fs::remove_dir_all(&store).unwrap();
+        std::fs::rename(&copy, &store).unwrap();
+        restrict(&store);
+        Storage::directory(store.clone())
+    };
+    comes_back(world, backing, restoring).await;
+}
+
+/// The same with PostgreSQL, put back on another server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_postgresql_has_it_too() {
+    let Some(((place, other), programs)) = Place::postgres().zip(Place::postgres()).zip(postgresql()) else { return };
+    let run = async |program: &str, options: &[&str], url: &Option<String>, dump: &Path| {
+        let mut command = tokio::process::Command::new(programs.join(program));
+        let database = format!("--dbname={}", url.as_deref().unwrap());
+        assert!(command.arg(database).args(options).arg(dump).status().await.unwrap().success(), "{program}");
+    };
+    let copy = tempfile::tempdir().unwrap();
+    let (dump, objects) = (copy.path().join("dump"), copy.path().join("objects"));
+    let backing = async {
+        run("pg_dump", &["--format=custom", "--file"], &place.database, &dump).await;
+        tree(&Path::new(&place.content).join("objects"), &objects);
+    };
+    let restoring = async {
+        run("pg_restore", &["--exit-on-error", "--single-transaction"], &other.database, &dump).await;
+        std::fs::create_dir(&other.content).unwrap();
+        restrict(Path::new(&other.content));
+        tree(&objects, &Path::new(&other.content).join("objects"));
+        other.storage()
+    };
+    comes_back(World::at(place.storage(), Limits::default()).await, backing, restoring).await;
+}
+
+/// Backs up while somebody pushes, ends the server, and starts one with what was restored.
+async fn comes_back(world: World, backing: impl Future<Output = ()>, restoring: impl Future<Output = Storage>) {
     let large = "long enough to be an object ".repeat(1024);
     let built = package(&large);
     world.package("open/a", "before", &built).await;
@@ -142,27 +190,13 @@ async fn a_backup_has_what_was_acknowledged_before_it() {
             world.package("open/b", &format!("n{number}"), &package(&format!("{number} {large}"))).await;
         }
     };
-    let backing = async {
-        std::fs::create_dir(&copy).unwrap();
-        sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}", store.join("drawbridge.sqlite").display());
-        let mut database = AnyConnection::connect(&url).await.unwrap();
-        let into = copy.join("drawbridge.sqlite").display().to_string();
-        sqlx::query("VACUUM INTO $1").bind(into).execute(&mut database).await.unwrap();
-        database.close().await.unwrap();
-        tree(&store.join("objects"), &copy.join("objects"));
-    };
     tokio::join!(pushing, backing);
     world.package("open/a", "after", &package("too late")).await;
 
-    // The disk is lost, the copy is put in its place.
     let World { directory, server, owner, steward, token, second, narrow } = world;
     server.shutdown().await;
-    std::fs::remove_dir_all(&store).unwrap();
-    std::fs::rename(&copy, &store).unwrap();
-    restrict(&store);
     let tokens = [token, second, narrow];
-    let settings = settings(Storage::directory(store), &owner, &steward, &tokens, Limits::default());
+    let settings = settings(restoring.await, &owner, &steward, &tokens, Limits::default());
     let server = serve(settings, TcpListener::bind("127.0.0.1:0").await.unwrap()).await.unwrap();
     let [token, second, narrow] = tokens;
     let world = World { directory, server, owner, steward, token, second, narrow };

@@ -91,10 +91,14 @@ fn skip(what: &str, why: &str) {
     eprintln!("skipped: {what}: {why}");
 }
 
-fn postgres() -> Option<(String, Server, TempDir)> {
+/// Where the programs of PostgreSQL are.
+pub(crate) fn postgresql() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    let Some(folder) = folders.iter().find(|folder| folder.join("initdb").is_file()) else {
+    versions.map(|version| version.path().join("bin")).find(|folder| folder.join("initdb").is_file())
+}
+
+fn postgres() -> Option<(String, Server, TempDir)> {
+    let Some(folder) = postgresql() else {
         skip("postgresql", "not installed");
         return None;
     };
